@@ -1,0 +1,40 @@
+# make train    set up .venv on the first call, then train Fashion-MNIST; ARGS="trainer.epochs=3" is passed on
+# make test     set up likewise, then run the tests
+# make lint, make types, make clean
+
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+ifeq ($(OS),Windows_NT)
+VENV := .venv/Scripts/python
+else
+VENV := .venv/bin/python
+endif
+
+.PHONY: train test lint types clean
+train: .venv/ready
+	$(VENV) train.py -c configs/fashion_mnist.yaml $(ARGS)
+
+test: .venv/ready
+	$(VENV) -m pytest $(ARGS)
+
+lint: .venv/ready
+	$(VENV) -m ruff check .
+	$(VENV) -m ruff format --check .
+
+types: .venv/ready
+	$(VENV) -m mypy --strict base utils trainer
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is written last and removed first: an installation that was cut short is not taken for done and starts anew.
+# uv is much the faster one; pip knows the mirrors and certificates of a pip.conf, which uv does not read.
+.venv/ready: requirements.lock
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found; name it: make PYTHON=/path/to/python"; exit 1; }
+	@test -f $@ || { echo "Setting up .venv with $(PYTHON): once, a few minutes"; $(PYTHON) -m venv --clear .venv; }
+	@rm -f $@
+	@$(VENV) -m pip install --quiet --disable-pip-version-check $$(grep '^uv==' requirements.lock) && \
+	$(VENV) -m uv pip install --python $(VENV) -r requirements.lock || \
+	{ echo "uv could not install; trying pip"; $(VENV) -m pip install -r requirements.lock; }
+	@touch $@
