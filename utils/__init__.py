@@ -1,0 +1,1 @@
+"""Leaves: one file, one subject."""

@@ -1,0 +1,21 @@
+"""Counting the samples of a batch, whatever it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+
+def size_of(batch: Any) -> int:
+    """Samples in a batch: the length of its first tensor, or else of its first list."""
+    if isinstance(batch, Tensor):
+        return len(batch)
+    if isinstance(batch, Mapping):
+        return size_of(next(iter(batch.values())))
+    if isinstance(batch, tuple):
+        return size_of(batch[0])
+    if isinstance(batch, list):
+        return size_of(batch[0]) if batch and isinstance(batch[0], Tensor | Mapping | tuple | list) else len(batch)
+    raise ValueError(f"a batch holds a {type(batch).__name__} where a tensor or list was expected: cannot count it")

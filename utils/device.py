@@ -1,0 +1,49 @@
+"""Which device to compute on, and moving a batch there."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+import torch
+
+
+def available_devices() -> list[str]:
+    """Names of the devices of this machine, best first: `cuda:0`, ..., `mps`, `cpu`."""
+    devices = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    if torch.backends.mps.is_available():
+        devices.append("mps")
+    return [*devices, "cpu"]
+
+
+def select_device(name: str = "auto") -> torch.device:
+    """The device called `name`; `auto` is the first there is of cuda, mps, cpu. ValueError if there is none such."""
+    present = available_devices()
+    if name == "auto":
+        return torch.device(present[0].split(":")[0])
+    if name in present or name in {device.split(":")[0] for device in present}:
+        return torch.device(name)
+    raise ValueError(f"device {name!r} is not on this machine; there is: {', '.join(present)} (or auto)")
+
+
+def to_device(batch: Any, device: torch.device, non_blocking: bool = False) -> Any:
+    """`batch` with every tensor in it moved to `device`.
+
+    Tuples, named tuples, lists and mappings are rebuilt as what they were, at any depth. Objects that move themselves
+    by a method `to`, such as packed sequences, are asked to; any other value stays itself.
+    """
+    if callable(getattr(batch, "to", None)):
+        return batch.to(device, non_blocking=non_blocking)
+    if isinstance(batch, Mapping):
+        moved = {key: to_device(value, device, non_blocking) for key, value in batch.items()}
+        if not isinstance(batch, MutableMapping):
+            return moved
+        rebuilt = copy.copy(batch)  # by its constructor a defaultdict, for one, would not be had back
+        rebuilt.update(moved)
+        return rebuilt
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(to_device(value, device, non_blocking) for value in batch))
+    if type(batch) in (list, tuple):
+        return type(batch)(to_device(value, device, non_blocking) for value in batch)
+    return batch

@@ -1,0 +1,88 @@
+"""Under what a run was made, to tell later why two runs differ. Never environment variables: they hold secrets."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("torch", "torchvision", "numpy", "torchmetrics", "tensorboard", "safetensors", "pydantic")
+LONGEST_DIFF = 200_000
+"""Bytes of the uncommitted diff that are kept."""
+LONGEST_LIST = 100
+"""Untracked files that are named."""
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def environment(device: str, command: Sequence[str] = ()) -> str:
+    """environment.json of a run on `device` (`cpu`, `cuda:0`), started by the words of `command`."""
+    found = {"command": shlex.join(command), **machine(device), "git": git(PROJECT)}
+    return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+
+
+def machine(device: str) -> dict[str, Any]:
+    import torch
+
+    place = torch.device(device)
+    found = {
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES} | {"torch": torch.__version__},
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "cpu_count": os.cpu_count(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "device": device,
+    }
+    if place.type == "cuda":
+        found |= {
+            "device_name": torch.cuda.get_device_name(place),
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),
+        }
+    return found
+
+
+def git(folder: Path) -> dict[str, Any] | None:
+    """Commit, and how the tracked files differ from it; None where there is no git or no repository.
+
+    Keys: `commit` (None before the first one), `dirty`, `untracked` (names), `diff`, and `diff_cut` (how many bytes of
+    the diff were too many), if any.
+    """
+    status = _git(folder, "status", "--porcelain=v1", "-z", "--no-renames", "--", ".")
+    if status is None:
+        return None
+    entries = [entry for entry in status.decode(errors="replace").split("\0") if entry]
+    untracked = [entry[3:] for entry in entries if entry.startswith("??")]
+    commit = _git(folder, "rev-parse", "--verify", "--quiet", "HEAD")
+    # External diff programs and text converters are configured by a repository: they would run its code.
+    diff = _git(folder, "diff", "--no-ext-diff", "--no-textconv", "HEAD", "--", ".") or b""
+    found = {
+        "commit": commit.decode().strip() if commit else None,
+        "dirty": bool(entries),
+        "untracked": untracked[:LONGEST_LIST],
+        "diff": diff[:LONGEST_DIFF].decode(errors="replace"),
+    }
+    return found | {"diff_cut": len(diff) - LONGEST_DIFF} if len(diff) > LONGEST_DIFF else found
+
+
+def _git(folder: Path, *words: str) -> bytes | None:
+    """What git prints; None if it cannot say. Takes no lock, so that it is in nobody's way."""
+    command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-C", str(folder), *words]
+    try:
+        return subprocess.run(command, check=True, timeout=10, stdin=subprocess.DEVNULL, capture_output=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
