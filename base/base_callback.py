@@ -1,0 +1,38 @@
+"""Callbacks watch a run. They never change a number of it: without them the same weights come out, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from base.base_trainer import BaseTrainer
+
+
+class Callback:
+    """Four moments of a run. A subclass defines the ones it needs; the others cost nothing.
+
+    They are called in the order of the config. Random numbers drawn in them do not disturb the run. To end the run,
+    call `trainer.stop("why")`.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        unknown = [name for name in vars(cls) if name.startswith("on_") and not hasattr(Callback, name)]
+        if unknown:
+            known = ", ".join(name for name in vars(Callback) if name.startswith("on_"))
+            raise TypeError(f"{cls.__name__}.{unknown[0]} would never be called; a callback's moments are: {known}")
+
+    def on_fit_start(self, trainer: BaseTrainer) -> None:
+        """Before the first step of this process; after a resume, too."""
+
+    def on_step_end(self, trainer: BaseTrainer, terms: Mapping[str, Tensor]) -> None:
+        """After each optimizer step. `terms` are the last batch's losses, still on the device."""
+
+    def on_epoch_end(self, trainer: BaseTrainer, row: Mapping[str, Any]) -> None:
+        """After the epoch's validation. `row` is the line that goes to metrics.jsonl."""
+
+    def on_fit_end(self, trainer: BaseTrainer, reason: str) -> None:
+        """Once, however the run ended: finished, early_stop, max_time, signal, not_finite or error."""

@@ -1,0 +1,395 @@
+"""The one loop. It owns everything that changes a number or must survive a restart, in one fixed order:
+
+    for each epoch:
+        for each window of `accumulate` batches:
+            train_step and backward for each batch, clip, optimizer step, schedule
+            now and then: log, evaluate, save
+        evaluate the validation sets, schedule, log the row, is it the best, save
+
+A subclass says what happens with a batch (`train_step`, `eval_step`); callbacks only watch.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from base.base_callback import Callback
+from base.base_metric import Tally, values_of
+from base.errors import NotFiniteError
+from base.guard import Guard
+from base.monitor import Monitor
+from base.parts import Parts, steps_per_epoch
+from base.progress import Progress
+from base.protocols import Loader
+from base.state import load_weights, state_of, weights_of
+from utils.batches import size_of
+from utils.seed import derive, rng_state, seed_everything, set_rng_state
+
+SECONDS_BETWEEN_LOOKS = 1.0
+"""How often the run folder is looked at for a STOP file."""
+
+
+class Interrupted(Exception):
+    """An evaluation was left because somebody asked the run to stop; it is done again on resume."""
+
+
+class BaseTrainer(ABC):
+    """The life of a run between its first step and its last."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.settings = parts.settings.trainer
+        self.keys = parts.settings.data.keys
+        self.device, self.data, self.log, self.store = parts.device, parts.data, parts.log, parts.store
+        self.models, self.optimizers, self.schedules = parts.models, parts.optimizers, parts.schedules
+        self.criteria, self.precision, self.request = parts.criteria, parts.precision, parts.request
+        self.eval_metrics, self.train_metrics = parts.metrics, copy.deepcopy(parts.metrics)
+        self.metrics = self.train_metrics
+        """The metrics of the phase under way."""
+        mode, name = self.settings.monitor.split() if self.settings.monitor else ("min", "")
+        self.monitor = Monitor(name, mode, self.settings.early_stop, self.settings.min_delta)
+        self.guard = Guard(self.settings.non_finite, self.settings.max_skipped)
+        self.progress = Progress()
+        self.epochs = self.settings.epochs
+        self.steps_per_epoch = steps_per_epoch(parts.settings, parts.data.train)
+        self.tally, self.interval = Tally(), Tally()
+        """Training losses since the epoch began, and since they were last logged."""
+        self.grad_norm: Tensor | None = None
+        self._stop_reason = ""
+        self._step_hooks: list[Callable[..., None]] = []
+        self._windows = self._all_windows()
+        self._clock = self._last_save = self._last_look = time.monotonic()
+
+    @property
+    def model(self) -> nn.Module:
+        return self.models["model"]
+
+    @property
+    def criterion(self) -> Callable[..., Any]:
+        return self.criteria["loss"]
+
+    @property
+    def optimizer(self) -> Optimizer:
+        return self.optimizers["optimizer"]
+
+    @abstractmethod
+    def train_step(self, batch: Any) -> dict[str, Tensor]:
+        """Named mean losses of one batch; `loss` is the one that is learned from, the others are logged."""
+
+    @abstractmethod
+    def eval_step(self, batch: Any) -> dict[str, Tensor]:
+        """The same for evaluation: models are in eval mode, gradients are off."""
+
+    def optimizer_step(self) -> None:
+        """Applies the gradients, which are unscaled and clipped by now."""
+        for optimizer in self.optimizers.values():
+            self.precision.step(optimizer)
+
+    def stop(self, reason: str) -> None:
+        """Ends the run after the step under way, saved and resumable."""
+        self._stop_reason = reason
+
+    def fit(self) -> str:
+        """Trains to the end. Returns why it ended: finished, early_stop, max_time, signal, or what `stop` was given."""
+        reason = "error"
+        self._clock = self._last_save = time.monotonic()
+        self._step_hooks = self._hooks("on_step_end")
+        try:
+            with self.request.listening():
+                self._call("on_fit_start")
+                if self.store is not None and not self.store.names():
+                    self.guard.exempt_buffers(self.models)
+                    self.save()
+                reason = self._loop()
+                if self.settings.test_at_end and reason in ("finished", "early_stop"):
+                    self._test()
+        except NotFiniteError:
+            reason = "not_finite"
+            raise
+        finally:
+            self._call("on_fit_end", reason)
+            if self.store is not None:
+                self.store.join()
+            self.log.end(reason)
+        return reason
+
+    def _loop(self) -> str:
+        progress = self.progress
+        while not (reason := self._over()):
+            if progress.phase in ("train", "evaluate"):
+                self._train_epoch()
+            if progress.phase == "validate":
+                self._end_epoch()
+            if progress.phase == "epoch end":
+                progress.next_epoch()
+        if reason not in ("finished", "early_stop"):
+            self.save()
+        return reason
+
+    def _over(self) -> str:
+        """Why the run is over; empty while it is not."""
+        if self.progress.phase == "train" and self.progress.epoch_step == 0:
+            if self.progress.epoch > self.epochs:
+                return "finished"
+            if self.monitor.exhausted:
+                return "early_stop"
+        return self._interrupted()
+
+    def _interrupted(self) -> str:
+        """Why to stop right here, between two steps; empty to go on."""
+        now = time.monotonic()
+        if now - self._last_look > SECONDS_BETWEEN_LOOKS:
+            self._last_look = now
+            self.request.look_for_file()
+        if self.request:
+            return "signal"
+        limit = self.settings.max_time
+        if limit is not None and self.progress.seconds + now - self._clock > limit:
+            return "max_time"
+        return self._stop_reason
+
+    def _train_epoch(self) -> None:
+        progress = self.progress
+        if progress.epoch_step == 0:
+            self._begin_epoch()
+        self._set_mode(training=True)
+        self.log.begin_phase(f"train {progress.epoch}/{self.epochs}", self.steps_per_epoch, progress.epoch_step)
+        while True:
+            if progress.phase == "evaluate":
+                self._evaluate_inside_epoch()
+            if self._interrupted() or progress.epoch_step == self.steps_per_epoch:
+                break
+            terms = self._train_window(next(self._windows))
+            for schedule in self.schedules.values():
+                schedule.after_step()
+            self.log.advance(self.tally.means)
+            for hook in self._step_hooks:
+                self._guarded(hook, terms)
+            if progress.step % self.settings.log_every == 0:
+                self._log_step()
+            if _due(progress.step, self.settings.validate_every.steps):
+                progress.phase = "evaluate"
+            elif self._save_due():
+                self.save()
+        self.log.end_phase()
+        if progress.phase == "train" and progress.epoch_step == self.steps_per_epoch:
+            self._tick()
+            progress.phase, progress.train_seconds = "validate", progress.epoch_seconds
+
+    def _begin_epoch(self) -> None:
+        """All generators start afresh from (seed, epoch), so that an epoch does not depend on the ones before."""
+        seed_everything(derive(self.parts.settings.seed, self.progress.epoch))
+        self.tally = Tally()
+        for metric in self.train_metrics.values():
+            metric.reset()
+
+    def _all_windows(self) -> Iterator[list[Any]]:
+        """Windows of `accumulate` batches from where the run stands, over as many passes as it takes. A window never
+        crosses the end of a pass: the last one is short."""
+        progress = self.progress
+        while True:
+            batches = self.data.train.batches(progress.pass_, progress.batch)
+            while window := list(islice(batches, self.settings.accumulate)):
+                progress.batch += len(window)
+                yield window
+            progress.pass_, progress.batch = progress.pass_ + 1, 0
+
+    def _train_window(self, window: list[Any]) -> dict[str, Tensor]:
+        """One optimizer step. Each batch counts by its share of the window's samples, so that the gradient is that of
+        one large batch, in the short last window too."""
+        sizes = [size_of(batch) for batch in window]
+        total = sum(sizes)
+        terms: dict[str, Tensor] = {}
+        with self.guard.around_step(self):
+            for batch, size in zip(window, sizes, strict=True):
+                terms = self.train_step(batch)
+                self.guard.check("the loss is", terms["loss"])
+                self.backward(terms["loss"] if size == total else terms["loss"] * (size / total))
+                self.tally.add(terms, size)
+                self.interval.add(terms, size)
+            self.update()
+        self.progress.step += 1
+        self.progress.epoch_step += 1
+        return terms
+
+    def backward(self, loss: Tensor) -> None:
+        self.precision.backward(loss)
+
+    def update(self) -> None:
+        """Clip, check, step, and clear the gradients."""
+        clip, step = self.settings.clip, self.progress.step + 1
+        checked = _due(step, self.settings.check_gradients or self.settings.log_every) or self.guard.mode == "skip"
+        if clip.norm or clip.value or checked or _due(step, self.settings.log_every):
+            for optimizer in self.optimizers.values():
+                self.precision.unscale(optimizer)
+            parameters = [p for model in self.models.values() for p in model.parameters() if p.grad is not None]
+            self.grad_norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+            if self.precision.mode != "fp16":  # there gradients overflow now and then, and the scaler skips the step
+                self.guard.check("the norm of the gradients is", self.grad_norm)
+            if clip.norm:
+                nn.utils.clip_grads_with_norm_(parameters, clip.norm, self.grad_norm)
+            if clip.value:
+                nn.utils.clip_grad_value_(parameters, clip.value)
+        self.optimizer_step()
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+
+    def _evaluate_inside_epoch(self) -> None:
+        progress = self.progress
+        row: dict[str, Any] = {"epoch": progress.epoch, "step": progress.step, "phase": "step"}
+        try:
+            row |= self._validate()
+        except Interrupted:
+            return
+        progress.phase = "train"
+        improved = self._judge(row)
+        self.log.row(row, improved)
+        self._set_mode(training=True)
+        if improved or self._save_due():
+            self.save(best=improved)
+
+    def _save_due(self) -> bool:
+        every = self.settings.save_every
+        minutes = (time.monotonic() - self._last_save) / 60
+        return _due(self.progress.step, every.steps) or (every.minutes is not None and minutes >= every.minutes)
+
+    def _end_epoch(self) -> None:
+        progress, settings = self.progress, self.settings
+        row: dict[str, Any] = {"epoch": progress.epoch, "step": progress.step, "phase": "epoch"}
+        row |= self.tally.means() | values_of(self.train_metrics)
+        if settings.validate_every.steps is None and progress.epoch % settings.validate_every.epochs == 0:
+            try:
+                row |= self._validate()
+            except Interrupted:
+                return
+        row |= self.rates()
+        for schedule in self.schedules.values():
+            schedule.after_epoch()
+        improved = self._judge(row)
+        self._tick()
+        row["seconds"] = progress.epoch_seconds
+        row["samples_per_second"] = self.tally.count / max(progress.train_seconds, 1e-9)
+        self.log.row(row, improved)
+        self._call("on_epoch_end", row)
+        progress.phase = "epoch end"
+        last = progress.epoch >= self.epochs or self.monitor.exhausted or self._stop_reason
+        if improved or last or progress.epoch % settings.save_period == 0:
+            self.save(best=improved)
+
+    def _judge(self, row: Mapping[str, Any]) -> bool:
+        """Is this row the best so far; a plateau schedule learns of it too."""
+        improved = self.monitor.update(row)
+        if self.monitor.name in row:
+            for schedule in self.schedules.values():
+                schedule.after_evaluation(float(row[self.monitor.name]))
+        return improved
+
+    def _validate(self) -> dict[str, float]:
+        return self._evaluate_all(self.data.valid, "val")
+
+    def _test(self) -> None:
+        """One more row: the test sets, by the best weights, else by the last."""
+        if self.store is not None and self.store.best() is not None:
+            load_weights(self, self.store.load("best").weights())
+        row = {"epoch": self.progress.epoch - 1, "step": self.progress.step, "phase": "test"}
+        self.log.row(row | self._evaluate_all(self.data.test, "test"))
+
+    def _evaluate_all(self, sets: Mapping[str, Loader], kind: str) -> dict[str, float]:
+        row: dict[str, float] = {}
+        for name, loader in sets.items():
+            prefix = f"{kind}_{name}_" if name else f"{kind}_"
+            row |= {prefix + key: value for key, value in self.evaluate(loader, prefix.strip("_")).items()}
+        return row
+
+    def evaluate(self, loader: Loader, title: str) -> dict[str, float]:
+        """The losses and metrics over one pass of `loader`, exact over its samples. `Interrupted` on a signal."""
+        self.metrics, tally = self.eval_metrics, Tally()
+        for metric in self.metrics.values():
+            metric.reset()
+        self._set_mode(training=False)
+        self.log.begin_phase(title, len(loader))
+        try:
+            with torch.inference_mode():
+                for batch in loader.batches():
+                    if self.request:
+                        raise Interrupted
+                    tally.add(self.eval_step(batch), size_of(batch))
+                    self.log.advance(tally.means)
+                return tally.means() | values_of(self.metrics)
+        finally:
+            self.log.end_phase()
+            self.metrics = self.train_metrics
+
+    def _set_mode(self, *, training: bool) -> None:
+        for model in self.models.values():
+            model.train(training)
+
+    def save(self, best: bool = False) -> None:
+        """Everything from which the run goes on as if it had never stopped."""
+        if self.store is None:
+            return
+        self.guard.check_state(self)
+        self._tick()
+        self._last_save = time.monotonic()
+        progress, monitor = self.progress, self.monitor
+        info = {
+            "step": progress.step,
+            "epoch": progress.epoch,
+            "phase": progress.phase,
+            "metrics": {monitor.name: monitor.best} if best else {},
+            "data": dict(self.data.decisions),
+        }
+        self.store.save(weights_of(self), state_of(self), info, best=best, before_commit=self.log.sync)
+
+    def where(self) -> str:
+        rates = ", ".join(f"{name} {rate:g}" for name, rate in self.rates().items())
+        return f"epoch {self.progress.epoch}, step {self.progress.step + 1} ({rates})"
+
+    def rates(self) -> dict[str, float]:
+        """The learning rate; of several groups each by name or number."""
+        groups = [g for optimizer in self.optimizers.values() for g in optimizer.param_groups]
+        if len(groups) == 1:
+            return {"lr": float(groups[0]["lr"])}
+        return {f"lr/{group.get('name', i)}": float(group["lr"]) for i, group in enumerate(groups)}
+
+    def _log_step(self) -> None:
+        values = self.interval.means() | self.rates()
+        if self.grad_norm is not None:
+            values["grad_norm"] = self.grad_norm.item()
+        self.interval = Tally()
+        self.log.scalars(self.progress.step, values)
+
+    def _tick(self) -> None:
+        """Adds the time since the last tick to the epoch's and the run's."""
+        now = time.monotonic()
+        self.progress.seconds += now - self._clock
+        self.progress.epoch_seconds += now - self._clock
+        self._clock = now
+
+    def _hooks(self, moment: str) -> list[Callable[..., None]]:
+        """The callbacks that define this moment; the others cost nothing."""
+        given = [c for c in self.parts.callbacks if getattr(type(c), moment) is not getattr(Callback, moment)]
+        return [getattr(callback, moment) for callback in given]
+
+    def _call(self, moment: str, *values: Any) -> None:
+        for hook in self._hooks(moment):
+            self._guarded(hook, *values)
+
+    def _guarded(self, hook: Callable[..., None], *values: Any) -> None:
+        """A callback may draw random numbers; the run does not notice."""
+        state = rng_state()
+        hook(self, *values)
+        set_rng_state(state)
+
+
+def _due(count: int, every: int | None) -> bool:
+    return every is not None and count % every == 0

@@ -1,0 +1,110 @@
+"""What a user types, and what the shell gets back. Exceptions become exit codes here and nowhere else."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from base.errors import UserError
+from base.layers import SHORT_FLAGS
+
+if TYPE_CHECKING:
+    from base.run import Run
+
+log = logging.getLogger(__name__)
+
+
+def train(argv: Sequence[str]) -> int:
+    return _exit_code(lambda: _train(argv), "--traceback" in argv)
+
+
+def test(argv: Sequence[str]) -> int:
+    return _exit_code(lambda: _test(argv), "--traceback" in argv)
+
+
+def _train(argv: Sequence[str]) -> int:
+    parser = _parser("Trains what a config describes, or goes on with a run.")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("-c", "--config", metavar="CONFIG", help="a YAML or JSON file: starts a run")
+    source.add_argument("-r", "--resume", metavar="PATH", help="a run, or a checkpoint in it: goes on where it stopped")
+    parser.add_argument("--check", action="store_true", help="only check the config; nothing is written")
+    parser.add_argument("--force", action="store_true", help="on a resume, accept changes that alter its course")
+    parser.add_argument("--plugin", action="append", default=[], metavar="MODULE", help="a module that registers names")
+    for flag, key in SHORT_FLAGS.items():
+        parser.add_argument(flag, dest=key, metavar="VALUE", help=f"short for {key}=VALUE")
+    arguments = parser.parse_intermixed_args(argv)
+    given = vars(arguments)
+    overrides = [f"{key}={given[key]}" for key in SHORT_FLAGS.values() if given[key] is not None]
+    overrides += arguments.overrides
+
+    from base.run import check, fit
+
+    if arguments.check:
+        settled = check(arguments.config, overrides)
+        print(f"{settled.source}: nothing is wrong")
+        return 0
+    run = fit(arguments.config, overrides, arguments.resume, force=arguments.force, command=sys.argv)
+    _say_goodbye(run)
+    return 128 + run.signal if run.signal else 0
+
+
+def _test(argv: Sequence[str]) -> int:
+    parser = _parser("Tests a run: its best checkpoint, else its last.")
+    parser.add_argument("-r", "--resume", metavar="PATH", required=True, help="a run, or a checkpoint in it")
+    parser.add_argument("--data", default="test", metavar="SET", help="test (default), valid, or a set by its name")
+    arguments = parser.parse_intermixed_args(argv)
+
+    from base.evaluation import evaluate
+
+    evaluate(arguments.resume, arguments.data, arguments.overrides)
+    return 0
+
+
+def _parser(description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="lies over the config, read as YAML")
+    parser.add_argument("--traceback", action="store_true", help="print an error's whole traceback")
+    return parser
+
+
+def _say_goodbye(run: Run) -> None:
+    monitor = run.trainer.monitor
+    if run.best is not None:
+        log.info("best %s %.6g", monitor.name, run.best)
+    endings = {"finished": "finished", "early_stop": "stopped early", "max_time": "out of time", "signal": "stopped, saved"}
+    log.info("%s: %s", endings.get(run.reason, run.reason), run.path)
+    log.info("  test    python test.py -r %s", run.path)
+    log.info("  resume  python train.py -r %s", run.path)
+    log.info("  watch   tensorboard --logdir %s", run.config.settings.trainer.save_dir)
+
+
+def _exit_code(work: Callable[[], int], whole_traceback: bool) -> int:
+    try:
+        return work()
+    except UserError as error:
+        if whole_traceback:
+            traceback.print_exc()
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except MemoryError:
+        print("out of memory: lower data.loader.batch_size, or raise trainer.accumulate with it", file=sys.stderr)
+        return 7
+    except Exception as error:
+        _explain(error, whole_traceback)
+        return 1
+
+
+def _explain(error: Exception, whole: bool) -> None:
+    from base.users_code import users_frames
+
+    if whole:
+        traceback.print_exc()
+    elif frames := users_frames(error):
+        print("".join(traceback.format_list(frames)), end="", file=sys.stderr)
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    else:
+        print(f"a bug in torch-atelier: {type(error).__name__}: {error} (--traceback shows where)", file=sys.stderr)

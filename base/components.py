@@ -1,0 +1,90 @@
+"""Every component of a config against the registries: does its name exist, can it be called with its arguments."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from base.errors import Fault, did_you_mean, listing
+from base.nodes import Node, Place, dotted
+from base.places import components
+from base.plugins import allowed_plugins, load_plugin
+from base.registry import REGISTRIES, BrokenFile, Registry, UnknownName
+from base.signature import check
+from base.words import mend
+
+_CALLED_WITH = {"LOSSES": 2, "METRICS": 2, "TRANSFORMS": 1, "FUNCTIONS": 1}
+"""How many arguments the program gives, by position, to a plain function of these registries."""
+
+
+def check_components(tree: Node) -> list[Fault]:
+    """All that is wrong with the names and arguments of components; torch is imported."""
+    return [fault for place, node, symbols in _components(tree) for fault in _check(place, node, symbols)]
+
+
+def _components(tree: Node) -> Iterator[tuple[Place, Node, tuple[str, ...]]]:
+    yield from components(tree)
+    trainer = tree.at(("trainer",))
+    if trainer is not None and trainer.is_map and "type" not in trainer:
+        default = Node("Trainer", trainer.origin)
+        yield ("trainer",), Node({**trainer.value, "type": default}, trainer.origin), ("TRAINERS",)
+
+
+def _check(place: Place, node: Node, symbols: tuple[str, ...]) -> list[Fault]:
+    named = node.value["type"]
+    at = (named.origin, dotted((*place, "type")))
+    unknown: list[UnknownName] = []
+    for symbol in symbols:
+        registry = REGISTRIES[symbol]
+        try:
+            target = registry.get(named.value)
+        except UnknownName as error:
+            unknown.append(error)
+        except BrokenFile as error:
+            return [Fault(*at, str(error))]
+        else:
+            return check(target, node, place, supplied(registry, target))
+    what = f"no {listing(error.kind for error in unknown)} is named {named.value!r}"
+    return [Fault(*at, what, hint=mend(named, float) or _known(named.value, unknown, symbols[0]))]
+
+
+def supplied(registry: Registry, target: Any) -> tuple[str, ...]:
+    """The parameters of `target` that the program fills in."""
+    count = 0 if inspect.isclass(target) else _CALLED_WITH.get(registry.symbol, 0)
+    if not count:
+        return registry.supplied
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    given = [p.name for p in inspect.signature(target).parameters.values() if p.kind in positional]
+    return (*registry.supplied, *given[:count])
+
+
+def _known(name: str, unknown: list[UnknownName], symbol: str) -> str:
+    """The nearest name, or a few of them; and the files in which the name may be hidden."""
+    known = sorted({name for error in unknown for name in error.known})
+    hints = [f"{file} cannot be read ({why})" for error in unknown for file, why in error.broken.items()]
+    if nearest := did_you_mean(name, known):
+        return "; ".join([nearest, *hints])
+    if known:
+        hints.append(f"there {'is' if len(known) == 1 else 'are'} {listing(known, 'and', most=5)}")
+    return "; ".join([*hints, f"decorate yours with @{symbol}.register"])
+
+
+def load_plugins(tree: Node, allowed_here: Iterable[str] = ()) -> list[Fault]:
+    """Imports the modules under `plugins`, as far as the project allows them."""
+    plugins = tree.at(("plugins",))
+    faults: list[Fault] = []
+    if plugins is None or not plugins.is_list:
+        return faults
+    allowed = allowed_plugins(allowed_here)
+    for i, node in enumerate(plugins.value):
+        if node.value in allowed:
+            try:
+                load_plugin(allowed[node.value])
+            except Exception as error:
+                what = f"{node.value} cannot be imported: {type(error).__name__}: {error}"
+                faults.append(Fault(node.origin, f"plugins.{i}", what))
+        elif isinstance(node.value, str):
+            hint = "list it in pyproject.toml under [tool.torch_atelier] plugins, or start with --plugin"
+            faults.append(Fault(node.origin, f"plugins.{i}", f"{node.value!r} is not allowed here", hint=hint))
+    return faults

@@ -1,0 +1,129 @@
+"""A config: read from files and overrides, checked as a whole, then fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from base.errors import DEFAULT, ConfigError, Fault, Origin
+from base.frozen import freeze
+from base.layers import Overrides, apply_overrides, read_layers
+from base.merge import desugar
+from base.nodes import Node, Place, from_plain
+
+if TYPE_CHECKING:
+    from base.difference import Difference
+    from base.sections import Settings
+
+
+class Config(Mapping[str, Any]):
+    """Everything that decides a run, read-only.
+
+    `config.settings` has every key with its type, `config["trainer"]["epochs"]` reads the same as plain values.
+    """
+
+    def __init__(self, tree: Node, settings: Settings, source: str) -> None:
+        self.settings, self.source = settings, source
+        self._tree = tree
+        self._values = freeze(self.to_dict())
+
+    @classmethod
+    def read(cls, path: str | Path, overrides: Overrides = (), *, plugins: Iterable[str] = ()) -> Config:
+        """The config of a YAML or JSON file with overrides: `key.path=value` texts (`--lr=0.1` is one, too), or a
+        mapping of such paths to values. `plugins` are modules allowed in addition to the project's.
+
+        Raises ConfigError with every fault that the texts, the sections, the registries and the signatures show.
+        """
+        faults: list[Fault] = []
+        tree = read_layers(Path(path), faults)
+        return cls._checked(tree, overrides, faults, str(path), plugins)
+
+    @classmethod
+    def from_dict(
+        cls,
+        values: Mapping[str, Any],
+        source: str = "checkpoint",
+        overrides: Overrides = (),
+        *,
+        plugins: Iterable[str] = (),
+    ) -> Config:
+        """The config that `to_dict` gave, or one put together in code; raises ConfigError as `read` does."""
+        faults: list[Fault] = []
+        tree = desugar(from_plain(values, Origin(source), faults))
+        return cls._checked(tree, overrides, faults, source, plugins)
+
+    @classmethod
+    def _checked(
+        cls, tree: Node | None, overrides: Overrides, faults: list[Fault], source: str, plugins: Iterable[str]
+    ) -> Config:
+        if tree is None:
+            raise ConfigError(faults, source)
+        from base.contradictions import check_together
+        from base.validate import check_sections, without_removed
+
+        tree = without_removed(apply_overrides(tree, overrides, faults))
+        settings, wrong = check_sections(tree)
+        unread = {fault.origin for fault in faults}  # has no value: one fault is enough
+        wrong += [*check_together(tree), *_check_code(tree, plugins)]
+        faults += [fault for fault in wrong if fault.origin not in unread]
+        if faults or settings is None:
+            raise ConfigError(faults, source)
+        return cls(tree, settings, source)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values: components as `{type, args}`, defaults filled in, `${facts}` kept."""
+        return self.settings.model_dump(mode="json")
+
+    def to_yaml(self) -> str:
+        """`to_dict` as a YAML text that reads back as an equal config."""
+        from base.yaml_writer import to_yaml
+
+        return to_yaml(self.to_dict())
+
+    def origin(self, key: str) -> Origin:
+        """Where the value at `key` (`optimizer.args.lr`) was written, or `default`."""
+        node = self._tree.at(_place(key))
+        return node.origin if node else DEFAULT
+
+    def fault(self, key: str, what: str, found: str = "", expected: str = "", hint: str = "") -> Fault:
+        """A fault at the place of `key`, or of the nearest section above that was written."""
+        place = _place(key)
+        while (node := self._tree.at(place)) is None:
+            place = place[:-1]
+        return Fault(node.origin, key, what, found, expected, hint)
+
+    def __getitem__(self, key: str) -> Any:
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Config({self.settings.name!r} from {self.source})"
+
+
+def difference(before: Config, after: Config) -> list[Difference]:
+    """The keys that differ, with values, origins, and what a resumed run says to each: see base.difference."""
+    from base.difference import difference
+
+    return difference(before, after)
+
+
+def _place(key: str) -> Place:
+    return tuple(int(part) if part.isdecimal() else part for part in key.split("."))
+
+
+def _check_code(tree: Node, plugins: Iterable[str]) -> list[Fault]:
+    """What only the code behind the names can tell; this imports torch."""
+    from base.components import check_components, load_plugins
+    from base.contradictions import check_monitor
+    from base.registry import LOSSES, TRAINERS
+
+    faults = [*load_plugins(tree, plugins), *check_components(tree)]
+    named = {LOSSES: tree.at(("loss", "type")), TRAINERS: tree.at(("trainer", "type"))}
+    may_log_more = [node for kind, node in named.items() if node and kind.is_users(str(node.value))]
+    return faults if may_log_more else [*faults, *check_monitor(tree)]

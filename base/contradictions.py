@@ -1,0 +1,124 @@
+"""Keys that are right one by one and wrong together, as far as the texts tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from base.errors import Fault, did_you_mean, listing
+from base.nodes import Node
+
+
+def check_together(tree: Node) -> list[Fault]:
+    """All of them; torch is not imported."""
+    return [*_loader(tree), *_monitor(tree), *_metrics(tree), *_chain(tree)]
+
+
+def _on(tree: Node, key: str) -> Node | None:
+    """The node at `key` if it is written there and switches something on."""
+    node = tree.at(tuple(key.split(".")))
+    return None if node is None or node.value in (None, "off", False, 0) else node
+
+
+def _fault(tree: Node, key: str, what: str, hint: str) -> Fault:
+    node = tree.at(tuple(int(part) if part.isdecimal() else part for part in key.split(".")))
+    assert node is not None
+    return Fault(node.key_origin or node.origin, key, what, hint=hint)
+
+
+def _loader(tree: Node) -> Iterator[Fault]:
+    """What torch's DataLoader refuses."""
+    at = "data.loader"
+    if _on(tree, f"{at}.sampler") and _on(tree, f"{at}.shuffle"):
+        yield _fault(tree, f"{at}.shuffle", "the sampler decides the order", "remove shuffle or sampler")
+    if _on(tree, f"{at}.batch_sampler"):
+        for name in ("batch_size", "shuffle", "sampler", "drop_last"):
+            if _on(tree, f"{at}.{name}"):
+                yield _fault(tree, f"{at}.{name}", "batch_sampler decides this", f"remove {name} or batch_sampler")
+    workers = tree.at(("data", "loader", "num_workers"))
+    if workers is None or workers.value == 0:
+        for name in ("prefetch_factor", "persistent_workers", "timeout", "multiprocessing_context"):
+            if _on(tree, f"{at}.{name}"):
+                hint = f"set num_workers to 1 or more, or remove {name}"
+                yield _fault(tree, f"{at}.{name}", "this is for workers, and there are none", hint)
+
+
+def _monitor(tree: Node) -> Iterator[Fault]:
+    if _monitor_is_off(tree):
+        if _on(tree, "trainer.early_stop"):
+            yield _fault(tree, "trainer.early_stop", "nothing is monitored", "set trainer.monitor, or early_stop: off")
+        for key, link in _links(tree):
+            named, every = link.at(("type",)), link.at(("every",))
+            plateau = named is not None and named.value == "ReduceLROnPlateau" and every is None
+            if plateau or (every is not None and every.value == "monitor"):
+                hint = "set trainer.monitor" if plateau else "set trainer.monitor, or every: epoch"
+                yield _fault(tree, f"{key}.{'type' if plateau else 'every'}", "nothing is monitored", hint)
+
+
+def _monitor_is_off(tree: Node) -> bool:
+    written = "monitor" in (tree.at(("trainer",)) or tree)
+    return not _on(tree, "trainer.monitor") and (written or not _on(tree, "data.valid"))
+
+
+def _metrics(tree: Node) -> Iterator[Fault]:
+    seen: dict[str, Node] = {}
+    for i, metric in enumerate(_entries(tree, "metrics")):
+        name = metric_name(metric)
+        if name is not None and name.value in seen:
+            hint = f"the other is at {seen[name.value].origin}; give one of them a name"
+            yield Fault(name.origin, f"metrics.{i}", f"two metrics are logged as {name.value!r}", hint=hint)
+        elif name is not None:
+            seen[name.value] = name
+
+
+def _chain(tree: Node) -> Iterator[Fault]:
+    for key, link in _links(tree)[:-1]:
+        if link.is_map and not _on(link, "steps"):
+            yield _fault(tree, key, "this schedule never ends", "set steps, its length, so that the next one follows")
+
+
+def _links(tree: Node) -> list[tuple[str, Node]]:
+    """The schedules with their keys."""
+    chain = [(f"lr_scheduler.{i}", link) for i, link in enumerate(_entries(tree, "lr_scheduler"))]
+    single = tree.at(("lr_scheduler",))
+    return chain or ([("lr_scheduler", single)] if single is not None and single.is_map else [])
+
+
+def _entries(tree: Node, key: str) -> list[Node]:
+    node = tree.at((key,))
+    return node.value if node is not None and node.is_list else []
+
+
+def metric_name(metric: Node) -> Node | None:
+    """The node that says how a metric is called in the logs."""
+    for part in ("name", "type"):
+        node = metric.at((part,))
+        if node is not None and isinstance(node.value, str) and node.value != "off":
+            return node
+    return None
+
+
+def logged_names(tree: Node) -> list[str]:
+    """What the rows of a run hold, as far as the config tells: `loss`, `accuracy`, `val_loss`, `val_accuracy` ..."""
+    names = ["loss", *(node.value for metric in _entries(tree, "metrics") if (node := metric_name(metric)))]
+    valid = _on(tree, "data.valid")
+    if valid is None:
+        return names
+    by_name = valid.is_map and "type" not in valid and "args" not in valid
+    prefixes = [f"val_{name}_" for name in valid.value] if by_name else ["val_"]
+    return [*names, *(prefix + name for prefix in prefixes for name in names)]
+
+
+def check_monitor(tree: Node) -> list[Fault]:
+    """`trainer.monitor`, or its default, against the names that a run logs."""
+    if _monitor_is_off(tree):
+        return []
+    node = tree.at(("trainer", "monitor")) or Node("min val_loss", (tree.at(("trainer",)) or tree).origin)
+    words, names = str(node.value).split(), logged_names(tree)
+    if len(words) != 2 or words[1] in names:
+        return []
+    name, key = words[1], "trainer.monitor"
+    if name.startswith("val_") and not _on(tree, "data.valid"):
+        what, hint = f"{name} needs validation data, and there is none", "set data.valid, such as 0.1, or monitor: off"
+        return [Fault(node.origin, key, what, hint=hint)]
+    hint = did_you_mean(name, names) or f"there are {listing(names, 'and')}"
+    return [Fault(node.origin, key, f"nothing logs {name!r}", hint=hint)]

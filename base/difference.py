@@ -1,0 +1,66 @@
+"""What differs between two configs, where each value comes from, and what a resumed run says to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from base.errors import Origin
+from base.nodes import Place, dotted
+from base.schema import fields_along
+from base.sections import Settings, Verdict
+
+if TYPE_CHECKING:
+    from base.config import Config
+
+
+class _Absent:
+    def __repr__(self) -> str:
+        return "(absent)"
+
+
+ABSENT = _Absent()
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A key whose value differs; `ABSENT` stands for the value in the config that lacks it."""
+
+    key: str
+    before: Any
+    after: Any
+    origin_before: Origin
+    origin_after: Origin
+    verdict: Verdict
+
+
+def difference(before: Config, after: Config) -> list[Difference]:
+    """What differs, down to single arguments and list entries; what only `after` has comes last."""
+    old, new = dict(_leaves(before.to_dict())), dict(_leaves(after.to_dict()))
+    found = []
+    for place in [*old, *(place for place in new if place not in old)]:
+        was, is_ = old.get(place, ABSENT), new.get(place, ABSENT)
+        if was != is_ or type(was) is not type(is_):
+            key, verdict = dotted(place), _verdict(place, before.settings, after.settings)
+            found.append(Difference(key, was, is_, before.origin(key), after.origin(key), verdict))
+    return found
+
+
+def _leaves(value: Any, place: Place = ()) -> Iterator[tuple[Place, Any]]:
+    """Scalars with their places."""
+    if isinstance(value, Mapping | list):
+        for part, child in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from _leaves(child, (*place, part))
+    else:
+        yield place, value
+
+
+def _verdict(place: Place, before: Settings, after: Settings) -> Verdict:
+    """The mark nearest to the value that is not the usual `force`; two keys are harmless under a condition."""
+    if place == ("trainer", "epochs") and not (before.schedulers or after.schedulers):
+        return "harmless"
+    if place == ("trainer", "log_every") and before.trainer.check_gradients and after.trainer.check_gradients:
+        return "harmless"
+    marks = [cast(dict[str, Verdict], field.json_schema_extra)["resume"] for field in fields_along(place)]
+    return next((mark for mark in reversed(marks) if mark != "force"), "force")

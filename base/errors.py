@@ -1,0 +1,118 @@
+"""What goes wrong by the user's doing: errors whose text is already fit for the user, each kind with its exit code."""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class UserError(ValueError):
+    """An error whose message needs no traceback beside it; `exit_code` is what the scripts end with."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class CheckpointError(UserError):
+    """A checkpoint is missing, damaged, refused as untrusted, does not fit, or its run is in use."""
+
+    exit_code = 3
+
+
+class NotFiniteError(UserError):
+    """The loss, a gradient or a weight became NaN or infinite."""
+
+    exit_code = 4
+
+
+class DataError(UserError):
+    """Data is missing or broken, or a worker process died."""
+
+    exit_code = 5
+
+
+class WriteError(UserError):
+    """A file could not be written: disk full, quota, permission."""
+
+    exit_code = 6
+
+
+class OutOfMemoryError(UserError):
+    """The accelerator's or the machine's memory is exhausted."""
+
+    exit_code = 7
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a value was written: a place in a file, or an override in words (then `line` is 0)."""
+
+    source: str
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.line}:{self.column}" if self.line else self.source
+
+
+DEFAULT = Origin("default")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with a config: where, at which key, what, what was found, what is expected, how to mend it."""
+
+    origin: Origin
+    key: str
+    what: str
+    found: str = ""
+    expected: str = ""
+    hint: str = ""
+
+    def __str__(self) -> str:
+        parts = [self.what]
+        if self.found:
+            parts.append(f"found {self.found}")
+        if self.expected:
+            parts.append(f"expected {self.expected}")
+        if self.hint:
+            parts.append(self.hint)
+        said = self.origin.source.replace("=", " ").split()  # an override names its key
+        where = str(self.origin) if not self.key or self.key in said else f"{self.origin}: {self.key}"
+        return f"{where}: {'; '.join(parts)}"
+
+
+class ConfigError(UserError):
+    """A config that cannot be run; `faults` holds all that was found, sorted by place."""
+
+    exit_code = 2
+
+    def __init__(self, faults: Iterable[Fault], source: str = "the config") -> None:
+        self.faults: list[Fault] = sorted(dict.fromkeys(faults), key=_place)
+        count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
+        super().__init__("\n".join([*map(str, self.faults), f"{count} in {source}: nothing was started"]))
+
+
+def _place(fault: Fault) -> tuple[bool, str, int, int, str]:
+    origin = fault.origin
+    return (not origin.line, origin.source, origin.line, origin.column, fault.key)
+
+
+def suggest(word: str, known: Iterable[str]) -> str | None:
+    """The known name nearest to `word`, or None when nothing comes near; upper and lower case count as equal."""
+    names = {name.lower(): name for name in known}
+    nearest = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.6)
+    return names[nearest[0]] if nearest else None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`"did you mean 'epochs'?"`, or the empty text."""
+    nearest = suggest(word, known)
+    return f"did you mean {nearest!r}?" if nearest else ""
+
+
+def listing(words: Iterable[str], last: str = "or", most: int = 8) -> str:
+    """`a, b or c`; `a, b, c ...` when there are more than `most`."""
+    words = list(words)
+    if len(words) > most:
+        return f"{', '.join(words[:most])} ..."
+    return f"{', '.join(words[:-1])} {last} {words[-1]}" if len(words) > 1 else "".join(words)

@@ -1,0 +1,97 @@
+"""What happens when a number is not finite: stop before the weights are touched, skip the step, or look away."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
+
+from base.errors import NotFiniteError
+
+if TYPE_CHECKING:
+    from base.base_trainer import BaseTrainer
+
+
+class Guard:
+    """`mode` is stop, skip (at most `max_skipped` steps in a row) or ignore."""
+
+    def __init__(self, mode: str, max_skipped: int) -> None:
+        self.mode, self.max_skipped = mode, max_skipped
+        self.in_a_row = self.skipped = 0
+        self.exempt: list[str] = []
+        """Buffers that were not finite when the run began, such as masks of -inf."""
+
+    def check(self, what: str, value: Tensor) -> None:
+        if self.mode != "ignore" and not math.isfinite(number := value.item()):
+            raise NotFiniteError(f"{what} {number}")
+
+    @contextmanager
+    def around_step(self, trainer: BaseTrainer) -> Iterator[None]:
+        """Forgives a step in the mode `skip`: what its forward passes changed (BatchNorm's buffers, metrics, sums of
+        losses) is put back and its gradients are dropped."""
+        undo = _Undo(trainer) if self.mode == "skip" else None
+        try:
+            yield
+            self.in_a_row = 0
+        except NotFiniteError as error:
+            if undo is None or self.in_a_row >= self.max_skipped:
+                where = trainer.where()
+                raise NotFiniteError(f"{error} in {where}") from None
+            self.in_a_row, self.skipped = self.in_a_row + 1, self.skipped + 1
+            undo()
+
+    def exempt_buffers(self, models: Mapping[str, nn.Module]) -> None:
+        self.exempt = [name for name, buffer in _float_buffers(models) if not _all_finite([buffer])]
+
+    def check_state(self, trainer: BaseTrainer) -> None:
+        """Refuses to save weights, buffers or optimizer tensors that are not finite."""
+        if self.mode == "ignore":
+            return
+        tensors = [p.detach() for model in trainer.models.values() for p in model.parameters()]
+        tensors += [buffer for name, buffer in _float_buffers(trainer.models) if name not in self.exempt]
+        for optimizer in trainer.optimizers.values():
+            tensors += [t for state in optimizer.state.values() for t in state.values() if isinstance(t, Tensor)]
+        if not _all_finite(tensors):
+            raise NotFiniteError(f"weights or optimizer state are not finite after {trainer.where()}: not saved")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"in_a_row": self.in_a_row, "skipped": self.skipped, "exempt": list(self.exempt)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state)
+
+
+class _Undo:
+    """What a forward pass may change, as it was."""
+
+    def __init__(self, trainer: BaseTrainer) -> None:
+        self.trainer = trainer
+        self.buffers = [(b, b.clone()) for model in trainer.models.values() for b in model.buffers()]
+        self.stateful = [*trainer.train_metrics.values(), trainer.tally, trainer.interval]
+        self.states = [copy.deepcopy(item.state_dict()) for item in self.stateful]
+
+    def __call__(self) -> None:
+        for buffer, before in self.buffers:
+            buffer.copy_(before)
+        for item, state in zip(self.stateful, self.states, strict=True):
+            item.load_state_dict(state)
+        for optimizer in self.trainer.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+
+
+def _float_buffers(models: Mapping[str, nn.Module]) -> Iterable[tuple[str, Tensor]]:
+    for model_name, model in models.items():
+        for name, buffer in model.named_buffers():
+            if buffer.is_floating_point():
+                yield f"{model_name}.{name}", buffer
+
+
+def _all_finite(tensors: Iterable[Tensor]) -> bool:
+    """By the largest magnitude: one pass over the memory, no overflow, NaN comes through."""
+    floats = [t for t in tensors if t.is_floating_point() and t.numel()]
+    return not floats or math.isfinite(get_total_norm(floats, norm_type=math.inf).item())

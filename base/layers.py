@@ -1,0 +1,142 @@
+"""One tree from many layers: the files that extend each other, and on top of them the overrides."""
+
+from __future__ import annotations
+
+import os.path
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from base.errors import Fault, Origin
+from base.merge import desugar, merge
+from base.nodes import Node, Place, dotted, from_plain
+from base.read_file import read_file
+from base.yaml_reader import read_yaml
+
+Keys = tuple[str, ...]
+Overrides = Sequence[str] | Mapping[str, Any]
+
+SHORT_FLAGS = {
+    "--lr": "optimizer.args.lr",
+    "--batch-size": "data.loader.batch_size",
+    "--epochs": "trainer.epochs",
+    "--device": "device",
+    "--seed": "seed",
+    "--name": "name",
+}
+"""Flags for everyday keys: `--lr=0.1` is `optimizer.args.lr=0.1`."""
+_PATH = re.compile(r"[^.\s=-][^.\s=]*(\.[^.\s=]+)*")
+
+
+def read_layers(path: Path, faults: list[Fault]) -> Node | None:
+    """The merged tree of a file and the files it extends; None if one of them could not be read."""
+    layers: list[Node] = []
+    seen: list[Path] = []
+    asked: Origin | None = None
+    while True:
+        seen.append(path.resolve())
+        tree = read_file(path, faults, asked)
+        if tree is None:
+            return None
+        base = tree.value.pop("extends", None)
+        layers.append(desugar(tree))
+        if base is None or base.value is None:
+            break
+        asked = base.origin
+        if not isinstance(base.value, str):
+            faults.append(Fault(asked, "extends", "does not fit", base.found(), "one file, such as base.yaml"))
+            break
+        path = Path(os.path.normpath(path.parent / base.value))
+        if path.resolve() in seen:
+            circle = [*(other.name for other in seen[seen.index(path.resolve()) :]), path.name]
+            faults.append(Fault(asked, "extends", "files extend each other in a circle", " -> ".join(circle)))
+            return None
+    merged = layers.pop()
+    while layers:
+        merged = merge(merged, layers.pop())
+    return merged
+
+
+def apply_overrides(tree: Node, overrides: Overrides, faults: list[Fault]) -> Node:
+    """The tree with `key.path=value` texts, or a mapping of such paths to values, laid onto it.
+
+    The shorter path goes first, so that `optimizer.type=Adam` never drops an `optimizer.args.lr=0.1` beside it; of
+    two for the same path the last one counts.
+    """
+    read = _from_mapping(overrides, faults) if isinstance(overrides, Mapping) else _from_texts(overrides, faults)
+    for keys, node in sorted(read, key=lambda override: len(override[0])):
+        layer = _layer(tree, keys, node, (), faults)
+        if layer is not None:
+            tree = merge(tree, layer)
+    return tree
+
+
+def _from_mapping(overrides: Mapping[str, Any], faults: list[Fault]) -> Iterator[tuple[Keys, Node]]:
+    for key, value in overrides.items():
+        origin = Origin(f"fit(): {key}")
+        if _PATH.fullmatch(key):
+            yield tuple(key.split(".")), from_plain(value, origin, faults, tuple(key.split(".")))
+        else:
+            faults.append(Fault(origin, "", "not a key", expected="a path such as trainer.epochs"))
+
+
+def _from_texts(overrides: Sequence[str], faults: list[Fault]) -> Iterator[tuple[Keys, Node]]:
+    for text in overrides:
+        origin = Origin(f"command line: {text}")
+        key, equals, value = text.partition("=")
+        key = SHORT_FLAGS.get(key, key)
+        if not equals or not _PATH.fullmatch(key):
+            faults.append(Fault(origin, "", "not an override", expected="key.path=value, such as trainer.epochs=3"))
+        elif not value.strip():
+            faults.append(Fault(origin, key, "nothing after the '='", hint="write null to remove the key"))
+        elif key == "extends":
+            faults.append(Fault(origin, key, "only a file can extend another", hint="name that file with -c"))
+        else:
+            found: list[Fault] = []
+            node = read_yaml(value, "", found)
+            faults.extend(replace(fault, origin=origin, key=key) for fault in found)
+            if node is not None:
+                yield tuple(key.split(".")), _said_at(origin, node)
+
+
+def _said_at(origin: Origin, node: Node) -> Node:
+    """The same tree with `origin` as the place of everything in it."""
+    value = node.value
+    if node.is_map:
+        value = {key: _said_at(origin, child) for key, child in value.items()}
+    elif node.is_list:
+        value = [_said_at(origin, child) for child in value]
+    return replace(node, value=value, origin=origin, key_origin=origin)
+
+
+def _layer(below: Node | None, keys: Keys, node: Node, place: Place, faults: list[Fault]) -> Node | None:
+    """The layer that, merged onto `below`, brings `node` to `keys`; None after a fault. `below` stands at
+    `place`; a number indexes a list there.
+    """
+    if not keys:
+        return desugar(node, place)
+    key, rest = keys[0], keys[1:]
+    if below is not None and below.is_list:
+        return _list_layer(below, key, rest, node, place, faults)
+    if below is not None and not below.is_map and below.value is not None:
+        what = f"{dotted(place)} holds {below.found()}, and nothing below it"
+        faults.append(Fault(node.origin, dotted((*place, *keys)), what, hint="set it as a whole"))
+        return None
+    child = _layer(below.at((key,)) if below else None, rest, node, (*place, key), faults)
+    return child and Node({key: replace(child, key_origin=node.origin)}, node.origin, node.origin)
+
+
+def _list_layer(below: Node, key: str, rest: Keys, node: Node, place: Place, faults: list[Fault]) -> Node | None:
+    count = len(below.value)
+    if not key.isdecimal() or int(key) >= count:
+        expected = f"a number from 0 to {count - 1}" if count else "none: the list is empty"
+        faults.append(Fault(node.origin, dotted((*place, key, *rest)), "no such list entry", key, expected))
+        return None
+    items, index = list(below.value), int(key)
+    item = _layer(items[index], rest, node, (*place, index), faults)
+    if item is None:
+        return None
+    items[index] = merge(items[index], item)
+    return replace(below, value=items, shadowed=())

@@ -1,0 +1,47 @@
+"""What a trainer works with, handed over as one object."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from base.base_callback import Callback
+from base.protocols import DataSets, Loader, RunLog
+from base.schedule import Schedule
+from base.signals import StopRequest
+from utils.precision import Precision
+
+if TYPE_CHECKING:
+    from base.checkpoint import CheckpointStore
+    from base.sections import Settings
+
+
+@dataclass
+class Parts:
+    """Models, optimizers, schedules and losses are collections by name, usually of one: `model`, `optimizer`,
+    `lr_scheduler`, `loss`. Without optimizers a trainer can only evaluate; without a store it keeps nothing."""
+
+    settings: Settings
+    device: torch.device
+    data: DataSets
+    models: dict[str, nn.Module]
+    criteria: dict[str, Callable[..., Any]]
+    metrics: dict[str, Any]
+    precision: Precision
+    log: RunLog
+    optimizers: dict[str, Optimizer] = field(default_factory=dict)
+    schedules: dict[str, Schedule] = field(default_factory=dict)
+    callbacks: list[Callback] = field(default_factory=list)
+    store: CheckpointStore | None = None
+    request: StopRequest = field(default_factory=StopRequest)
+
+
+def steps_per_epoch(settings: Settings, train: Loader) -> int:
+    """Optimizer steps in an epoch: one pass over the data unless the config says otherwise."""
+    return settings.trainer.steps_per_epoch or math.ceil(len(train) / settings.trainer.accumulate)

@@ -1,0 +1,40 @@
+"""Where a run stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass
+class Progress:
+    """Plain numbers from which order, augmentation and the rest of the run follow."""
+
+    epoch: int = 1
+    """The epoch under way, from 1."""
+    step: int = 0
+    """Optimizer steps done."""
+    epoch_step: int = 0
+    """Optimizer steps done in this epoch."""
+    pass_: int = 0
+    """Passes over the training data completed; more or fewer than epochs with `trainer.steps_per_epoch`."""
+    batch: int = 0
+    """Batches taken in this pass."""
+    phase: str = "train"
+    """What comes next: `train` at `batch`, `validate`, or `epoch end` (the epoch is logged; the next one begins)."""
+    epoch_seconds: float = 0.0
+    """Time spent on this epoch, in seconds."""
+    train_seconds: float = 0.0
+    """The part of it before the epoch's validation."""
+    seconds: float = 0.0
+    """Time spent training and validating, over all processes that worked on the run."""
+
+    def next_epoch(self) -> None:
+        self.epoch, self.epoch_step, self.epoch_seconds, self.phase = self.epoch + 1, 0, 0.0, "train"
+
+    def state_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state)

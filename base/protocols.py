@@ -1,0 +1,79 @@
+"""What the four sibling packages promise each other: they exchange these objects and never import one another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Loader(Protocol):
+    """Batches of one data set, transformed and on the device."""
+
+    size: int
+    """Samples in one pass over the data."""
+    batch_size: int
+
+    def __len__(self) -> int:
+        """Batches in one pass."""
+
+    def batches(self, pass_: int = 0, start: int = 0) -> Iterator[Any]:
+        """The batches of one pass from batch `start` on; nothing is read to get there."""
+
+
+class DataSets(Protocol):
+    """Everything a run learns from and is judged by."""
+
+    train: Loader
+    valid: dict[str, Loader]
+    """Validation sets by name; the usual single one is named "" and logs as `val_loss`, others as `val_<name>_loss`."""
+    test: dict[str, Loader]
+    facts: Mapping[str, Any]
+    """What `${data.num_classes}` and the like stand for, by name."""
+    decisions: Mapping[str, Any]
+    """Plain values decided once and kept on resume: in memory or not, real or synthetic, fingerprints."""
+    split: Mapping[str, Tensor]
+    """int64 indices of the training and validation part, empty when nothing was split."""
+
+
+class EventWriter(Protocol):
+    """TensorBoard, in SummaryWriter's words."""
+
+    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None: ...
+    def add_text(self, tag: str, text_string: str, global_step: int) -> None: ...
+    def add_image(self, tag: str, img_tensor: Any, global_step: int, dataformats: str = "CHW") -> None: ...
+    def add_histogram(self, tag: str, values: Any, global_step: int) -> None: ...
+    def add_figure(self, tag: str, figure: Any, global_step: int) -> None: ...
+
+
+class RunLog(Protocol):
+    """Where a run's numbers go: console, train.log, metrics.jsonl, TensorBoard."""
+
+    writer: EventWriter
+
+    def begin_phase(self, title: str, total: int, start: int = 0) -> None:
+        """`total` batches follow, the first `start` of them are done already."""
+
+    def advance(self, read: Callable[[], Mapping[str, float]]) -> None:
+        """One more batch is done. `read` costs a wait for the device: it is called only when something is drawn."""
+
+    def end_phase(self) -> None: ...
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """To TensorBoard only."""
+
+    def row(self, row: Mapping[str, Any], improved: bool = False) -> None:
+        """One epoch, or one evaluation inside an epoch."""
+
+    def end(self, reason: str) -> None:
+        """Why the run is over, as the last row of metrics.jsonl."""
+
+    def flush(self) -> dict[str, int]:
+        """Everything so far handed to the operating system; the length in bytes of each file, by name."""
+
+    def sync(self) -> None:
+        """Everything flushed so far forced to the disk."""
+
+    def close(self) -> None: ...

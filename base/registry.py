@@ -1,0 +1,216 @@
+"""Registries: from a name in a config to the class or function behind it.
+
+    from base import MODELS
+
+    @MODELS.register
+    class MyNet(nn.Module): ...
+
+A name means, in this order: what the user's own files define, the framework's files, plugins, an adopted library. Only
+the file that defines a requested name is imported.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, overload
+
+from base import adopted
+from base.discovery import ROOT, Definition, Index, build_index
+from base.errors import UserError
+from base.users_code import users_frames
+
+T = TypeVar("T", bound=Callable[..., Any])
+log = logging.getLogger(__name__)
+
+
+class UnknownName(KeyError):
+    """Nobody defines this name. `known` lists what there is; `broken` the files that could not be parsed."""
+
+    def __init__(self, kind: str, name: str, known: list[str], broken: Mapping[str, str]) -> None:
+        super().__init__(f"no {kind} is named {name!r}")
+        self.kind, self.name, self.known, self.broken = kind, name, known, broken
+
+
+class BrokenFile(UserError):
+    """A file that defines a requested name cannot be imported, or two of the user's files define it."""
+
+
+@functools.cache
+def index() -> Index:
+    return build_index()
+
+
+class Registry:
+    """One kind of component.
+
+    `supplied` names the parameters that the program fills in. With `calls_functions=False` (losses, metrics, functions)
+    a plain function is the component itself and its arguments are bound to it; else it is a factory.
+    """
+
+    def __init__(
+        self,
+        symbol: str,
+        kind: str,
+        *,
+        adopts: tuple[adopted.Adoption, ...] = (),
+        supplied: tuple[str, ...] = (),
+        calls_functions: bool = True,
+    ) -> None:
+        self.symbol, self.kind = symbol, kind
+        self.supplied = supplied
+        self._adopts = adopts
+        self._calls_functions = calls_functions
+        self._registered: dict[tuple[str, str], Any] = {}
+        self._shadows_told: set[str] = set()
+
+    @overload
+    def register(self, target: T, /) -> T: ...
+    @overload
+    def register(self, target: str, /) -> Callable[[T], T]: ...
+    def register(self, target: T | str, /) -> T | Callable[[T], T]:
+        """Decorates a class or function. Running the same file again replaces what it registered before."""
+
+        def add(value: T, name: str) -> T:
+            self._registered[name, value.__module__] = value
+            return value
+
+        if isinstance(target, str):
+            return lambda value: add(value, target)
+        return add(target, target.__name__)
+
+    def get(self, name: str) -> Any:
+        """The class or function registered under `name`; `UnknownName` or `BrokenFile` if there is none to be had."""
+        for candidates in (self._outside_files(name, "__main__"), index().find(self.symbol, name, own=False)):
+            if len(candidates) > 1:
+                places = " and ".join(c.place for c in candidates)
+                raise BrokenFile(f"two definitions of the {self.kind} {name!r}: {places}; rename one of them")
+            if candidates:
+                self._tell_shadowing(name, candidates[0])
+                return self._load(candidates[0])
+        for definition in (*index().find(self.symbol, name, own=True), *self._outside_files(name)):
+            return self._load(definition)
+        library = self._adopted()
+        if name in library:
+            return library[name]
+        raise UnknownName(self.kind, name, self.names(), index().broken)
+
+    def names(self) -> list[str]:
+        """Every name, sorted; imports the libraries whose names are adopted."""
+        defined = {d.name for d in index().definitions if d.registry == self.symbol}
+        return sorted(defined | {name for name, _ in self._registered} | set(self._adopted()))
+
+    def __contains__(self, name: str) -> bool:
+        try:
+            self.get(name)
+        except UnknownName:
+            return False
+        return True
+
+    def is_users(self, name: str) -> bool:
+        """True if the user's own code defines the name."""
+        return bool(index().find(self.symbol, name, own=False) or self._outside_files(name))
+
+    def build(self, component: Any, facts: Mapping[str, Any] | None = None, **supplied: Any) -> Any:
+        """The object a config's `{type, args}` describes, with facts such as `${data.num_classes}` put in."""
+        from base.signature import convert
+
+        target = self.get(component.type)
+        arguments = convert(target, substitute(component.args, facts or {}))
+        if not inspect.isclass(target) and not self._calls_functions:
+            return functools.partial(target, **arguments) if arguments else target
+        return target(**supplied, **arguments)
+
+    def _outside_files(self, name: str, module: str | None = None) -> list[Definition]:
+        """What code outside the four folders registered: a notebook (`__main__`), plugins."""
+        indexed = {d.module for d in index().definitions}
+        return [
+            Definition(self.symbol, name, m, ROOT / m, 0, own=False)
+            for n, m in self._registered
+            if n == name and m not in indexed and module in (None, m)
+        ]
+
+    def _load(self, definition: Definition) -> Any:
+        key = (definition.name, definition.module)
+        if key not in self._registered:
+            try:
+                module = importlib.import_module(definition.module)
+            except Exception as error:
+                frames = users_frames(error)
+                place = f"{definition.path.relative_to(ROOT).as_posix()}:{frames[-1].lineno if frames else definition.line}"
+                raise BrokenFile(f"{place}: cannot be imported: {type(error).__name__}: {error}") from error
+            self._registered.setdefault(key, getattr(module, definition.name, None))
+        return self._registered[key]
+
+    def _adopted(self) -> dict[str, Any]:
+        names: dict[str, Any] = {}
+        for adopt in self._adopts:
+            names |= _names_of(adopt)
+        return names
+
+    def _tell_shadowing(self, name: str, definition: Definition) -> None:
+        if name not in self._shadows_told and index().find(self.symbol, name, own=True):
+            self._shadows_told.add(name)
+            log.info("%s %s: %s stands in for the framework's own", self.kind, name, definition.place)
+
+
+@functools.cache
+def _names_of(adopt: adopted.Adoption) -> Mapping[str, Any]:
+    return adopt()
+
+
+def substitute(value: Any, facts: Mapping[str, Any]) -> Any:
+    """`value` with every string `${name}` in it replaced by the fact of that name."""
+    if isinstance(value, str) and value.startswith("${") and value.endswith("}"):
+        return facts[value[2:-1]]
+    if isinstance(value, Mapping):
+        return {key: substitute(item, facts) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [substitute(item, facts) for item in value]
+    return value
+
+
+MODELS = Registry("MODELS", "model", adopts=(adopted.torchvision_models,), supplied=("weights", "progress"))
+LOSSES = Registry("LOSSES", "loss", adopts=(adopted.torch_losses,), calls_functions=False)
+METRICS = Registry("METRICS", "metric", adopts=(adopted.torchmetrics_metrics,), calls_functions=False)
+DATASETS = Registry(
+    "DATASETS",
+    "dataset",
+    adopts=(adopted.torchvision_datasets,),
+    supplied=("transform", "target_transform", "transforms"),
+)
+TRANSFORMS = Registry("TRANSFORMS", "transform", adopts=(adopted.torchvision_transforms,), calls_functions=False)
+OPTIMIZERS = Registry("OPTIMIZERS", "optimizer", adopts=(adopted.torch_optimizers,), supplied=("params", "fused"))
+SCHEDULERS = Registry(
+    "SCHEDULERS", "scheduler", adopts=(adopted.torch_schedulers,), supplied=("optimizer", "last_epoch")
+)
+CALLBACKS = Registry("CALLBACKS", "callback")
+TRAINERS = Registry("TRAINERS", "trainer", supplied=("parts",))
+LOADERS = Registry("LOADERS", "loader")
+SAMPLERS = Registry(
+    "SAMPLERS", "sampler", adopts=(adopted.torch_samplers,), supplied=("data_source", "generator", "sampler")
+)
+FUNCTIONS = Registry("FUNCTIONS", "function", calls_functions=False)
+WRITERS = Registry("WRITERS", "writer")
+
+REGISTRIES = {
+    registry.symbol: registry
+    for registry in (
+        MODELS,
+        LOSSES,
+        METRICS,
+        DATASETS,
+        TRANSFORMS,
+        OPTIMIZERS,
+        SCHEDULERS,
+        CALLBACKS,
+        TRAINERS,
+        LOADERS,
+        SAMPLERS,
+        FUNCTIONS,
+        WRITERS,
+    )
+}

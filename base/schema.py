@@ -1,0 +1,107 @@
+"""The sections as data: which field holds which place of a config, and in words what it may hold."""
+
+from __future__ import annotations
+
+import functools
+import typing
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from pydantic import BeforeValidator
+from pydantic.fields import FieldInfo
+
+from base.errors import listing
+from base.nodes import Place
+from base.sections import Component, Section, Settings
+from base.words import choices, describe, limits
+
+
+def fields_along(place: Place) -> list[FieldInfo]:
+    """The fields from the top to `place`, as far as the sections know its parts. A list index and the name of a data
+    set stand for the field around them.
+    """
+    fields: list[FieldInfo] = []
+    section: type[Section] | None = Settings
+    for part in place:
+        if section is not None and part in section.model_fields:
+            fields.append(section.model_fields[str(part)])
+            section = section_of(fields[-1].annotation)
+        elif fields and (isinstance(part, int) or (section is not None and "dict[" in str(fields[-1].annotation))):
+            fields.append(fields[-1])
+        else:
+            break
+    return fields
+
+
+def field_at(place: Place) -> FieldInfo | None:
+    """The field that holds the value at `place`; None for unknown keys, and inside `args`."""
+    fields = fields_along(place)
+    return fields[-1] if fields and len(fields) == len(place) else None
+
+
+def section_at(place: Place) -> type[Section]:
+    """The section whose keys stand at `place`."""
+    field = field_at(place)
+    section = section_of(field.annotation) if field else None
+    return section or Settings
+
+
+def section_of(annotation: Any) -> type[Section] | None:
+    """The section that an annotation allows, be it in a list or under a name."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next((found for inner in typing.get_args(annotation) if (found := section_of(inner))), None)
+
+
+@functools.cache
+def homes() -> dict[str, list[str]]:
+    """Every key but those of components, with the sections it belongs in."""
+    found: dict[str, list[str]] = {}
+    for name, home in _keys(Settings, ""):
+        found.setdefault(name, []).append(home or "the top level")
+    return found
+
+
+def _keys(section: type[Section], home: str) -> Iterator[tuple[str, str]]:
+    for name, field in section.model_fields.items():
+        if name not in ("type", "args") and not (name == "name" and home):
+            yield name, home
+        inner = section_of(field.annotation)
+        if inner is not None and inner is not Component:
+            yield from _keys(inner, f"{home}.{name}".lstrip("."))
+
+
+def nullable(field: FieldInfo) -> bool:
+    return type(None) in choices(field.annotation)
+
+
+def expected(place: Place) -> str:
+    """What the key at `place` may hold: `a whole number, 1 or more, or off`; empty if no section knows it."""
+    field = field_at(place)
+    if field is None:
+        return ""
+    if isinstance(place[-1], int):
+        return _described(section_of(field.annotation) or str)
+    extra = field.json_schema_extra
+    if isinstance(extra, dict) and extra["expected"]:
+        return str(extra["expected"])
+    words = [_described(kind) for kind in choices(field.annotation) if kind is not type(None)]
+    bounds = limits(field.metadata)
+    if nullable(field):
+        off = any(isinstance(item, BeforeValidator) for item in field.metadata)
+        words[-1] += f"{bounds}," if "," in words[-1] + bounds else bounds
+        words.append("off" if off else "null")
+        return listing(words)
+    return listing(words) + bounds
+
+
+def _described(annotation: Any) -> str:
+    section = section_of(annotation)
+    if section is not None and issubclass(section, Component):
+        one = "a name, or a mapping with type and args"
+        return "a list of names, or of mappings with type and args" if typing.get_origin(annotation) is tuple else one
+    if section is not None:
+        return f"a mapping with {listing(section.model_fields, 'and')}"
+    if typing.get_origin(annotation) is Literal:
+        return listing(map(str, typing.get_args(annotation)))
+    return describe(annotation)

@@ -1,0 +1,275 @@
+"""Every key of a config: type, range, default, what it is for, and what a resumed run says when it changes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+
+from base.frozen import FrozenDict, freeze
+
+Verdict = Literal["harmless", "force", "epoch_end", "impossible"]
+"""On a key that differs in a resumed run. `epoch_end` is `impossible` in the middle of an epoch, else `force`."""
+
+
+def key(about: str, default: Any = ..., *, resume: Verdict = "force", expected: str = "", **limits: Any) -> Any:
+    """A key of a section. `expected` says in words what type and limits alone do not."""
+    return Field(default, description=about, json_schema_extra={"resume": resume, "expected": expected}, **limits)
+
+
+def seconds(value: Any) -> Any:
+    """The seconds in `1h30m`, `90m`, `1d12h`, `45s`, `01:30:00`; None for `off`; other values are left alone."""
+    if not isinstance(value, str) or value == "off":
+        return None if value == "off" else value
+    clock = re.fullmatch(r"(\d+):([0-5]\d):([0-5]\d)", value)
+    units = re.fullmatch(r"(?=\d)(?:(\d+)d)? ?(?:(\d+)h)? ?(?:(\d+)m)? ?(?:(\d+)s)?", value)
+    if clock:
+        hours, minutes, rest = map(int, clock.groups())
+        return float(3600 * hours + 60 * minutes + rest)
+    if units:
+        days, hours, minutes, rest = map(int, units.groups("0"))
+        return float(86400 * days + 3600 * hours + 60 * minutes + rest)
+    raise ValueError("not a time")
+
+
+def _kind_of_set(value: Any) -> str:
+    if isinstance(value, Component) or (isinstance(value, Mapping) and ("type" in value or "args" in value)):
+        return "<component>"
+    if isinstance(value, Mapping):
+        return "<sets>"
+    return "<word>" if isinstance(value, str) else "<fraction>" if isinstance(value, float) else "<count>"
+
+
+class Section(BaseModel):
+    """Unknown keys are refused, scalars are strict, nothing changes once it is made."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+Args = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value), AfterValidator(freeze)]
+Off = BeforeValidator(lambda value: None if value == "off" else value)
+"""The word for None where something can be off."""
+
+
+class Component(Section):
+    type: str = key("the name of a registered class or function", min_length=1, expected="a name")
+    args: Args = key("its arguments", FrozenDict(), expected="a mapping of arguments")
+
+
+class Metric(Component):
+    name: Annotated[str | None, Off] = key(
+        "its name in the logs; null: its type",
+        None,
+        pattern=r"^[A-Za-z][A-Za-z0-9_]*$",
+        expected="letters, digits and '_', beginning with a letter",
+    )
+
+
+class Optimizer(Component):
+    type: str = key("the name of an optimizer", min_length=1, resume="impossible", expected="a name")
+    fused: Annotated[bool | None, Off] = key("one kernel for all parameters; null: by kind of optimizer", None)
+
+
+class Scheduler(Component):
+    every: Literal["step", "epoch", "monitor"] | None = key("when it steps; null: by kind of schedule", None)
+    steps: Annotated[int | None, Off] = key("how long this link of a chain lasts, counted in `every`", None, ge=1)
+
+
+ComponentOrOff = Annotated[Component | None, Off]
+Count = Annotated[int | None, Off]
+Empty = BeforeValidator(lambda value: () if value is None or value == "off" else value)
+Components = Annotated[tuple[Component, ...], Empty, Field(strict=False)]
+SetName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+
+_One = Annotated[Component, Tag("<component>")]
+_Fraction = Annotated[float, Field(gt=0, lt=1), Tag("<fraction>")]
+_Count = Annotated[int, Field(ge=1), Tag("<count>")]
+_Part = Annotated[_One | _Fraction | _Count, Discriminator(_kind_of_set)]
+_Parts = Annotated[dict[SetName, _Part], AfterValidator(freeze), Tag("<sets>")]
+ValidSets = Annotated[_One | _Fraction | _Count | _Parts, Discriminator(_kind_of_set)]
+_Tests = Annotated[dict[SetName, Component], AfterValidator(freeze), Tag("<sets>")]
+TestSets = Annotated[_One | _Tests | Annotated[Literal["auto"], Tag("<word>")], Discriminator(_kind_of_set)]
+_Chain = Annotated[tuple[Scheduler, ...], Field(strict=False), Tag("<chain>")]
+Schedule = Annotated[
+    Annotated[Scheduler, Tag("<one>")] | _Chain,
+    Discriminator(lambda value: "<chain>" if isinstance(value, list | tuple) else "<one>"),
+]
+
+
+class Transform(Section):
+    train: Components = key("what training samples go through, in order", (), resume="epoch_end")
+    eval: Components = key("what validation and test samples go through, in order", ())
+
+
+class Keys(Section):
+    input: str | int | None = key("where a sample holds the model's input; null: first", None)
+    target: str | int | None = key("where a sample holds the target; null: second", None)
+
+
+class Loader(Section):
+    batch_size: int = key("samples in a batch of training data", 64, ge=1, resume="epoch_end")
+    eval_batch_size: int | None = key("samples in a batch of other data; null: as batch_size", None, ge=1)
+    shuffle: bool = key("a new order for each pass over the training data", True, resume="epoch_end")
+    drop_last: bool = key("leave out the last batch of a pass if it is not full", False, resume="epoch_end")
+    in_memory: bool | Literal["auto"] = key(
+        "hold the data as tensors; auto: where that is possible", "auto", expected="auto, true or false"
+    )
+    num_workers: int = key("processes that read data; 0: the main one does", 0, ge=0, resume="harmless")
+    sampler: ComponentOrOff = key("which samples, in which order", None, resume="epoch_end")
+    batch_sampler: ComponentOrOff = key("which samples form each batch", None, resume="epoch_end")
+    collate_fn: ComponentOrOff = key("a function from a list of samples to a batch", None, resume="epoch_end")
+    pin_memory: bool = key("page-locked memory, for faster copies to a GPU", False, resume="harmless")
+    timeout: float = key("seconds to wait for a worker; 0: for ever", 0.0, ge=0, resume="harmless")
+    worker_init_fn: ComponentOrOff = key("a function that each worker calls first", None, resume="harmless")
+    prefetch_factor: int | None = key("batches that each worker reads ahead", None, ge=1, resume="harmless")
+    persistent_workers: bool = key("keep the workers from one pass to the next", False, resume="harmless")
+    multiprocessing_context: Literal["fork", "forkserver", "spawn"] | None = key(
+        "how workers are started; null: as the platform does", None, resume="harmless"
+    )
+    in_order: bool = key("keep the order of batches when a worker is slow", True, resume="epoch_end")
+
+
+class Data(Section):
+    train: Component = key("the training data", resume="epoch_end")
+    valid: Annotated[ValidSets | None, Off] = key(
+        "the validation data: a data set, a part of the training data, or several by name",
+        None,
+        resume="epoch_end",
+        expected="a data set, a fraction between 0 and 1, a count, names with one of these each, or off",
+    )
+    test: Annotated[TestSets | None, Off] = key(
+        "the test data; auto: data.train with `train: false`, if it takes that",
+        "auto",
+        resume="harmless",
+        expected="a data set, names with a data set each, auto or off",
+    )
+    stratify: bool = key("split so that each class keeps its share", False, resume="epoch_end")
+    offline: Literal["synthetic", "error"] = key("what to do without files and network", "error")
+    transform: Transform = key("what inputs go through", Transform())
+    target_transform: ComponentOrOff = key("what targets go through", None)
+    keys: Keys = key("what of a sample is the input, and what the target", Keys())
+    loader: Loader = key("how samples become batches", Loader())
+
+    @property
+    def valid_sets(self) -> dict[str, Component | float | int]:
+        """By name; the usual single one is named ""."""
+        return _by_name(self.valid)
+
+    @property
+    def test_sets(self) -> dict[str, Component]:
+        """By name; the usual single one is named ""."""
+        if self.test == "auto":
+            return {"": self.train.model_copy(update={"args": freeze({**self.train.args, "train": False})})}
+        return _by_name(self.test)
+
+
+def _by_name(sets: Any) -> dict[str, Any]:
+    return {} if sets is None else dict(sets) if isinstance(sets, dict) else {"": sets}
+
+
+class SaveEvery(Section):
+    steps: Count = key("save every so many steps", None, ge=1, resume="harmless")
+    minutes: Annotated[float | None, Off] = key("save every so many minutes", None, gt=0, resume="harmless")
+
+
+class ValidateEvery(Section):
+    epochs: int = key("validate at the end of every so many epochs", 1, ge=1)
+    steps: Count = key("validate every so many steps, inside epochs", None, ge=1)
+
+
+class Clip(Section):
+    norm: Annotated[float | None, Off] = key("largest norm of all gradients together", None, gt=0)
+    value: Annotated[float | None, Off] = key("largest size of a single gradient", None, gt=0)
+
+
+class Trainer(Section):
+    type: str = key("the name of a trainer", "Trainer", min_length=1, expected="a name")
+    args: Args = key("its own arguments", FrozenDict(), expected="a mapping of arguments")
+    epochs: int = key("how many epochs to train", ge=1)
+    steps_per_epoch: Count = key("how many steps are an epoch; null: a pass over the data", None, ge=1)
+    max_time: Annotated[float | None, BeforeValidator(seconds)] = key(
+        "stop and save after this time",
+        None,
+        gt=0,
+        resume="harmless",
+        expected="seconds, a time such as 1h30m or 01:30:00, or off",
+    )
+    monitor: Annotated[str | None, Off] = key(
+        "the logged value that decides which weights are best; off without validation data",
+        "min val_loss",
+        pattern=r"^(min|max) [^ ]+$",
+        expected="min or max and a logged value, such as min val_loss, or off",
+    )
+    early_stop: Count = key("stop after so many evaluations without a better one", None, ge=1)
+    min_delta: float = key("how much better counts as better for early_stop", 0.0, ge=0)
+    save_dir: str = key("the folder of all runs", "saved", min_length=1, resume="harmless", expected="a folder")
+    save_period: int = key("save at the end of every so many epochs", 1, ge=1, resume="harmless")
+    save_every: SaveEvery = key("save inside epochs, too", SaveEvery())
+    keep: int = key("how many saves to keep, beside the best", 3, ge=1, resume="harmless")
+    keep_every: Count = key("keep for good the save of every so many epochs", None, ge=1, resume="harmless")
+    validate_every: ValidateEvery = key("when to validate", ValidateEvery())
+    accumulate: int = key("how many batches make a step", 1, ge=1)
+    clip: Clip = key("bounds of the gradients", Clip())
+    precision: Literal["fp32", "bf16", "fp16"] = key("the number format of the forward pass", "fp32")
+    check_gradients: Count = key("look at the gradients every so many steps; null: at each log and save", None, ge=1)
+    non_finite: Literal["stop", "skip", "ignore"] = key("what to do when the loss or a gradient is NaN or inf", "stop")
+    max_skipped: int = key("how many steps in a row `non_finite: skip` may leave out", 10, ge=1)
+    test_at_end: bool = key("test the best weights at the end", False)
+    log_every: int = key("steps from one log of step values to the next", 50, ge=1)
+    verbosity: int = key("0: warnings, 1: a line an epoch, 2: all", 2, ge=0, le=2, resume="harmless")
+    tensorboard: bool = key("write event files for TensorBoard", True, resume="harmless")
+
+
+class Settings(Section):
+    name: str = key(
+        "the experiment's name, and its folder's in trainer.save_dir",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        expected="letters, digits, '.', '_' and '-', beginning with a letter or digit",
+    )
+    seed: int = key(
+        "of weights, order and augmentation",
+        0,
+        ge=0,
+        lt=2**63,
+        resume="epoch_end",
+        expected="a whole number from 0 to 2**63 - 1",
+    )
+    device: str = key(
+        "where to train; auto: cuda, else mps, else cpu",
+        "auto",
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        expected="auto, cpu, mps, cuda or cuda:1",
+    )
+    threads: int | None = key("threads of torch on the CPU; null: as torch decides", None, ge=1)
+    plugins: tuple[str, ...] = key("modules that register names", (), strict=False, expected="a list of names")
+    project: Args = key("keys of your own", FrozenDict(), expected="a mapping")
+    data: Data = key("data sets, transforms, loading")
+    model: Component = key("the network", resume="impossible")
+    loss: Component = key("what is minimised")
+    metrics: Annotated[tuple[Metric, ...], Empty, Field(strict=False)] = key("what is measured beside the loss", ())
+    optimizer: Optimizer = key("the optimizer")
+    lr_scheduler: Annotated[Schedule | None, Off] = key(
+        "the schedule of the learning rate, or a chain of them",
+        None,
+        expected="a schedule, a list of them, or off",
+    )
+    trainer: Trainer = key("how long and how to train, save and log")
+    callbacks: Components = key("observers of the run", (), resume="harmless")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_to_monitor(cls, values: Any) -> Any:
+        """Without validation data the default of `trainer.monitor` is off."""
+        data, trainer = values.get("data"), values.get("trainer")
+        if isinstance(data, dict) and isinstance(trainer, dict) and data.get("valid") in (None, "off"):
+            return {**values, "trainer": {"monitor": None, **trainer}}
+        return values
+
+    @property
+    def schedulers(self) -> tuple[Scheduler, ...]:
+        """The chain of schedules: of none, one, or more."""
+        if isinstance(self.lr_scheduler, Scheduler):
+            return (self.lr_scheduler,)
+        return self.lr_scheduler or ()

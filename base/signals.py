@@ -1,0 +1,51 @@
+"""A polite end: signals and a STOP file only ask; the trainer finishes its step, saves, and leaves."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+NAMES = ("SIGINT", "SIGTERM", "SIGUSR1")
+
+
+class StopRequest:
+    """Somebody asked the run to end. `signal` is 0 until then."""
+
+    def __init__(self, stop_file: Path | None = None) -> None:
+        self.signal = 0
+        self.stop_file = stop_file
+
+    def __bool__(self) -> bool:
+        return bool(self.signal)
+
+    def look_for_file(self) -> None:
+        """A file STOP in the run's folder is a SIGTERM in writing; it is removed when seen."""
+        if self.stop_file and self.stop_file.exists():
+            self.stop_file.unlink(missing_ok=True)
+            self.signal = int(signal.SIGTERM)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.signal:
+            os._exit(128 + number)  # asked twice: at once, the last committed save is intact
+        self.signal = number
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Takes over the signals that this platform has. Outside the main thread, where Python allows no handlers, only
+        the STOP file works."""
+        previous = {}
+        try:
+            for name in NAMES:
+                if number := getattr(signal, name, None):
+                    previous[number] = signal.signal(number, self._handle)
+        except ValueError:
+            pass
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
