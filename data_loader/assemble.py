@@ -1,0 +1,278 @@
+"""From the config's `data` section to loaders."""
+
+from __future__ import annotations
+
+import inspect
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset, Subset
+
+from base.errors import ConfigError, DataError, Fault, Origin, UserError
+from base.protocols import Loader
+from base.registry import FUNCTIONS, LOADERS, SAMPLERS, TRANSFORMS, Registry
+from base.sections import Component
+from base.sections import Data as DataSettings
+from data_loader.dataset_facts import Facts, fingerprint, targets_of, tensors_of
+from data_loader.in_memory import InMemoryLoader
+from data_loader.ordering import Batching, Consecutive, InOrder, OfPart, Order, Sampled, SampledBatches, Shuffled
+from data_loader.per_sample import PerSampleLoader
+from data_loader.pipeline import Pipeline, SampleError
+from data_loader.sample_parts import Places, get_part
+from data_loader.samples import Failure, Samples, words
+from data_loader.sets import open_sets, test_components
+from data_loader.splits import split_indices
+from data_loader.streamed import StreamedLoader
+from utils.seed import derive
+
+_PASSED_ON = ("num_workers", "timeout", "prefetch_factor", "persistent_workers", "multiprocessing_context", "in_order")
+"""Keys of data.loader that are DataLoader's arguments as they stand."""
+
+
+@dataclass
+class Data:
+    """What `standard` gives: see base.protocols.DataSets."""
+
+    train: Loader
+    valid: dict[str, Loader]
+    test: dict[str, Loader]
+    facts: Mapping[str, Any]
+    decisions: dict[str, Any]
+    split: dict[str, Tensor] = field(default_factory=dict)
+
+
+@LOADERS.register
+def standard(data: DataSettings, *, seed: int, device: torch.device, kept: Mapping[str, Any] | None = None) -> Data:
+    """Opens the data sets, splits them, and makes the loaders. `kept` are the `decisions` of the run that is resumed.
+
+    Raises ConfigError where the data cannot be had as the config asks, DataError where it is missing or broken.
+    """
+    return _Assembly(data, seed, device, kept or {}).assemble()
+
+
+@dataclass
+class _Set:
+    """A data set, or the part of it that `members`, int64 indices, make up."""
+
+    label: str
+    component: Component
+    dataset: Any
+    members: Tensor | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.component.type} ({self.label})"
+
+    @property
+    def streamed(self) -> bool:
+        return isinstance(self.dataset, IterableDataset)
+
+    def indices(self) -> Tensor:
+        return torch.arange(len(self.dataset)) if self.members is None else self.members
+
+
+class _Assembly:
+    def __init__(self, data: DataSettings, seed: int, device: torch.device, kept: Mapping[str, Any]) -> None:
+        self.data, self.seed, self.device, self.kept = data, seed, device, kept
+        self.places = Places(data.keys.input, data.keys.target)
+        self.decisions: dict[str, Any] = {"in_memory": {}, "fingerprint": {}}
+
+    def assemble(self) -> Data:
+        valid, test = self.data.valid_sets, test_components(self.data)
+        components = {"train": self.data.train}
+        components |= {_label("valid", name): part for name, part in valid.items() if isinstance(part, Component)}
+        components |= {_label("test", name): component for name, component in test.items()}
+        datasets, self.decisions["data"] = open_sets(components, self.data.offline, self.kept.get("data"))
+        sets = {label: _Set(label, components[label], datasets[label]) for label in components}
+        split = self._split(
+            sets["train"], {_label("valid", n): part for n, part in valid.items() if not isinstance(part, Component)}
+        )
+        sets |= {label: _Set(label, self.data.train, datasets["train"], members) for label, members in split.items()}
+        self.facts = self._facts(sets["train"])
+        loaders = {label: self._loader(one) for label, one in sets.items()}
+        return Data(
+            train=loaders["train"],
+            valid={name: loaders[_label("valid", name)] for name in valid},
+            test={name: loaders[_label("test", name)] for name in test},
+            facts=self.facts,
+            decisions=self.decisions,
+            split=split,
+        )
+
+    def _split(self, whole: _Set, shares: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Indices of `train` and of each share; nothing if there are no shares."""
+        if not shares:
+            return {}
+        if whole.streamed:
+            raise _refused("data.valid", f"{whole.component.type} is read as a stream, no part can be set aside")
+        labels = targets_of(whole.dataset, self.places) if self.data.stratify else None
+        try:
+            return split_indices(len(whole.dataset), shares, self._seed("split"), labels)
+        except ValueError as error:
+            raise _refused("data.valid", str(error)) from error
+
+    def _facts(self, train: _Set) -> Facts:
+        def targets() -> Tensor:
+            return targets_of(train.dataset, self.places)
+
+        def num_classes() -> int:
+            classes = getattr(train.dataset, "classes", None)
+            return len(classes) if classes is not None else int(targets().max()) + 1
+
+        def class_counts() -> list[int]:
+            chosen = targets()[train.indices()]
+            counts: list[int] = torch.bincount(chosen, minlength=self.facts["data.num_classes"]).tolist()
+            return counts
+
+        def input_shape() -> list[int]:
+            sample = self._try_one(train, self._samples(train, "eval"), "data.transform.eval")
+            return list(get_part(sample, self.places.of_input(sample)).shape)
+
+        facts = {"data.num_classes": num_classes, "data.class_counts": class_counts, "data.input_shape": input_shape}
+        if hasattr(train.dataset, "vocab_size"):
+            facts["data.vocab_size"] = lambda: train.dataset.vocab_size
+        return Facts(facts)
+
+    def _loader(self, one: _Set) -> Loader:
+        options, kind = self.data.loader, "train" if one.label == "train" else "eval"
+        samples = self._samples(one, kind)
+        batch_size = options.batch_size if kind == "train" else options.eval_batch_size or options.batch_size
+        in_memory = self._decide(one, samples)
+        if one.streamed:
+            drop_last = options.drop_last and kind == "train"
+            return StreamedLoader(samples, batch_size, drop_last, self.device, **self._worker_options())
+        if not len(one.indices()):
+            raise DataError(f"{one.name} has no samples")
+        self.decisions["fingerprint"][one.label] = fingerprint(one.dataset, one.indices())
+        self._try_one(one, samples, f"data.transform.{kind}")
+        batching = self._batching(one, batch_size, kind)
+        if not in_memory:
+            return PerSampleLoader(samples, batching, self.device, **self._worker_options())
+        tensors = tensors_of(one.dataset)
+        assert tensors is not None
+        return InMemoryLoader(
+            tensors,
+            one.name,
+            batching,
+            self.places,
+            samples.transform,
+            samples.target_transform,
+            self.device,
+            self._pin_memory,
+        )
+
+    def _samples(self, one: _Set, kind: str) -> Samples:
+        transforms = [
+            self._build(f"data.transform.{kind}.{number}", TRANSFORMS, component)
+            for number, component in enumerate(getattr(self.data.transform, kind))
+        ]
+        target, targets = self.data.target_transform, list[Any]()
+        if target is not None:
+            registry = FUNCTIONS if target.type in FUNCTIONS else TRANSFORMS
+            targets = [self._build("data.target_transform", registry, target)]
+        samples = Samples(
+            one.dataset,
+            one.name,
+            self.places,
+            Pipeline(transforms, self._seed(one.label, "transform")),
+            Pipeline(targets, self._seed(one.label, "target_transform")),
+            self._seed(one.label, "sample"),
+        )
+        if self.data.loader.collate_fn is not None:
+            samples.collate = self._build("data.loader.collate_fn", FUNCTIONS, self.data.loader.collate_fn)
+        return samples
+
+    def _try_one(self, one: _Set, samples: Samples, key: str) -> Any:
+        """The first sample, transformed, so that what does not fit is found before anything starts."""
+        index = int(one.indices()[0])
+        read = samples.read(samples.dataset.__getitem__, 0, 0, [index])
+        if isinstance(read, Failure):
+            raise read.to_raise()
+        try:
+            return samples.transformed(read, 0, 0)[0]
+        except SampleError as failed:
+            step = f"{failed.step} fails" if failed.step else "failure"
+            raise _refused(key, f"{step} on sample {index} of {one.name}: {words(failed.error)}") from failed.error
+
+    def _decide(self, one: _Set, samples: Samples) -> bool:
+        """In memory or not, and why; what was decided before holds in a run that is resumed."""
+        wish, obstacle = self.data.loader.in_memory, self._obstacle(one, samples)
+        reason = f"data.loader.in_memory is {str(wish).lower()}"
+        if wish == "auto":
+            kept = self.kept.get("in_memory", {}).get(one.label)
+            wish = kept["in_memory"] if kept else not obstacle
+            reason = kept["reason"] if kept else obstacle or "it is held as tensors, all transforms treat whole batches"
+        if wish and obstacle:
+            raise _refused("data.loader.in_memory", f"{one.name} cannot be held in memory: {obstacle}")
+        self.decisions["in_memory"][one.label] = {"in_memory": bool(wish), "reason": reason}
+        return bool(wish)
+
+    def _obstacle(self, one: _Set, samples: Samples) -> str:
+        """What keeps the set from being held in memory, in words; empty if nothing does."""
+        if one.streamed:
+            return f"{one.component.type} is read as a stream"
+        if tensors_of(one.dataset) is None:
+            return f"{one.component.type} does not give its data as tensors (no method as_tensors)"
+        for name in (*samples.transform.foreign_names(), *samples.target_transform.foreign_names()):
+            return f"{name} treats one sample at a time"
+        if self.data.loader.collate_fn is not None:
+            return f"{self.data.loader.collate_fn.type} makes batches of single samples"
+        return ""
+
+    @property
+    def _pin_memory(self) -> bool:
+        return self.data.loader.pin_memory and self.device.type != "cpu"
+
+    def _worker_options(self) -> dict[str, Any]:
+        loader = self.data.loader
+        options = {name: getattr(loader, name) for name in _PASSED_ON} | {"pin_memory": self._pin_memory}
+        if loader.worker_init_fn is not None:
+            options["worker_init_fn"] = self._build("data.loader.worker_init_fn", FUNCTIONS, loader.worker_init_fn)
+        return options
+
+    def _batching(self, one: _Set, batch_size: int, kind: str) -> Batching:
+        size, options, seed = len(one.indices()), self.data.loader, self._seed(one.label, "order")
+        order: Order = Shuffled(size, seed) if kind == "train" and options.shuffle else InOrder(size)
+        batching: Batching = Consecutive(order, batch_size, kind == "train" and options.drop_last)
+        if kind == "train" and options.batch_sampler is not None:
+            batching = SampledBatches(self._sampler("batch_sampler", one, order), batch_size, seed)
+        elif kind == "train" and options.sampler is not None:
+            sampled = Sampled(self._sampler("sampler", one, order), seed)
+            batching = Consecutive(sampled, batch_size, options.drop_last)
+        return batching if one.members is None else OfPart(batching, one.members)
+
+    def _sampler(self, key: str, one: _Set, order: Order) -> Callable[[], Any]:
+        """Makes the sampler, given of the data set and the order what its constructor asks for."""
+        component: Component = getattr(self.data.loader, key)
+        offered = {
+            "data_source": one.dataset if one.members is None else Subset(one.dataset, one.members.tolist()),
+            "sampler": order(0).tolist(),
+        }
+        parameters = inspect.signature(SAMPLERS.get(component.type)).parameters
+        supplied = {name: value for name, value in offered.items() if name in parameters}
+        return lambda: self._build(f"data.loader.{key}", SAMPLERS, component, **supplied)
+
+    def _build(self, key: str, registry: Registry, component: Component, **supplied: Any) -> Any:
+        try:
+            return registry.build(component, self.facts, **supplied)
+        except UserError:
+            raise
+        except KeyError as error:
+            raise _refused(key, f"the fact {error} is not known before the data is read") from error
+        except (TypeError, ValueError) as error:
+            raise _refused(key, f"{component.type} refuses this: {words(error)}") from error
+
+    def _seed(self, *path: str) -> int:
+        return derive(self.seed, *(zlib.crc32(step.encode()) for step in path))
+
+
+def _label(role: str, name: str) -> str:
+    return f"{role}_{name}" if name else role
+
+
+def _refused(key: str, what: str) -> ConfigError:
+    return ConfigError([Fault(Origin("the config"), key, what)])

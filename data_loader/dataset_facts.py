@@ -1,0 +1,111 @@
+"""What a data set can tell about itself: its tensors, its classes, its fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import TensorDataset
+
+from base.errors import DataError
+from data_loader.sample_parts import Places, get_part
+from utils.seed import foreign
+
+
+class Facts(Mapping[str, Any]):
+    """Values by name, each calculated when first asked for."""
+
+    def __init__(self, sources: Mapping[str, Callable[[], Any]]) -> None:
+        self._sources, self._values = dict(sources), dict[str, Any]()
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._values:
+            self._values[name] = self._sources[name]()
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sources)
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+
+def tensors_of(dataset: Any) -> tuple[Tensor, ...] | None:
+    """The whole data set as tensors aligned on dimension 0, or None if it does not offer that."""
+    if hasattr(dataset, "as_tensors"):
+        tensors = tuple(dataset.as_tensors())
+    elif isinstance(dataset, TensorDataset):
+        tensors = dataset.tensors
+    else:
+        return _torchvision_tensors(dataset)
+    if len({len(tensor) for tensor in tensors}) != 1:
+        lengths = ", ".join(str(len(tensor)) for tensor in tensors)
+        raise DataError(f"{type(dataset).__name__}: expected tensors of one length, found {lengths}")
+    return tensors
+
+
+def _torchvision_tensors(dataset: Any) -> tuple[Tensor, ...] | None:
+    """Of those of torchvision's data sets that hold all images as one array."""
+    kind = type(dataset)
+    if kind.__module__ == "torchvision.datasets.mnist" and kind.__name__ in ("MNIST", "KMNIST", "EMNIST"):
+        return dataset.data.unsqueeze(1), dataset.targets.long()
+    if kind.__module__ == "torchvision.datasets.cifar":
+        return torch.from_numpy(dataset.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(dataset.targets)
+    return None
+
+
+def targets_of(dataset: Any, places: Places) -> Tensor:
+    """The class number of every sample, int64 (N,): what the data set offers, else found by reading all of it.
+
+    DataError if the targets are not class numbers.
+    """
+    tensors = tensors_of(dataset)
+    if tensors is not None:
+        targets: Any = tensors[places.of_target(tensors)]
+    elif getattr(dataset, "targets", None) is not None:
+        targets = dataset.targets
+    else:
+        with foreign():
+            samples: Iterator[Any] = (dataset[index] for index in range(len(dataset)))
+            targets = [get_part(sample, places.of_target(sample)) for sample in samples]
+    classes = torch.as_tensor(targets)
+    if classes.dim() != 1 or classes.is_floating_point():
+        found = f"{classes.dtype} of shape {tuple(classes.shape)}"
+        raise DataError(f"{type(dataset).__name__}: expected class numbers as targets, found {found}")
+    return classes.long()
+
+
+def fingerprint(dataset: Any, members: Tensor) -> str:
+    """Length and a hash of some of the samples that `members` (int64) names: of 64 if they are held as tensors, else
+    of three."""
+    tensors = tensors_of(dataset)
+    count = 3 if tensors is None else 64
+    chosen = members[torch.linspace(0, len(members) - 1, min(len(members), count)).long()]
+    digest = hashlib.sha256()
+    if tensors is None:
+        with foreign():
+            _add(digest, [dataset[index] for index in chosen.tolist()])
+    else:
+        _add(digest, [tensor.index_select(0, chosen) for tensor in tensors])
+    return f"{len(members)}:{digest.hexdigest()[:16]}"
+
+
+def _add(digest: Any, value: Any) -> None:
+    if isinstance(value, Mapping):
+        _add(digest, list(value.items()))
+    elif isinstance(value, tuple | list):
+        for item in value:
+            _add(digest, item)
+    elif isinstance(value, Tensor):
+        _add(digest, value.numpy(force=True))
+    elif isinstance(value, np.ndarray):
+        digest.update(f"{value.dtype}{value.shape}".encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    elif hasattr(value, "tobytes"):  # an image of PIL, whose repr holds its address
+        digest.update(value.tobytes())
+    else:
+        digest.update(repr(value).encode())

@@ -1,0 +1,132 @@
+"""Samples read one by one: seeded, transformed, collated, and what goes wrong told in one line."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch.utils.data import default_collate
+
+from base.errors import DataError
+from data_loader.pipeline import Pipeline, SampleError
+from data_loader.sample_parts import Places, get_part, with_part
+from utils.seed import derive, foreign
+
+Request = tuple[int, int, list[int]]
+"""The pass, the position of a batch's first sample in it, and the indices of its samples."""
+
+END = object()
+
+
+class WorkerError(Exception):
+    """The traceback of a worker process, as text."""
+
+
+@dataclass
+class Failure:
+    """What a worker sends in place of a batch: the words for the user and the error behind them."""
+
+    message: str
+    error: BaseException
+
+    def __getstate__(self) -> dict[str, Any]:
+        trace = "".join(traceback.format_exception(self.error))
+        return {"message": self.message, "error": WorkerError(trace)}  # not every exception survives the way
+
+    def to_raise(self) -> DataError:
+        error = DataError(self.message)
+        error.__cause__ = self.error
+        return error
+
+
+@dataclass
+class Samples:
+    """A map-style data set as the DataLoader sees it: asked for a batch, it gives it transformed and collated.
+
+    All randomness follows from the request, whichever process answers it.
+    """
+
+    dataset: Any
+    name: str
+    places: Places
+    transform: Pipeline
+    target_transform: Pipeline
+    seed: int
+    collate: Callable[[list[Any]], Any] = default_collate
+
+    def __getitems__(self, request: Request) -> Any:
+        """The collated batch, or a `Failure`."""
+        pass_, first, indices = request
+        samples = self.read(self.dataset.__getitem__, pass_, first, indices)
+        return samples if isinstance(samples, Failure) else self.finish(samples, pass_, first, indices)
+
+    def read(self, take: Callable[[int], Any], pass_: int, first: int, indices: Sequence[int]) -> list[Any] | Failure:
+        """What `take` gives for each index, under generators seeded for its position; up to where it gives `END`."""
+        samples: list[Any] = []
+        with foreign() as reseed:
+            for position, index in enumerate(indices, first):
+                reseed(derive(self.seed, pass_, position))
+                try:
+                    sample = take(index)
+                except MemoryError:
+                    raise
+                except Exception as error:
+                    return self._failure(error, index)
+                if sample is END:
+                    break
+                samples.append(sample)
+        return samples
+
+    def finish(self, samples: list[Any], pass_: int, first: int, indices: Sequence[int]) -> Any:
+        """The transformed and collated batch, or a `Failure`."""
+        try:
+            samples = self.transformed(samples, pass_, first)
+        except SampleError as failed:
+            return self._failure(failed.error, indices[failed.offset], failed.step)
+        try:
+            return self.collate(samples)
+        except (TypeError, ValueError, RuntimeError, KeyError) as error:
+            some = ", ".join(map(str, indices[:3])) + ", ..." * (len(indices) > 3)
+            return Failure(f"{self.name}: samples {some} do not make a batch: {words(error)}", error)
+
+    def transformed(self, samples: list[Any], pass_: int, first: int) -> list[Any]:
+        """Samples at consecutive positions, input and target transformed. Raises SampleError."""
+        positions = np.arange(first, first + len(samples))
+        samples = _transformed(samples, self.transform, self.places.of_input, pass_, positions)
+        return _transformed(samples, self.target_transform, self.places.of_target, pass_, positions)
+
+    def _failure(self, error: BaseException, index: int, step: str = "") -> Failure:
+        if isinstance(error, DataError):
+            return Failure(str(error), error)
+        file = getattr(error, "filename", None) or _file_of(self.dataset, index)
+        where = ", ".join(filter(None, (f"{self.name}: sample {index}", file and f"file {file}", step)))
+        return Failure(f"{where}: {words(error)}", error)
+
+
+def _transformed(
+    samples: list[Any], pipeline: Pipeline, place_in: Callable[[Any], Any], pass_: int, positions: Any
+) -> list[Any]:
+    if not pipeline.transforms or not samples:
+        return samples
+    try:
+        places = [place_in(sample) for sample in samples]
+    except ValueError as error:
+        raise SampleError(0, "", error) from error
+    parts = [get_part(sample, place) for sample, place in zip(samples, places, strict=True)]
+    parts = pipeline.on_samples(parts, pass_, positions)
+    return [with_part(*changed) for changed in zip(samples, places, parts, strict=True)]
+
+
+def _file_of(dataset: Any, index: int) -> str | None:
+    """The path of a sample, of data sets that list their `samples` as torchvision's image folders do."""
+    listed = getattr(dataset, "samples", None)
+    entry = listed[index] if isinstance(listed, list) and -len(listed) <= index < len(listed) else None
+    return str(entry[0]) if isinstance(entry, tuple) and entry else None
+
+
+def words(error: BaseException) -> str:
+    """The error in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,0 +1,5 @@
+"""Console, metrics file and TensorBoard."""
+
+from base.registry import WRITERS
+
+__all__ = ["WRITERS"]

@@ -1,0 +1,144 @@
+"""How far a phase has come: a bar on a terminal, a plain line now and then elsewhere. Both are drawn by the clock."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from time import monotonic
+from typing import ClassVar
+
+Read = Callable[[], Mapping[str, float]]
+log = logging.getLogger(__name__)
+
+
+def progress(verbosity: int) -> Progress:
+    """Bars if stderr is a terminal, lines if it is a file or a pipe, nothing below verbosity 2."""
+    if verbosity < 2:
+        return NullProgress()
+    return Progress(Bar if sys.stderr.isatty() else Lines)
+
+
+class Progress:
+    """The phases under way: an evaluation inside a training epoch is one within another."""
+
+    def __init__(self, kind: type[Phase]) -> None:
+        self._kind = kind
+        self._phases: list[Phase] = []
+
+    def begin(self, title: str, total: int, start: int = 0) -> None:
+        """`total` batches follow, the first `start` of them are done already."""
+        self._phases.append(self._kind(title, total, start))
+
+    def advance(self, read: Read) -> None:
+        """One more batch is done. `read` gives the running values; it is called only when they are drawn."""
+        phase = self._phases[-1]
+        phase.count += 1
+        if monotonic() >= phase.due:
+            phase.draw(read())
+            phase.due = monotonic() + phase.every
+
+    def end(self) -> None:
+        self._phases.pop().close()
+
+    def close(self) -> None:
+        """Ends what an error has left open."""
+        while self._phases:
+            self.end()
+
+
+class NullProgress(Progress):
+    """Draws nothing."""
+
+    def __init__(self) -> None: ...
+    def begin(self, title: str, total: int, start: int = 0) -> None: ...
+    def advance(self, read: Read) -> None: ...
+    def end(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class Phase(ABC):
+    """Is drawn when `every` seconds have passed since the last time; a shorter one is not drawn at all."""
+
+    every: ClassVar[float]
+
+    def __init__(self, title: str, total: int, start: int) -> None:
+        self.title, self.total, self.start = title, total, start
+        self.count = start
+        self.begun = monotonic()
+        self.due = self.begun + self.every
+
+    @abstractmethod
+    def draw(self, values: Mapping[str, float]) -> None: ...
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+
+class Lines(Phase):
+    every = 30.0
+
+    def draw(self, values: Mapping[str, float]) -> None:
+        rate = (self.count - self.start) / (monotonic() - self.begun)
+        left = (self.total - self.count) / rate
+        done = f"{self.count:{len(str(self.total))}}/{self.total}"
+        log.info("  ".join([self.title, done, *spelled(values), f"{duration(left)} left"]))
+
+    def close(self) -> None:
+        """A line needs no end."""
+
+
+class Bar(Phase):
+    every = 0.5
+    delay = 0.4
+    """Else tqdm draws an empty bar at once."""
+
+    def __init__(self, title: str, total: int, start: int) -> None:
+        from tqdm import tqdm
+
+        super().__init__(title, total, start)
+        # No thread of tqdm's and no opinion of its own on when to draw: Progress has the clock.
+        tqdm.monitor_interval = 0
+        self.bar = tqdm(
+            desc=title,
+            total=total,
+            initial=start,
+            bar_format="{desc}  {percentage:3.0f}% |{bar:10}| {n_fmt}/{total_fmt}  {remaining} left{postfix}",
+            leave=False,
+            dynamic_ncols=True,
+            delay=self.delay,
+            mininterval=0,
+            miniters=0,
+        )
+
+    def draw(self, values: Mapping[str, float]) -> None:
+        self.bar.set_postfix_str("  ".join(spelled(values)), refresh=False)
+        self.bar.update(self.count - self.bar.n)
+
+    def close(self) -> None:
+        self.bar.close()
+
+
+def spelled(values: Mapping[str, float]) -> list[str]:
+    """`loss 0.4321`, `accuracy 0.8702`"""
+    return [f"{name} {number(value)}" for name, value in values.items()]
+
+
+def number(value: float) -> str:
+    """Four decimals where they say something, else four digits and an exponent."""
+    if not math.isfinite(value):
+        return str(value)
+    if value == 0 or 1e-3 <= abs(value) < 1e5:
+        return f"{value:.4f}"
+    return f"{value:.3e}"
+
+
+def duration(seconds: float) -> str:
+    """`48 s`, `3:07 min`, `2:03:07 h`"""
+    whole = round(seconds)
+    if whole < 100:
+        return f"{seconds:.1f} s" if whole < 10 else f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes}:{rest:02} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02} h"

@@ -1,0 +1,178 @@
+"""The log of a run: console and train.log, metrics.jsonl, TensorBoard, each told of the same things."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from base import protocols
+from base.registry import WRITERS
+from logger.console import EPOCH, TrainLog
+from logger.events import EventWriter, NullEventWriter, cut_back
+from logger.metrics_file import MetricsFile
+from logger.progress_bar import Progress, Read, duration, number, progress
+from logger.tags import CLOCK, PLACE, Tags
+
+LONGEST_TEXT = 20_000
+"""Characters of a file that TensorBoard shows; environment.json may hold a long diff."""
+log = logging.getLogger(__name__)
+
+
+@WRITERS.register
+def run_log(
+    folder: Path,
+    *,
+    header: Mapping[str, Any],
+    tensorboard: bool,
+    verbosity: int,
+    monitor: str,
+    epochs: int,
+    lengths: Mapping[str, int] | None = None,
+    purge_step: int | None = None,
+) -> RunLog:
+    """The log of the run in `folder`.
+
+    `header` becomes the first line of metrics.jsonl; the names in its `metrics` and `valid_sets` decide TensorBoard's
+    tags and charts. `monitor` is the name of the watched value. On a resume, `lengths` is what `flush` gave when the
+    state was saved: later rows and events are cut off; `purge_step` is the first step that is done again.
+    """
+    lengths = lengths or {}
+    tags = Tags(header.get("metrics", ()), header.get("valid_sets", ()))
+    kept = cut_back(folder, lengths)
+
+    def prologue(writer: EventWriter) -> None:
+        if not kept:
+            introduce(writer, folder, header, tags)
+
+    return RunLog(
+        train_log=TrainLog(folder / "train.log"),
+        metrics=MetricsFile(folder / "metrics.jsonl", header, lengths.get("metrics.jsonl", 0)),
+        events=EventWriter(folder, purge_step or 0, prologue) if tensorboard else NullEventWriter(),
+        progress=progress(verbosity),
+        tags=tags,
+        monitor=monitor,
+        epochs=epochs,
+        kept=kept,
+    )
+
+
+def introduce(writer: EventWriter, folder: Path, header: Mapping[str, Any], tags: Tags) -> None:
+    """What TensorBoard shows of a run beside its curves: charts, config, environment."""
+    writer.add_custom_scalars(tags.charts())
+    writer.add_text("run", fenced("json", json.dumps(header, indent=2)))
+    for name, language in (("config.yaml", "yaml"), ("environment.json", "json")):
+        if (folder / name).exists():
+            text = (folder / name).read_text(encoding="utf-8")
+            writer.add_text(name.partition(".")[0], fenced(language, text[:LONGEST_TEXT]))
+
+
+def fenced(language: str, text: str) -> str:
+    return f"```{language}\n{text}\n```"
+
+
+class RunLog:
+    """See `base.protocols.RunLog`."""
+
+    def __init__(
+        self,
+        *,
+        train_log: TrainLog,
+        metrics: MetricsFile,
+        events: EventWriter | NullEventWriter,
+        progress: Progress,
+        tags: Tags,
+        monitor: str,
+        epochs: int,
+        kept: Mapping[str, int],
+    ) -> None:
+        self.writer: protocols.EventWriter = events
+        self._train_log = train_log
+        self._metrics = metrics
+        self._events = events
+        self._progress = progress
+        self._tags = tags
+        self._monitor = monitor
+        self._epochs = epochs
+        self._kept = kept
+
+    def begin_phase(self, title: str, total: int, start: int = 0) -> None:
+        self._progress.begin(title, total, start)
+
+    def advance(self, read: Read) -> None:
+        self._progress.advance(read)
+
+    def end_phase(self) -> None:
+        self._progress.end()
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """To TensorBoard only: `lr`, `lr/<group>`, `grad_norm`, `system/*` as they are, any other as `<name>/step`.
+
+        Learning rate and gradient norm come this way alone, so call it at the last step of an epoch too.
+        """
+        self._events.add_values(self._tags.of_step(values), step)
+        self._events.flush()
+
+    def row(self, row: Mapping[str, Any], improved: bool = False) -> None:
+        self._metrics.row(row)
+        values = self._tags.of_row(row)
+        if improved:
+            values[f"best/{self._monitor}"] = row[self._monitor]
+        self._events.add_values(values, row["step"])
+        self._events.flush()
+        log.log(EPOCH, epoch_line(row, self._epochs, improved), extra={"improved": improved})
+
+    def end(self, reason: str) -> None:
+        self._metrics.end(reason)
+
+    def flush(self) -> dict[str, int]:
+        return {**self._kept, **self._metrics.lengths, **self._events.flush()}
+
+    def sync(self) -> None:
+        self._metrics.sync()
+        self._events.sync()
+
+    def close(self) -> None:
+        with ExitStack() as stack:  # each is closed, also when another cannot write its last bytes
+            for part in (self._train_log, self._metrics, self._events):
+                stack.callback(part.close)
+            self._progress.close()
+
+
+@WRITERS.register
+class NullLog:
+    """Takes what RunLog takes and keeps nothing: for a run without a folder."""
+
+    def __init__(self) -> None:
+        self.writer: protocols.EventWriter = NullEventWriter()
+
+    def begin_phase(self, title: str, total: int, start: int = 0) -> None: ...
+    def advance(self, read: Read) -> None: ...
+    def end_phase(self) -> None: ...
+    def scalars(self, step: int, values: Mapping[str, float]) -> None: ...
+    def row(self, row: Mapping[str, Any], improved: bool = False) -> None: ...
+    def end(self, reason: str) -> None: ...
+    def sync(self) -> None: ...
+    def close(self) -> None: ...
+
+    def flush(self) -> dict[str, int]:
+        return {}
+
+
+def epoch_line(row: Mapping[str, Any], epochs: int, improved: bool = False) -> str:
+    """`epoch  3/10  loss 0.4321  accuracy 0.8432  val_loss 0.3912  lr 0.001  12 s  4,873 samples/s  best`"""
+    place = f"epoch {row['epoch']:{len(str(epochs))}}/{epochs}"
+    parts = [{"step": f"{place} step {row['step']}", "test": "test"}.get(row.get("phase", ""), place)]
+    for name, value in row.items():
+        if name.partition("/")[0] == "lr":
+            parts.append(f"{name} {value:.3g}")
+        elif name not in (*PLACE, *CLOCK, "grad_norm") and isinstance(value, int | float):
+            parts.append(f"{name} {number(value)}")
+    if "seconds" in row:
+        parts.append(duration(row["seconds"]))
+    if "samples_per_second" in row:
+        parts.append(f"{row['samples_per_second']:,.0f} samples/s")
+    return "  ".join([*parts, *["best"] * improved])
