@@ -1,0 +1,120 @@
+"""The two scripts as a user calls them: what they print and what they exit with."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from base import command_line
+from tests.small_run import small_config
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def script(*argv: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *map(str, argv)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_train_then_test_then_resume_by_the_commands_that_training_prints(garments: Path, tmp_path: Path) -> None:
+    config = small_config(tmp_path, garments, trainer__verbosity=2, trainer__epochs=2)
+    trained = script("train.py", "-c", config)
+    assert trained.returncode == 0, trained.stderr
+    assert "Using cpu device" in trained.stdout
+    assert re.search(r"epoch 2/2 .*val_accuracy", trained.stdout)
+    commands = dict(re.findall(r"^  (test|resume) +python (.*)$", trained.stdout, re.MULTILINE))
+    tested = script(*commands["test"].split())
+    assert tested.returncode == 0 and "accuracy" in tested.stdout, tested.stderr
+    resumed = script(*commands["resume"].split())
+    assert resumed.returncode == 0 and "finished" in resumed.stdout, resumed.stderr
+
+
+def test_overrides_stand_anywhere_among_the_flags(garments: Path, tmp_path: Path) -> None:
+    config = small_config(tmp_path, garments)
+    argv = ["trainer.epochs=1", "-c", str(config), "--lr", "0.5", "seed=7", "--check"]
+    assert command_line.train(argv) == 0
+    assert not (tmp_path / "saved").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "argv", "text"),
+    [
+        (2, ["-c", "{config}", "trainer.epohcs=3"], "did you mean 'epochs'"),
+        (2, ["-c", "nowhere.yaml"], "nowhere.yaml"),
+        (2, ["-c", "{config}", "optimizer.args.lr=-1"], "optimizer"),
+        (2, ["-c", "{config}", "device=cuda:7"], "device"),
+        (3, ["-r", "{folder}/saved/small/none"], "no such run"),
+        (5, ["-c", "{config}", "data.train.args.root={folder}/empty"], "train-images-idx3-ubyte"),
+    ],
+)
+def test_each_kind_of_error_has_its_exit_code_and_no_traceback(
+    code: int, argv: list[str], text: str, garments: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = small_config(tmp_path, garments)
+    assert command_line.train([a.format(config=config, folder=tmp_path) for a in argv]) == code
+    error = capsys.readouterr().err
+    assert text in error and "Traceback" not in error
+    assert not (tmp_path / "saved").exists()
+
+
+def test_help_and_an_unreadable_config_do_not_wait_for_torch(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("a: [1\n")
+    for argv in (["--help"], ["-c", str(tmp_path / "bad.yaml")]):
+        code = f"import sys; from base.command_line import train\ntry: train({argv!r})\nexcept SystemExit: pass\n"
+        out = script("-c", code + "print('torch' in sys.modules)")
+        assert out.stdout.splitlines()[-1] == "False", out.stderr
+
+
+def ended(config: Path, by: Callable[[subprocess.Popen[str]], None]) -> tuple[int, str]:
+    """Starts a run that would take for ever, waits for its first epoch, and gives its exit code and what it printed."""
+    command = [sys.executable, "train.py", "-c", str(config)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while "epoch" not in process.stdout.readline():
+            assert process.poll() is None
+        by(process)
+        out = process.stdout.read()
+        return process.wait(60), out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130), ("SIGUSR1", 138)])
+def test_a_signal_saves_says_how_to_resume_and_exits_with_its_code(
+    name: str, code: int, garments: Path, tmp_path: Path
+) -> None:
+    config = small_config(tmp_path, garments, trainer__epochs=100_000, trainer__verbosity=2, trainer__save_period=100_000)
+    returned, out = ended(config, by=lambda process: process.send_signal(getattr(signal, name)))
+    assert returned == code
+    assert "resume  python train.py -r" in out
+    (run,) = (tmp_path / "saved" / "small").iterdir()
+    assert '{"end": "signal"}' in (run / "metrics.jsonl").read_text()
+
+
+def test_a_stop_file_ends_the_run_as_sigterm_does(garments: Path, tmp_path: Path) -> None:
+    config = small_config(tmp_path, garments, trainer__epochs=100_000, trainer__verbosity=2)
+    runs = tmp_path / "saved" / "small"
+    returned, _ = ended(config, by=lambda process: next(runs.iterdir()).joinpath("STOP").touch())
+    assert returned == 143
+    assert not list(runs.glob("*/STOP"))
+
+
+def test_an_error_in_the_users_code_shows_the_users_lines_only(tmp_path: Path, garments: Path) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(ROOT, project, ignore=shutil.ignore_patterns(".git", ".venv", "saved", "tests", "docs", "data"))
+    (project / "model" / "mine.py").write_text(
+        "from torch import nn\nfrom base import BaseModel\n\n\nclass Mine(BaseModel):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.layer = nn.Linear(784, 10)\n\n"
+        "    def forward(self, x):\n        return self.layer(x.flatten(1)) + self.missing\n"
+    )
+    config = small_config(tmp_path, garments, model="Mine")
+    out = script("train.py", "-c", config, cwd=project)
+    assert out.returncode == 1
+    assert 'model/mine.py", line 11, in forward' in out.stderr and "AttributeError" in out.stderr
+    assert "base_trainer.py" not in out.stderr

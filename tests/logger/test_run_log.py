@@ -1,0 +1,219 @@
+"""The log of a run, whole: what is on the disk after a run and after a broken one, and what stands on the console."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from base.protocols import RunLog as Protocol
+from base.registry import WRITERS
+from logger.console import set_up
+from logger.metrics_file import read_lines
+from logger.run_log import NullLog, epoch_line, run_log
+
+HEADER = {"data": "synthetic", "metrics": ["accuracy"], "valid_sets": [""]}
+
+
+def open_log(folder: Path, **options: Any) -> Protocol:
+    folder.mkdir(exist_ok=True)
+    given: dict[str, Any] = {"header": HEADER, "tensorboard": True, "verbosity": 2, "monitor": "val_loss", "epochs": 4}
+    return run_log(folder, **(given | options))
+
+
+def train(log: Protocol, epochs: range, noise: float = 0.0) -> None:
+    """Two steps an epoch; odd epochs are better than all before."""
+    for epoch in epochs:
+        for step in (2 * epoch - 1, 2 * epoch):
+            log.scalars(step, {"loss": 1 / step + noise, "lr": 0.1 / step, "grad_norm": noise})
+        row = {"epoch": epoch, "step": 2 * epoch, "phase": "epoch", "loss": 1 / epoch + noise, "val_loss": 2.0 - epoch}
+        log.row(row | {"lr": 0.1}, improved=epoch % 2 == 1)
+
+
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
+    return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def texts(folder: Path) -> dict[str, list[bytes]]:
+    events = EventAccumulator(str(folder)).Reload()
+    return {tag: [e.tensor_proto.string_val[0] for e in events.Tensors(tag)] for tag in events.Tags()["tensors"]}
+
+
+def test_the_trainer_finds_both_logs_by_name() -> None:
+    assert WRITERS.get("run_log") is run_log
+    assert WRITERS.get("NullLog") is NullLog
+
+
+def test_a_finished_run(tmp_path: Path) -> None:
+    log = open_log(tmp_path)
+    train(log, range(1, 3))
+    log.end("finished")
+    log.close()
+    assert [line.get("end", line.get("step")) for line in read_lines(tmp_path / "metrics.jsonl")] == [
+        None,
+        2,
+        4,
+        "finished",
+    ]
+    assert scalars(tmp_path) == {
+        "loss/step": [(1, 1.0), (2, 0.5), (3, pytest.approx(1 / 3)), (4, 0.25)],
+        "lr": [(step, pytest.approx(0.1 / step)) for step in (1, 2, 3, 4)],
+        "grad_norm": [(step, 0.0) for step in (1, 2, 3, 4)],
+        "loss/train": [(2, 1.0), (4, 0.5)],
+        "loss/val": [(2, 1.0), (4, 0.0)],
+        "best/val_loss": [(2, 1.0)],
+    }
+
+
+def test_a_broken_run_gone_on_with_leaves_what_an_unbroken_one_leaves(tmp_path: Path) -> None:
+    unbroken, broken = open_log(tmp_path / "a"), open_log(tmp_path / "b")
+    train(unbroken, range(1, 5))
+    unbroken.end("finished")
+    train(broken, range(1, 2))
+    lengths = broken.flush()
+    broken.sync()
+    train(broken, range(2, 4), noise=0.5)
+    broken.end("error")
+    again = open_log(tmp_path / "b", lengths=lengths, purge_step=3)
+    train(again, range(2, 4), noise=0.25)
+    third = open_log(tmp_path / "b", lengths=lengths, purge_step=3)
+    train(third, range(2, 5))
+    third.end("finished")
+    for log in (unbroken, broken, again, third):
+        log.close()
+    assert (tmp_path / "b/metrics.jsonl").read_bytes() == (tmp_path / "a/metrics.jsonl").read_bytes()
+    assert scalars(tmp_path / "b") == scalars(tmp_path / "a")
+    assert texts(tmp_path / "b") == texts(tmp_path / "a")
+
+
+def test_going_on_from_the_save_before_the_first_step(tmp_path: Path) -> None:
+    log = open_log(tmp_path)
+    lengths = log.flush()
+    train(log, range(1, 2))
+    log.close()
+    log = open_log(tmp_path, lengths=lengths, purge_step=1)
+    train(log, range(1, 2))
+    log.close()
+    assert scalars(tmp_path)["loss/train"] == [(2, 1.0)]
+    assert len(texts(tmp_path)["run/text_summary"]) == 1
+
+
+def test_the_lengths_are_those_of_all_files_also_when_tensorboard_is_switched_off(tmp_path: Path) -> None:
+    log = open_log(tmp_path)
+    train(log, range(1, 2))
+    lengths = log.flush()
+    log.close()
+    assert lengths == {p.name: p.stat().st_size for p in tmp_path.iterdir() if p.name != "train.log"}
+    log = open_log(tmp_path, lengths=lengths, purge_step=3, tensorboard=False)
+    train(log, range(2, 3))
+    later = log.flush()
+    log.close()
+    assert later["metrics.jsonl"] > lengths["metrics.jsonl"]
+    assert later == lengths | {"metrics.jsonl": later["metrics.jsonl"]}
+
+
+def test_what_tensorboard_shows_beside_the_curves(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("name: small\n")
+    (tmp_path / "environment.json").write_text('{"python": "3.11"}\n')
+    log = open_log(tmp_path)
+    train(log, range(1, 2))
+    log.close()
+    shown = texts(tmp_path)
+    assert shown["config/text_summary"] == [b"```yaml\nname: small\n\n```"]
+    assert b'"python"' in shown["environment/text_summary"][0]
+    assert b'"data": "synthetic"' in shown["run/text_summary"][0]
+    assert b"accuracy/train$" in shown["custom_scalars__config__"][0]
+
+
+def test_without_tensorboard_there_is_no_event_file(tmp_path: Path) -> None:
+    log = open_log(tmp_path, tensorboard=False)
+    train(log, range(1, 2))
+    log.writer.add_scalar("mine", 1.0, 1)
+    log.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.jsonl", "train.log"]
+
+
+def test_a_callback_s_last_words_are_written_at_the_end(tmp_path: Path) -> None:
+    log = open_log(tmp_path)
+    log.writer.add_scalar("mine", 1.0, 7)
+    log.close()
+    assert scalars(tmp_path) == {"mine": [(7, 1.0)]}
+
+
+def test_the_console_has_one_line_an_epoch_and_so_has_the_train_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_up(1)
+    log = open_log(tmp_path, verbosity=1)
+    logging.getLogger("base").info("for the train log")
+    train(log, range(1, 3))
+    log.close()
+    lines = [
+        "epoch 1/4  loss 1.0000  val_loss 1.0000  lr 0.1  best",
+        "epoch 2/4  loss 0.5000  val_loss 0.0000  lr 0.1",
+    ]
+    assert capsys.readouterr().out.splitlines() == lines
+    assert [line[24:] for line in (tmp_path / "train.log").read_text().splitlines()] == [
+        "INFO    for the train log",
+        *(f"EPOCH   {line}" for line in lines),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "line"),
+    [
+        (
+            {
+                "epoch": 3,
+                "step": 2814,
+                "phase": "epoch",
+                "loss": 0.43219,
+                "accuracy": 0.84,
+                "val_loss": 0.39,
+                "val_accuracy": 0.86,
+                "lr": 1e-3,
+                "seconds": 12.31,
+                "samples_per_second": 4873.2,
+                "grad_norm": 2.0,
+            },
+            "epoch  3/10  loss 0.4322  accuracy 0.8400  val_loss 0.3900  val_accuracy 0.8600  lr 0.001"
+            "  12 s  4,873 samples/s",
+        ),
+        ({"epoch": 10, "step": 1200, "phase": "step", "val_loss": 0.39}, "epoch 10/10 step 1200  val_loss 0.3900"),
+        ({"epoch": 10, "step": 9380, "phase": "test", "test_accuracy": 0.9}, "test  test_accuracy 0.9000"),
+        ({"epoch": 1, "step": 938, "phase": "epoch", "loss": float("nan")}, "epoch  1/10  loss nan"),
+        (
+            {"epoch": 1, "step": 9, "phase": "epoch", "lr/body": 0.1, "lr/head": 1},
+            "epoch  1/10  lr/body 0.1  lr/head 1",
+        ),
+    ],
+)
+def test_epoch_line(row: dict[str, Any], line: str) -> None:
+    assert epoch_line(row, 10) == line
+    assert epoch_line(row, 10, improved=True) == f"{line}  best"
+
+
+def test_not_finite_values_are_logged_everywhere(tmp_path: Path) -> None:
+    log = open_log(tmp_path)
+    log.row({"epoch": 1, "step": 1, "phase": "epoch", "loss": float("inf")})
+    log.close()
+    assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[1])["nonfinite"] == ["loss"]
+    assert scalars(tmp_path)["loss/train"] == [(1, float("inf"))]
+
+
+def test_the_null_log_takes_what_a_log_takes() -> None:
+    log: Protocol = NullLog()
+    log.begin_phase("train 1/1", 10)
+    log.advance(dict)
+    log.end_phase()
+    log.scalars(1, {"loss": 1.0})
+    log.row({"step": 1}, improved=True)
+    log.end("finished")
+    log.sync()
+    log.close()
+    assert log.flush() == {}

@@ -1,0 +1,8 @@
+"""python train.py -c configs/fashion_mnist.yaml"""
+
+import sys
+
+from base.command_line import train
+
+if __name__ == "__main__":
+    sys.exit(train(sys.argv[1:]))
