@@ -30,7 +30,8 @@ class Dice:
 
     def __init__(self, n: int, seed: int, *stream: int) -> None:
         self.n = n
-        counter = [0, *stream, 0, 0][:4]  # the lowest word is the one Philox counts up
+        assert len(stream) <= 3, "Philox has four counter words, and counts up the lowest"
+        counter = [0, *stream] + [0] * (3 - len(stream))
         self._bits = np.random.Philox(key=[seed % 2**64, 0], counter=counter)
 
     def __call__(self, low: Number, high: Number) -> Array:
@@ -173,7 +174,7 @@ def upper(s: Sheet, cloth: Array, widths: Triple, bottom: Array, sleeve: Triple)
     return body
 
 
-def neckline(s: Sheet, width: Array, depth: Array, pointed: Array, inside: Number = 0.0) -> None:
+def neckline(s: Sheet, width: Array, depth: Array, pointed: Array, inside: Array) -> None:
     """Cut a neck, round or pointed, with the back of the collar (``inside``) seen through it."""
     part = s.a / width
     line = depth * (1 - part * (pointed + (1 - pointed) * part))

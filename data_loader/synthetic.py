@@ -97,10 +97,10 @@ def _kept_or_drawn(file: Path, size: int, train: bool, seed: int) -> Arrays:
 
 
 def _read(file: Path, size: int) -> Arrays:
-    """A SHA-256, then what it is the hash of: the pixels and one byte a label. ValueError if it does not fit."""
+    """A SHA-256, then what it is the hash of: the pixels and one byte a label. ValueError if it is not."""
     data = np.fromfile(file, dtype=np.uint8)
     digest, pixels, labels = np.split(data, [DIGEST, DIGEST + size * SIDE * SIDE])
-    if len(labels) != size or hashlib.sha256(data[DIGEST:].data).digest() != digest.tobytes():
+    if hashlib.sha256(data[DIGEST:].data).digest() != digest.tobytes():
         raise ValueError("damaged")
     return pixels.reshape(size, SIDE, SIDE), labels.astype(np.int64)
 
