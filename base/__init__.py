@@ -12,9 +12,23 @@ if TYPE_CHECKING:
     from base.base_trainer import BaseTrainer
     from base.config import Config
     from base.errors import ConfigError, UserError
-    from base.registry import CALLBACKS, DATASETS, FUNCTIONS, LOADERS, LOSSES, METRICS, MODELS, OPTIMIZERS, SAMPLERS
-    from base.registry import SCHEDULERS, TRAINERS, TRANSFORMS, WRITERS, Registry
     from base.evaluation import evaluate
+    from base.registry import (
+        CALLBACKS,
+        DATASETS,
+        FUNCTIONS,
+        LOADERS,
+        LOSSES,
+        METRICS,
+        MODELS,
+        OPTIMIZERS,
+        SAMPLERS,
+        SCHEDULERS,
+        TRAINERS,
+        TRANSFORMS,
+        WRITERS,
+        Registry,
+    )
     from base.run import Run, fit
 
 _PLACES = {

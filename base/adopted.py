@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -50,7 +51,21 @@ def torch_samplers() -> Mapping[str, Any]:
 def torchvision_models() -> Mapping[str, Any]:
     from torchvision import models
 
-    return {name: models.get_model_builder(name) for name in models.list_models()}
+    return {name: _without_weights(models.get_model_builder(name)) for name in models.list_models()}
+
+
+def _without_weights(builder: Callable[..., Any]) -> Callable[..., Any]:
+    """The builder without `weights` and `progress`: its own way to load weights unpickles whatever it is given."""
+
+    @functools.wraps(builder)
+    def build(**kwargs: Any) -> Any:
+        return builder(weights=None, progress=False, **kwargs)
+
+    signature = inspect.signature(builder)
+    hidden = {name for name in signature.parameters if name.startswith("weights") or name == "progress"}
+    rest = [p for name, p in signature.parameters.items() if name not in hidden]
+    build.__signature__ = signature.replace(parameters=rest)  # type: ignore[attr-defined]
+    return build
 
 
 def torchvision_datasets() -> Mapping[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc as abc
 import enum
 import numbers
+import operator
 import os
 import pathlib
 import types
@@ -13,17 +14,16 @@ from typing import Annotated, Any, Literal, Union
 
 from base.errors import did_you_mean
 from base.nodes import Place, dotted
-from base.words import MAPPINGS, SEQUENCES, bare, choices, describe, limits
+from base.words import MAPPINGS, SEQUENCES, bare, choices, describe
 
 
 class Mismatch(ValueError):
     """The value at `path` inside an argument does not fit `annotation`; `expected` says what would."""
 
-    def __init__(self, path: Place, annotation: Any, hint: str = "", limits: str = "") -> None:
-        self.path, self.annotation, self.hint = path, annotation, hint
-        self.what = "out of range" if limits else "does not fit"
-        self.expected = describe(annotation) + limits
-        super().__init__(f"{dotted(path)}: {self.what}; expected {self.expected}")
+    def __init__(self, path: Place, annotation: Any, hint: str = "", what: str = "does not fit") -> None:
+        self.path, self.annotation, self.hint, self.what = path, annotation, hint, what
+        self.expected = describe(annotation)
+        super().__init__(f"{dotted(path)} {what}; expected {self.expected}")
 
 
 def fit(value: Any, annotation: Any, path: Place = ()) -> Any:
@@ -32,8 +32,7 @@ def fit(value: Any, annotation: Any, path: Place = ()) -> Any:
     is asked for. Raises Mismatch; also for a number out of the limits of an `Annotated`.
     """
     if typing.get_origin(annotation) is Annotated:
-        inner, *metadata = typing.get_args(annotation)
-        return _within(fit(value, inner, path), inner, metadata, path)
+        return _fit_annotated(value, annotation, path)
     annotation = bare(annotation)
     origin = typing.get_origin(annotation) or annotation
     if annotation is Any:
@@ -50,25 +49,30 @@ def fit(value: Any, annotation: Any, path: Place = ()) -> Any:
         return _fit_mapping(value, annotation, path)
     if origin is abc.Callable:
         return _fit_callable(value, annotation, path)
-    return _fit_scalar(value, annotation, path)
+    return _fit_scalar(value, origin, path)
 
 
-def _within(value: Any, annotation: Any, metadata: list[Any], path: Place) -> Any:
-    """`value`, all numbers of which lie within the limits that `metadata` may hold."""
+def _fit_annotated(value: Any, annotation: Any, path: Place) -> Any:
+    inner, *metadata = typing.get_args(annotation)
+    try:
+        value = fit(value, inner, path)
+    except Mismatch as failure:
+        raise Mismatch(path, annotation, failure.hint) if failure.path == path else failure from None
     for i, item in enumerate(value if isinstance(value, list | tuple) else ()):
-        _within(item, float, metadata, (*path, i))
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        for limit in metadata:
-            low, high = getattr(limit, "ge", None), getattr(limit, "le", None)
-            above, below = getattr(limit, "gt", None), getattr(limit, "lt", None)
-            if (
-                (low is not None and value < low)
-                or (high is not None and value > high)
-                or (above is not None and value <= above)
-                or (below is not None and value >= below)
-            ):
-                raise Mismatch(path, annotation, limits=limits(metadata))
+        if not _within(item, metadata):
+            raise Mismatch((*path, i), Annotated[(float, *metadata)], what="is out of range")
+    if not _within(value, metadata):
+        raise Mismatch(path, annotation, what="is out of range")
     return value
+
+
+def _within(value: Any, metadata: list[Any]) -> bool:
+    """True unless `value` is a number outside a limit that `metadata` may hold."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return True
+    compare = {"ge": operator.ge, "gt": operator.gt, "le": operator.le, "lt": operator.lt}
+    bounds = [(holds, getattr(limit, name, None)) for limit in metadata for name, holds in compare.items()]
+    return all(bound is None or holds(value, bound) for holds, bound in bounds)
 
 
 def _fit_union(value: Any, annotation: Any, path: Place) -> Any:
@@ -109,20 +113,17 @@ def _fit_mapping(value: Any, annotation: Any, path: Place) -> Any:
 
 
 def _fit_callable(value: Any, annotation: Any, path: Place) -> Any:
-    """A name of FUNCTIONS, or a component of it, whose arguments are bound."""
-    from base.registry import FUNCTIONS, UnknownName
+    from base.registry import FUNCTIONS, BrokenFile, UnknownName
 
-    if callable(value):
-        return value
-    component = value if isinstance(value, abc.Mapping) else {"type": value}
-    name, args = component.get("type"), component.get("args") or {}
-    if not isinstance(name, str) or not isinstance(args, abc.Mapping) or component.keys() - {"type", "args"}:
+    if not isinstance(value, str):
         raise Mismatch(path, annotation)
     try:
-        return FUNCTIONS.build(types.SimpleNamespace(type=name, args=args))
+        return FUNCTIONS.get(value)
     except UnknownName as unknown:
-        hint = did_you_mean(name, unknown.known) or "decorate yours with @FUNCTIONS.register"
+        hint = did_you_mean(value, unknown.known) or "decorate yours with @FUNCTIONS.register"
         raise Mismatch(path, annotation, hint) from None
+    except BrokenFile as broken:
+        raise Mismatch(path, annotation, str(broken)) from None
 
 
 def _fit_scalar(value: Any, annotation: Any, path: Place) -> Any:
@@ -132,7 +133,7 @@ def _fit_scalar(value: Any, annotation: Any, path: Place) -> Any:
         fits = type(value) in (int, float)
     elif annotation in (bool, int, float, str, type(None)):
         fits = type(value) is annotation
-    elif not isinstance(annotation, type):
+    elif not isinstance(annotation, type):  # an annotation of a kind that Python has added since
         return value
     elif isinstance(value, str) and (issubclass(annotation, pathlib.PurePath) or annotation is os.PathLike):
         return pathlib.Path(value)

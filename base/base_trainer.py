@@ -81,6 +81,11 @@ class BaseTrainer(ABC):
     def optimizer(self) -> Optimizer:
         return self.optimizers["optimizer"]
 
+    @property
+    def evaluated(self) -> dict[str, nn.Module]:
+        """The models that are evaluated and kept: the averages, if there are any."""
+        return {name: average.module for name, average in self.parts.averages.items()} or self.parts.models
+
     @abstractmethod
     def train_step(self, batch: Any) -> dict[str, Tensor]:
         """Named mean losses of one batch; `loss` is the one that is learned from, the others are logged."""
@@ -240,6 +245,8 @@ class BaseTrainer(ABC):
             if clip.value:
                 nn.utils.clip_grad_value_(parameters, clip.value)
         self.optimizer_step()
+        for name, average in self.parts.averages.items():
+            average.update_parameters(self.models[name])
         for optimizer in self.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
 
@@ -299,7 +306,7 @@ class BaseTrainer(ABC):
     def _test(self) -> None:
         """One more row: the test sets, by the best weights, else by the last."""
         if self.store is not None and self.store.best() is not None:
-            load_weights(self, self.store.load("best").weights())
+            load_weights(self.evaluated, self.store.load("best").weights())
         row = {"epoch": self.progress.epoch - 1, "step": self.progress.step, "phase": "test"}
         self.log.row(row | self._evaluate_all(self.data.test, "test"))
 
@@ -312,7 +319,7 @@ class BaseTrainer(ABC):
 
     def evaluate(self, loader: Loader, title: str) -> dict[str, float]:
         """The losses and metrics over one pass of `loader`, exact over its samples. `Interrupted` on a signal."""
-        self.metrics, tally = self.eval_metrics, Tally()
+        self.metrics, self.models, tally = self.eval_metrics, self.evaluated, Tally()
         for metric in self.metrics.values():
             metric.reset()
         self._set_mode(training=False)
@@ -327,7 +334,7 @@ class BaseTrainer(ABC):
                 return tally.means() | values_of(self.metrics)
         finally:
             self.log.end_phase()
-            self.metrics = self.train_metrics
+            self.metrics, self.models = self.train_metrics, self.parts.models
 
     def _set_mode(self, *, training: bool) -> None:
         for model in self.models.values():
@@ -348,7 +355,8 @@ class BaseTrainer(ABC):
             "metrics": {monitor.name: monitor.best} if best else {},
             "data": dict(self.data.decisions),
         }
-        self.store.save(weights_of(self), state_of(self), info, best=best, before_commit=self.log.sync)
+        raw = weights_of(self.models) if self.parts.averages else None
+        self.store.save(weights_of(self.evaluated), state_of(self), info, best=best, raw=raw, before_commit=self.log.sync)
 
     def where(self) -> str:
         rates = ", ".join(f"{name} {rate:g}" for name, rate in self.rates().items())

@@ -9,13 +9,25 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from base.base_metric import Mean
 from base.base_trainer import BaseTrainer
 from base.errors import ConfigError, UserError
 from base.parts import Parts, steps_per_epoch
 from base.protocols import DataSets, Loader
-from base.registry import CALLBACKS, LOADERS, LOSSES, METRICS, MODELS, OPTIMIZERS, SCHEDULERS, TRAINERS, WRITERS, Registry
+from base.registry import (
+    CALLBACKS,
+    LOADERS,
+    LOSSES,
+    METRICS,
+    MODELS,
+    OPTIMIZERS,
+    SCHEDULERS,
+    TRAINERS,
+    WRITERS,
+    Registry,
+)
 from base.schedule import Link, Schedule, usual_unit
 from base.users_code import users_frames
 from utils.device import select_device
@@ -87,7 +99,9 @@ class Builder:
         return trainer
 
     def add_training(self, parts: Parts) -> None:
-        """Optimizer, schedule and callbacks."""
+        """Optimizer, schedule, averages and callbacks."""
+        if ema := self.settings.trainer.ema:
+            parts.averages |= {name: average(model, ema.decay) for name, model in parts.models.items()}
         parts.optimizers["optimizer"] = self._optimizer(parts.models["model"])
         links = [
             Link(self._scheduler(i, component), component.every or usual_unit(component.type), component.steps)
@@ -154,6 +168,11 @@ class Builder:
         if trainer.monitor.name and trainer.monitor.name not in known:
             what, expected = f"nothing of the name {trainer.monitor.name!r} is logged", f"one of {', '.join(known)}"
             raise ConfigError([self.config.fault("trainer.monitor", what, expected=expected)], self.config.source)
+
+
+def average(model: nn.Module, decay: float) -> AveragedModel:
+    """An exponential moving average of a model's parameters and floating-point buffers."""
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
 class _Facts(dict[str, Any]):

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from base.errors import CheckpointError, UserError, WriteError
-from base.saved import Saved, plain, read_manifest, save_name, save_number, write_save
+from base.run_folder import BEST, LAST, save_name, save_number
+from base.saved import Saved, plain, read_manifest, write_save
 from base.snapshot import Buffers, Snapshot
 from utils import files
 
 log = logging.getLogger(__name__)
 
-LAST, BEST, REJECTED, ABANDONED = "last", "best", "rejected", "abandoned-"
+REJECTED, ABANDONED = "rejected", "abandoned-"
 _MARGIN = 1 << 20  # bytes that a save takes beside its tensors
 
 
@@ -63,13 +64,14 @@ class CheckpointStore:
         """Copy everything, start to write it in the background, and return: from then on training may go on.
 
         `weights` and `raw` are state_dicts (`raw` beside averaged ones); `state` holds tensors and plain values; `info`
-        is what JSON holds, goes to the manifest and has `step`. `best` marks an improvement on all saves before.
+        is what JSON holds, among it `step`, and goes to the manifest. `best` marks an improvement on all saves before.
         The writing thread calls `before_commit` just before the save comes into being, which an exception prevents,
         and `after_commit` with its name when it is safe.
 
         Waits for the save before, and raises what that one met. CheckpointError names what could not be read back,
         WriteError says that there is no room: nothing was written then.
         """
+        assert not info.keys() & {"save", "best", "format", "files", "sha256"}
         self.join()
         manifest = {"save": self._next_number(), **plain(info), "best": best}
         snapshot = self._buffers.take(weights, state, raw)
@@ -190,7 +192,7 @@ class CheckpointStore:
     def resolve(self, name: str) -> str:
         """The save that "best", "last" or a save's own name stands for; CheckpointError if it is not there."""
         names = self.names()
-        found = {BEST: self.best(), LAST: names[-1] if names else None}.get(name, name)
+        found = self.best() if name == BEST else names[-1] if names and name == LAST else name
         if found is None or found not in names:
             there = f"expected one of {', '.join(names)}" if names else "there is none yet"
             raise CheckpointError(f"{self.folder}: no checkpoint {name!r}; {there}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -62,12 +63,12 @@ def supplied(registry: Registry, target: Any) -> tuple[str, ...]:
 def _known(name: str, unknown: list[UnknownName], symbol: str) -> str:
     """The nearest name, or a few of them; and the files in which the name may be hidden."""
     known = sorted({name for error in unknown for name in error.known})
-    hints = [f"{file} cannot be read ({why})" for error in unknown for file, why in error.broken.items()]
+    hidden = [f"{file} cannot be read ({why})" for error in unknown for file, why in error.broken.items()]
     if nearest := did_you_mean(name, known):
-        return "; ".join([nearest, *hints])
-    if known:
-        hints.append(f"there {'is' if len(known) == 1 else 'are'} {listing(known, 'and', most=5)}")
-    return "; ".join([*hints, f"decorate yours with @{symbol}.register"])
+        return "; ".join([nearest, *hidden])
+    few = listing(difflib.get_close_matches(name, known, n=5, cutoff=0))
+    there_is = [f"there is {few}" if len(known) < 6 else f"there are {len(known)}, the nearest {few}"] if known else []
+    return "; ".join([*there_is, *hidden, f"decorate yours with @{symbol}.register"])
 
 
 def load_plugins(tree: Node, allowed_here: Iterable[str] = ()) -> list[Fault]:

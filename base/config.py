@@ -64,9 +64,9 @@ class Config(Mapping[str, Any]):
 
         tree = without_removed(apply_overrides(tree, overrides, faults))
         settings, wrong = check_sections(tree)
-        unread = {fault.origin for fault in faults}  # has no value: one fault is enough
         wrong += [*check_together(tree), *_check_code(tree, plugins)]
-        faults += [fault for fault in wrong if fault.origin not in unread]
+        unread = {(fault.origin, fault.key) for fault in faults}  # left without a value, which is no second fault
+        faults += [fault for fault in wrong if (fault.origin, fault.key) not in unread]
         if faults or settings is None:
             raise ConfigError(faults, source)
         return cls(tree, settings, source)

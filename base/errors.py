@@ -104,9 +104,9 @@ def suggest(word: str, known: Iterable[str]) -> str | None:
     return names[nearest[0]] if nearest else None
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`"did you mean 'epochs'?"`, or the empty text."""
-    nearest = suggest(word, known)
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """`"did you mean 'epochs'?"`, or the empty text; `word` may be anything that a config holds."""
+    nearest = suggest(word, known) if isinstance(word, str) else None
     return f"did you mean {nearest!r}?" if nearest else ""
 
 

@@ -18,7 +18,6 @@ from utils import files
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from base.checkpoint import CheckpointStore
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +35,13 @@ def evaluate(run: str | Path, data: str = "test", overrides: Sequence[str] = ())
 
     folder, name = resolve_resume(run)
     config = Config.read(folder.path / "config.yaml", overrides)
-    WRITERS.get("console")(config.settings.trainer.verbosity)
+    WRITERS.get("console")()
     store = CheckpointStore(folder.checkpoints)
     saved = store.load(name or ("best" if store.best() else "last"))
     builder = Builder(config, kept=saved.info["data"])
     parts = builder.parts()
     trainer = builder.trainer(parts)
-    load_weights(trainer, saved.weights())
+    load_weights(trainer.evaluated, saved.weights())
     log.info("testing %s of %s (epoch %d, step %d)", saved.name, folder.path, saved.info["epoch"], saved.info["step"])
 
     sets = builder.loaders()

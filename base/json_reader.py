@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import bisect
 import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import NoReturn
 
 from base.errors import Fault, Origin
-from base.nodes import DEPTH, Node, Unreadable, repeated
+from base.nodes import DEPTH, DIGITS, Node, Unreadable, repeated
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _WORD = re.compile(r"[-+.\w]+")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 _WORDS = {"true": True, "false": False, "null": None}
 _TEXT = json.JSONDecoder()
-_DIGITS = 400
-"""Of a whole number; more are too many for a float, too."""
 
 
 def read_json(text: str, source: str, faults: list[Fault]) -> Node | None:
@@ -123,14 +122,17 @@ class _Reader:
         word = match[0] if match else ""
         number = _NUMBER.fullmatch(word)
         if word not in _WORDS and number is None:
-            hint = "write text in double quotes" if word or self.char == "'" else ""
+            hint = "text is written in double quotes" if word[:1].isalpha() or self.char == "'" else ""
+            hint = f"write {word.lower()}" if word.lower() in _WORDS else hint
             self.fail("no JSON value", expected="a number, text, true, false, null, [ or {", hint=hint)
         self.at += len(word)
         if number is None:
             return Node(_WORDS[word], origin, text=word)
-        whole = not (number[2] or number[3]) and len(word) <= _DIGITS
-        value: float = int(word) if whole else float(word)
-        if value in (float("inf"), float("-inf")):
+        if number[2] or number[3]:
+            value: float = float(word)
+        else:
+            value = int(word) if len(word) <= DIGITS else math.inf
+        if math.isinf(value):
             self.faults.append(Fault(origin, "", "too large for a number", word[:40]))
         return Node(value, origin, text=word)
 

@@ -54,7 +54,8 @@ def _resolved(annotation: Any, scope: dict[str, Any]) -> Any:
     if not isinstance(annotation, str):
         return annotation
     try:
-        return typing.get_type_hints(types.SimpleNamespace(__annotations__={"it": annotation}), scope, {})["it"]
+        holder = types.SimpleNamespace(__annotations__={"it": annotation})
+        return typing.get_type_hints(holder, scope, {}, include_extras=True)["it"]
     except Exception:
         return Parameter.empty
 

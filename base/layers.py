@@ -36,10 +36,14 @@ def read_layers(path: Path, faults: list[Fault]) -> Node | None:
     seen: list[Path] = []
     asked: Origin | None = None
     while True:
-        seen.append(path.resolve())
         tree = read_file(path, faults, asked)
         if tree is None:
             return None
+        if asked is not None and path.resolve() in seen:
+            circle = " -> ".join(other.name for other in [*seen[seen.index(path.resolve()) :], path])
+            faults.append(Fault(asked, "extends", "files extend each other in a circle", circle))
+            return None
+        seen.append(path.resolve())
         base = tree.value.pop("extends", None)
         layers.append(desugar(tree))
         if base is None or base.value is None:
@@ -47,12 +51,8 @@ def read_layers(path: Path, faults: list[Fault]) -> Node | None:
         asked = base.origin
         if not isinstance(base.value, str):
             faults.append(Fault(asked, "extends", "does not fit", base.found(), "one file, such as base.yaml"))
-            break
-        path = Path(os.path.normpath(path.parent / base.value))
-        if path.resolve() in seen:
-            circle = [*(other.name for other in seen[seen.index(path.resolve()) :]), path.name]
-            faults.append(Fault(asked, "extends", "files extend each other in a circle", " -> ".join(circle)))
             return None
+        path = Path(os.path.normpath(path.parent / base.value))
     merged = layers.pop()
     while layers:
         merged = merge(merged, layers.pop())
@@ -76,10 +76,14 @@ def apply_overrides(tree: Node, overrides: Overrides, faults: list[Fault]) -> No
 def _from_mapping(overrides: Mapping[str, Any], faults: list[Fault]) -> Iterator[tuple[Keys, Node]]:
     for key, value in overrides.items():
         origin = Origin(f"fit(): {key}")
-        if _PATH.fullmatch(key):
-            yield tuple(key.split(".")), from_plain(value, origin, faults, tuple(key.split(".")))
-        else:
+        keys, found = tuple(key.split(".")), list[Fault]()
+        node = from_plain(value, origin, found, keys)
+        if not _PATH.fullmatch(key):
             faults.append(Fault(origin, "", "not a key", expected="a path such as trainer.epochs"))
+        elif found:
+            faults.extend(found)
+        else:
+            yield keys, node
 
 
 def _from_texts(overrides: Sequence[str], faults: list[Fault]) -> Iterator[tuple[Keys, Node]]:
@@ -131,8 +135,8 @@ def _layer(below: Node | None, keys: Keys, node: Node, place: Place, faults: lis
 def _list_layer(below: Node, key: str, rest: Keys, node: Node, place: Place, faults: list[Fault]) -> Node | None:
     count = len(below.value)
     if not key.isdecimal() or int(key) >= count:
-        expected = f"a number from 0 to {count - 1}" if count else "none: the list is empty"
-        faults.append(Fault(node.origin, dotted((*place, key, *rest)), "no such list entry", key, expected))
+        what = f"{dotted(place)} is a list of {count} and has no entry {key!r}" if count else "the list is empty"
+        faults.append(Fault(node.origin, dotted((*place, key, *rest)), what, hint="the first is 0" if count else ""))
         return None
     items, index = list(below.value), int(key)
     item = _layer(items[index], rest, node, (*place, index), faults)

@@ -15,6 +15,8 @@ DEPTH = 64
 """How deep a config may nest."""
 SIZE = 100_000
 """How many values a config may hold, its aliases written out."""
+DIGITS = 300
+"""How many a whole number may have: where a float is asked for it becomes one, and 10^308 is the last."""
 
 _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
@@ -48,12 +50,16 @@ class Node:
 
     def at(self, place: Place) -> Node | None:
         """The node at `place` below this one, or None."""
-        node = self
+        node: Node | None = self
         for part in place:
-            in_list = node.is_list and isinstance(part, int) and part < len(node.value)
-            if not in_list and part not in (node.value if node.is_map else ()):
+            if node is None:
                 return None
-            node = node.value[part]
+            if node.is_map:
+                node = node.value.get(str(part))
+            elif node.is_list and isinstance(part, int):
+                node = node.value[part] if part < len(node.value) else None
+            else:
+                return None
         return node
 
     def walk(self, place: Place = ()) -> Iterator[tuple[Place, Node]]:
@@ -106,7 +112,7 @@ def scalar(text: str) -> Any:
     if _BOOL.fullmatch(text):
         return text[0] in "tT"
     if _INT.fullmatch(text):
-        if len(text) > 400:
+        if len(text) > DIGITS:
             raise ValueError("too large for a number")
         return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
     if _FLOAT.fullmatch(text):
@@ -130,6 +136,8 @@ def from_plain(value: Any, origin: Origin, faults: list[Fault], place: Place = (
         return Node([from_plain(item, origin, faults, (*place, i)) for i, item in enumerate(value)], origin)
     elif isinstance(value, float) and not math.isfinite(value):
         wrong = Fault(origin, dotted(place), "not a finite number", str(value))
+    elif isinstance(value, int) and abs(value) >= 10**DIGITS:
+        wrong = Fault(origin, dotted(place), "too large for a number")
     elif value is not None and type(value) not in (bool, int, float, str):
         expected = "numbers, text, true, false, null, lists and mappings"
         wrong = Fault(origin, dotted(place), f"{type(value).__name__} cannot be written in a config", "", expected)

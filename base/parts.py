@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
 
 from base.base_callback import Callback
 from base.protocols import DataSets, Loader, RunLog
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 @dataclass
 class Parts:
     """Models, optimizers, schedules and losses are collections by name, usually of one: `model`, `optimizer`,
-    `lr_scheduler`, `loss`. Without optimizers a trainer can only evaluate; without a store it keeps nothing."""
+    `lr_scheduler`, `loss`. Averages of models, where there are any, are what is evaluated. Without optimizers a trainer
+    can only evaluate; without a store it keeps nothing."""
 
     settings: Settings
     device: torch.device
@@ -35,6 +37,7 @@ class Parts:
     metrics: dict[str, Any]
     precision: Precision
     log: RunLog
+    averages: dict[str, AveragedModel] = field(default_factory=dict)
     optimizers: dict[str, Optimizer] = field(default_factory=dict)
     schedules: dict[str, Schedule] = field(default_factory=dict)
     callbacks: list[Callback] = field(default_factory=list)

@@ -7,7 +7,7 @@ annotated_types.
 from __future__ import annotations
 
 from inspect import Parameter
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
 from annotated_types import Ge, Gt, Interval
 
@@ -63,5 +63,5 @@ def with_range(parameter: Parameter, target: Any, annotation: Any) -> Any:
             known = ranges.get(parameter.name)
             if known is None:
                 return annotation
-            return known if hasattr(known, "__origin__") else Annotated[annotation, known]
+            return known if get_origin(known) is Literal else Annotated[annotation, known]
     return annotation

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from base.errors import Fault, Origin, did_you_mean
+from base.errors import Fault, Origin, listing, suggest
 from base.json_reader import read_json
 from base.nodes import Node, dotted
 from base.yaml_reader import read_yaml
@@ -19,34 +19,42 @@ _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U000100
 
 
 def read_file(path: Path, faults: list[Fault], asked: Origin | None = None) -> Node | None:
-    """The tree of one file, a mapping; or None and at least one fault. `asked` is where the file is named."""
+    """The tree of one file, a mapping; or None, and a fault at least. `asked` is where a file names it."""
     source = path.as_posix()
-    origin = asked or Origin(source)
-    before = f"{source}: " if asked else ""
-    reader = _READERS.get(path.suffix.lower())
     try:
-        if path.is_dir():
-            what, hint = "this is a folder", "name a config file in it"
-        elif reader is None:
-            what, hint = f"{path.suffix or 'no suffix'} is no kind of config", "a config ends in .yaml, .yml or .json"
-        elif path.stat().st_size > LARGEST:
-            what, hint = f"{path.stat().st_size:,} bytes are too many for a config", f"at most {LARGEST:,}"
-        else:
-            text = _decode(path.read_bytes(), source, faults)
-            return None if text is None else _read(reader, text, source, faults)
-    except FileNotFoundError:
-        what, hint = "no such file", _neighbours(path)
-    except (OSError, ValueError) as error:
-        what, hint = f"cannot be read: {getattr(error, 'strerror', None) or error}", ""
-    faults.append(Fault(origin, "", before + what, hint=hint))
+        obstacle = _obstacle(path)
+        data = b"" if obstacle else path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        obstacle = ("cannot be read", str(getattr(error, "strerror", None) or error), "")
+    if obstacle:
+        what, found, expected = obstacle
+        where = (asked, "extends", f"{source}: {what}") if asked else (Origin(source), "", what)
+        faults.append(Fault(*where, found, expected))
+        return None
+    text = _decode(data, source, faults)
+    return None if text is None else _read(_READERS[path.suffix.lower()], text, source, faults)
+
+
+def _obstacle(path: Path) -> tuple[str, str, str] | None:
+    """Why the file is not even opened: what, found, expected."""
+    if not path.exists():
+        return ("no such file", "", _neighbour(path))
+    if path.is_dir():
+        return ("a folder", "", "a config file")
+    if path.suffix.lower() not in _READERS:
+        return ("not a config", path.suffix or "no suffix", listing(_READERS))
+    if (size := path.stat().st_size) > LARGEST:
+        return ("too large for a config", f"{size:,} bytes", f"{LARGEST:,} at most")
     return None
 
 
-def _neighbours(path: Path) -> str:
+def _neighbour(path: Path) -> str:
+    """The file that may have been meant."""
     folder = path.parent
     if not folder.is_dir():
-        return f"there is no folder {folder.as_posix()} either"
-    return did_you_mean(path.name, [other.name for other in folder.iterdir() if other.suffix in _READERS])
+        return f"a file; there is no folder {folder.as_posix()}"
+    nearest = suggest(path.name, [other.name for other in folder.iterdir() if other.suffix in _READERS])
+    return f"a file, such as {(folder / nearest).as_posix()}" if nearest else ""
 
 
 def _decode(data: bytes, source: str, faults: list[Fault]) -> str | None:

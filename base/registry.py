@@ -173,7 +173,7 @@ def substitute(value: Any, facts: Mapping[str, Any]) -> Any:
     return value
 
 
-MODELS = Registry("MODELS", "model", adopts=(adopted.torchvision_models,), supplied=("weights", "progress"))
+MODELS = Registry("MODELS", "model", adopts=(adopted.torchvision_models,))
 LOSSES = Registry("LOSSES", "loss", adopts=(adopted.torch_losses,), calls_functions=False)
 METRICS = Registry("METRICS", "metric", adopts=(adopted.torchmetrics_metrics,), calls_functions=False)
 DATASETS = Registry(

@@ -134,7 +134,7 @@ def _resume(
     stack: ExitStack, path: str | Path, overrides: Overrides, force: bool
 ) -> tuple[BaseTrainer, RunFolder, Config]:
     from base.checkpoint import CheckpointStore
-    from base.state import load_weights, restore
+    from base.state import restore
 
     folder, name = resolve_resume(path)
     before, config = _read(folder.path / "config.yaml"), _read(folder.path / "config.yaml", overrides)
@@ -149,10 +149,9 @@ def _resume(
     trainer, builder = _build(config, kept=saved.info["data"])
     _equip(stack, trainer, builder, folder, saved)
     try:
-        load_weights(trainer, saved.weights())
+        restore(trainer, saved)
     except RuntimeError as error:
         raise CheckpointError(f"{saved.path}: does not fit the model: {error}") from None
-    restore(trainer, saved.state)
     log.info("resuming %s from %s: epoch %d, step %d", folder.path, saved.name, saved.info["epoch"], saved.info["step"])
     return trainer, folder, config
 

@@ -24,26 +24,16 @@ from safetensors import SafetensorError
 from safetensors import torch as safetensors
 
 from base.errors import CheckpointError
+from base.run_folder import save_name
 from base.snapshot import SAFETENSORS, Snapshot, Weights
 from utils import files
 
 FORMAT = 1
 MODEL, RAW, STATE, MANIFEST = "model.safetensors", "raw.safetensors", "state.pt", "manifest.json"
 
-_NAME = re.compile(r"(\d{6,})-step-\d{8,}", re.ASCII)
 _OPENING = b'{\n "sha256": "'
 _SEAL = slice(len(_OPENING), len(_OPENING) + 64)
 _MALFORMED = (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
-
-
-def save_name(number: int, step: int) -> str:
-    return f"{number:06d}-step-{step:08d}"
-
-
-def save_number(name: str) -> int:
-    """The save counter in a folder's name; -1 for any other name."""
-    match = _NAME.fullmatch(name)
-    return int(match[1]) if match else -1
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -73,7 +63,7 @@ def write_save(folder: Path, snapshot: Snapshot, info: Mapping[str, Any]) -> Non
 
 def _write_weights(file: files.HashedFile, weights: Weights) -> None:
     """The safetensors format, streamed: its library makes two copies of all tensors first, and holds the GIL for it."""
-    # Large items first, as the library does: it reads a tensor only from a multiple of its item size.
+    # Large items first, as the library does: so each tensor lies at a multiple of its item size, fit to be mapped.
     tensors = sorted(weights.tensors.items(), key=lambda item: -item[1].itemsize)
     metadata = {"format": "pt", "aliases": json.dumps(weights.aliases), "elsewhere": json.dumps([*weights.elsewhere])}
     header: dict[str, Any] = {"__metadata__": metadata}
@@ -152,7 +142,8 @@ class Saved:
         if not {MODEL, STATE, MANIFEST} <= expected <= {MODEL, RAW, STATE, MANIFEST}:
             raise CheckpointError(f"{path / MANIFEST} is not what a save writes: found the files {sorted(expected)}")
         try:
-            found = {entry.name for entry in path.iterdir()}
+            # Hidden ones come from file managers and network file systems, and nothing ever reads them.
+            found = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
         except OSError as error:
             raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
         if found != expected:

@@ -81,27 +81,25 @@ def expected(place: Place) -> str:
     if field is None:
         return ""
     if isinstance(place[-1], int):
-        return _described(section_of(field.annotation) or str)
+        return listing(_described(section_of(field.annotation) or str))
     extra = field.json_schema_extra
     if isinstance(extra, dict) and extra["expected"]:
         return str(extra["expected"])
-    words = [_described(kind) for kind in choices(field.annotation) if kind is not type(None)]
     bounds = limits(field.metadata)
+    words = [word for kind in choices(field.annotation) if kind is not type(None) for word in _described(kind)]
+    words[-1] += f"{bounds}," if bounds and nullable(field) else bounds
     if nullable(field):
-        off = any(isinstance(item, BeforeValidator) for item in field.metadata)
-        words[-1] += f"{bounds}," if "," in words[-1] + bounds else bounds
-        words.append("off" if off else "null")
-        return listing(words)
-    return listing(words) + bounds
+        words.append("off" if any(isinstance(item, BeforeValidator) for item in field.metadata) else "null")
+    return listing(words)
 
 
-def _described(annotation: Any) -> str:
+def _described(annotation: Any) -> list[str]:
     section = section_of(annotation)
     if section is not None and issubclass(section, Component):
         one = "a name, or a mapping with type and args"
-        return "a list of names, or of mappings with type and args" if typing.get_origin(annotation) is tuple else one
+        return ["a list of names, or of mappings with type and args" if typing.get_origin(annotation) is tuple else one]
     if section is not None:
-        return f"a mapping with {listing(section.model_fields, 'and')}"
+        return [f"a mapping with {listing(section.model_fields, 'and')}"]
     if typing.get_origin(annotation) is Literal:
-        return listing(map(str, typing.get_args(annotation)))
-    return describe(annotation)
+        return [str(choice) for choice in typing.get_args(annotation)]
+    return [describe(annotation)]

@@ -179,6 +179,10 @@ class ValidateEvery(Section):
     steps: Count = key("validate every so many steps, inside epochs", None, ge=1)
 
 
+class Ema(Section):
+    decay: float = key("share of the old average that each step keeps", 0.999, gt=0, lt=1)
+
+
 class Clip(Section):
     norm: Annotated[float | None, Off] = key("largest norm of all gradients together", None, gt=0)
     value: Annotated[float | None, Off] = key("largest size of a single gradient", None, gt=0)

@@ -98,7 +98,7 @@ class Buffers:
                 continue
             self._check(value, key)
             memory = (value.device, value.data_ptr(), value.dtype, value.shape, value.stride())
-            first = first_at.setdefault(memory, name) if value.numel() else name  # all empty ones are at address 0
+            first = first_at.setdefault(memory, name)
             if first == name:
                 tensors[name] = self._tensor(value, key, torch.contiguous_format)
             else:

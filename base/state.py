@@ -8,27 +8,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from utils.seed import rng_state, set_rng_state
 
 if TYPE_CHECKING:
     from base.base_trainer import BaseTrainer
+    from base.saved import Saved
 
 
-def weights_of(trainer: BaseTrainer) -> dict[str, Tensor]:
-    """The weights that are evaluated: of one model as it names them, of several each under its model's name."""
-    return {f"{_prefix(trainer, n)}{k}": v for n, m in trainer.models.items() for k, v in m.state_dict().items()}
+def weights_of(models: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """The weights of one model as it names them, of several each under its model's name."""
+    return {f"{_prefix(models, n)}{k}": v for n, model in models.items() for k, v in model.state_dict().items()}
 
 
-def load_weights(trainer: BaseTrainer, weights: Mapping[str, Tensor]) -> None:
-    for name, model in trainer.models.items():
-        prefix = _prefix(trainer, name)
+def load_weights(models: Mapping[str, nn.Module], weights: Mapping[str, Tensor]) -> None:
+    """RuntimeError, which names the tensors and shapes, if they do not fit."""
+    for name, model in models.items():
+        prefix = _prefix(models, name)
         model.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
 
 
-def _prefix(trainer: BaseTrainer, name: str) -> str:
-    return "" if list(trainer.models) == ["model"] else f"{name}."
+def _prefix(models: Mapping[str, nn.Module], name: str) -> str:
+    return "" if list(models) == ["model"] else f"{name}."
 
 
 def state_of(trainer: BaseTrainer) -> dict[str, Any]:
@@ -37,6 +39,7 @@ def state_of(trainer: BaseTrainer) -> dict[str, Any]:
         "progress": trainer.progress.state_dict(),
         "optimizers": {name: optimizer.state_dict() for name, optimizer in trainer.optimizers.items()},
         "schedules": {name: schedule.state_dict() for name, schedule in trainer.schedules.items()},
+        "averaged": {name: int(average.n_averaged) for name, average in trainer.parts.averages.items()},
         "precision": trainer.precision.state_dict(),
         "monitor": trainer.monitor.state_dict(),
         "guard": trainer.guard.state_dict(),
@@ -48,7 +51,13 @@ def state_of(trainer: BaseTrainer) -> dict[str, Any]:
     }
 
 
-def restore(trainer: BaseTrainer, state: Mapping[str, Any]) -> None:
+def restore(trainer: BaseTrainer, saved: Saved) -> None:
+    load_weights(trainer.evaluated, saved.weights())
+    state, raw = saved.state, saved.raw()
+    if raw is not None:
+        load_weights(trainer.models, raw)
+    for name, average in trainer.parts.averages.items():
+        average.n_averaged.fill_(state["averaged"][name])
     trainer.progress.load_state_dict(state["progress"])
     for name, schedule in trainer.schedules.items():
         schedule.load_state_dict(state["schedules"][name])

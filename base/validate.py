@@ -14,7 +14,9 @@ from base.schema import expected, field_at, homes, nullable, section_at
 from base.sections import Component, Settings
 from base.words import mend
 
-_OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
+_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
+_WHAT = {"literal_error": "no such choice", **dict.fromkeys(_RANGE, "is out of range")}
+"""By pydantic's kind of error; the others are values of the wrong type."""
 
 
 def check_sections(tree: Node) -> tuple[Settings | None, list[Fault]]:
@@ -33,12 +35,8 @@ def without_removed(node: Node, place: Place = ()) -> Node:
     """The tree without the keys that a `null` removed: where one covers a value and is no value itself."""
     if not node.is_map:
         return node
-    kept = {
-        key: without_removed(child, (*place, key))
-        for key, child in node.value.items()
-        if not _removed(child, (*place, key))
-    }
-    return replace(node, value=kept)
+    kept = {key: child for key, child in node.value.items() if not _removed(child, (*place, key))}
+    return replace(node, value={key: without_removed(child, (*place, key)) for key, child in kept.items()})
 
 
 def _removed(node: Node, place: Place) -> bool:
@@ -49,11 +47,10 @@ def _removed(node: Node, place: Place) -> bool:
 
 def _place(tree: Node, error: Any) -> Place:
     """Where the error is, without the names of alternatives that pydantic adds."""
-    place = tuple(part for part in error["loc"] if not str(part).startswith("<"))
-    if error["type"] == "missing":
-        return place
-    while tree.at(place) is None:
-        place = place[:-1]
+    place: Place = ()
+    for part in error["loc"]:
+        if tree.at((*place, part)) is not None or (error["type"] == "missing" and part == error["loc"][-1]):
+            place = (*place, part)
     return place
 
 
@@ -69,7 +66,7 @@ def _fault(tree: Node, place: Place, error: Any) -> Fault:
         return Fault(at_key, key, "not a name", expected="letters, digits and '_', beginning with a letter")
     if node.value is None:
         return Fault(node.origin, key, "has no value", node.text, expected(place))
-    what = "out of range" if kind in _OUT_OF_RANGE else "no such choice" if kind == "literal_error" else "does not fit"
+    what = _WHAT.get(kind, "does not fit")
     return Fault(node.origin, key, what, node.found(), expected(place), _mended(node, place))
 
 
@@ -94,6 +91,6 @@ def _belongs(place: Place) -> str:
         return f"if it is an argument, write it in {dotted((*place[:-1], 'args'))}"
     if nearest := suggest(key, homes()):
         return f"did you mean {listing(f'{home}.{nearest}' for home in homes()[nearest])}?"
-    return (
-        "keys of your own go in project" if section is Settings else f"there are {listing(section.model_fields, 'and')}"
-    )
+    if section is Settings:
+        return "keys of your own go in project"
+    return f"there are {listing(section.model_fields, 'and')}"

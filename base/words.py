@@ -31,6 +31,17 @@ _ONE_AND_MANY: dict[Any, tuple[str, str]] = {
     type(None): ("null", "null"),
 }
 _TORCH = {"Tensor": "a list of numbers", "dtype": "a dtype such as float32", "device": "a device such as cpu"}
+_NO_CONFIG = ", which no config can write"
+_LIMITS = {
+    ("ge",): ", {ge} or more",
+    ("gt",): " above {gt}",
+    ("le",): ", {le} or less",
+    ("lt",): " below {lt}",
+    ("ge", "le"): " from {ge} to {le}",
+    ("ge", "lt"): " from {ge} to below {lt}",
+    ("gt", "le"): " above {gt} and up to {le}",
+    ("gt", "lt"): " between {gt} and {lt}",
+}
 _BOOLEANS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
 
@@ -41,15 +52,15 @@ def bare(annotation: Any) -> Any:
             annotation = typing.get_args(annotation)[0]
         elif isinstance(annotation, typing.NewType):
             annotation = annotation.__supertype__
-        elif hasattr(annotation, "__value__"):  # `type X = ...` of Python 3.12
+        elif type(annotation).__name__ == "TypeAliasType":  # `type X = ...` of Python 3.12
             annotation = annotation.__value__
         else:
             break
-    says_nothing = annotation in (object, inspect.Parameter.empty) or isinstance(
-        annotation, str | typing.TypeVar | typing.ParamSpec | typing.ForwardRef
-    )
-    is_protocol = annotation not in SEQUENCES and getattr(annotation, "_is_protocol", False)
-    return Any if says_nothing or is_protocol else type(None) if annotation is None else annotation
+    if annotation is None:
+        return type(None)
+    by_name = isinstance(annotation, str | typing.TypeVar | typing.ParamSpec | typing.ForwardRef)
+    is_protocol = getattr(annotation, "_is_protocol", False)
+    return Any if by_name or is_protocol or annotation in (object, inspect.Parameter.empty) else annotation
 
 
 def choices(annotation: Any) -> tuple[Any, ...]:
@@ -59,7 +70,10 @@ def choices(annotation: Any) -> tuple[Any, ...]:
 
 
 def describe(annotation: Any, many: bool = False) -> str:
-    """`a whole number`, `a list of numbers`, `'mean' or 'sum'`."""
+    """`a whole number`, `a list of numbers`, `a number from 0 to 1`, `'mean' or 'sum'`."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        inner, *metadata = typing.get_args(annotation)
+        return describe(inner, many) + limits(metadata)
     annotation = bare(annotation)
     origin, inner = typing.get_origin(annotation) or annotation, typing.get_args(annotation)
     if annotation in _ONE_AND_MANY:
@@ -84,6 +98,7 @@ def _describe_union(kinds: Iterable[Any], many: bool) -> str:
     kinds = list(kinds)
     if float in kinds:
         kinds = [kind for kind in kinds if kind is not int and getattr(kind, "__name__", "") != "Tensor"]
+    kinds = [kind for kind in kinds if not describe(kind).endswith(_NO_CONFIG)] or kinds
     kinds.sort(key=lambda kind: kind is type(None))
     return listing(list(dict.fromkeys(describe(kind, many) for kind in kinds)))
 
@@ -97,24 +112,14 @@ def _describe_class(annotation: Any) -> str:
             return "a path"
         if annotation.__module__ == "torch" and name in _TORCH:
             return _TORCH[name]
-    return f"an object of {name}, which no config can write"
+    return f"a {name} object{_NO_CONFIG}"
 
 
 def limits(metadata: Iterable[Any]) -> str:
-    """`, 1 or more` of the limits in an Annotated or a pydantic field; empty if there are none."""
-    found = {name: getattr(item, name) for item in metadata for name in ("ge", "gt", "le", "lt") if hasattr(item, name)}
-    bounds = {name: bound for name, bound in found.items() if bound is not None}
-    low = f"{bounds['ge']}" if "ge" in bounds else f"above {bounds['gt']}" if "gt" in bounds else ""
-    high = f"{bounds['le']}" if "le" in bounds else f"below {bounds['lt']}" if "lt" in bounds else ""
-    if low and high:
-        return (
-            f" from {low} to {high}"
-            if {"ge", "le"} <= bounds.keys()
-            else f", {low} or more and {high}".replace(f"{low} or more", low if "gt" in bounds else f"{low} or more")
-        )
-    if low:
-        return f", {low} or more" if "ge" in bounds else f" {low}"
-    return (f", {high} or less" if "le" in bounds else f" {high}") if high else ""
+    """`, 1 or more`: the limits in an Annotated or a pydantic field; empty if there are none."""
+    names = ("ge", "gt", "le", "lt")
+    bounds = {name: getattr(item, name) for item in metadata for name in names if getattr(item, name, None) is not None}
+    return _LIMITS.get(tuple(sorted(bounds)), "").format(**bounds)
 
 
 def mend(node: Node, annotation: Any) -> str:

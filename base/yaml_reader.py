@@ -17,6 +17,9 @@ from base.nodes import DEPTH, SIZE, Node, Unreadable, repeated, scalar
 _SAID = {
     r"character '\t'": ("a tab", "YAML is indented with spaces: replace it"),
     "could not find expected ':'": ("no ':' after the key", "write key: value, with a space after the ':'"),
+    "but found '<stream end>'": ("the file ends in the middle of a value", "is it cut off?"),
+    "but found '}'": ("a '}' that closes nothing", "remove it"),
+    "but found ']'": ("a ']' that closes nothing", "remove it"),
     "but found '<scalar>'": ("text after the end of a value", "is a ':', a comma or a quote missing?"),
     "but found '-'": ("a list entry among keys", "indent it below the key it belongs to"),
     "expected <block end>": ("not lined up with the lines above", "line it up with its neighbours, by spaces"),
@@ -28,7 +31,7 @@ _SAID = {
     "unknown escape": ("an unknown escape in double quotes", "write \\\\ for a backslash, or use single quotes"),
     "sequence entries": ("a '-' where no list can begin", "begin the list on a line of its own"),
     "cannot start any token": ("a character that begins no value", "put the text in quotes"),
-    "expected the node content": ("no value here", "is a bracket or a quote left over?"),
+    "expected the node content": ("no value here", "is a comma left over?"),
 }
 """PyYAML's words; what is wrong and how to mend it in ours. The first that fits is used."""
 
@@ -163,6 +166,6 @@ def _grammar(error: Any, text: str, source: str) -> Fault:
     what, hint = next((ours for words, ours in _SAID.items() if words in error.problem), (error.problem, ""))
     if "opened by" in what and "${" in line:
         return Fault(_origin(source, mark), "", "a '{' inside brackets", hint='in [ ] and { } write "${...}" in quotes')
-    if "not closed" in what and error.context_mark:
+    if ("not closed" in what or "no ':'" in what) and error.context_mark:  # where it begins, not where it is missed
         mark = error.context_mark
     return Fault(_origin(source, mark), "", what, hint=hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -18,6 +19,8 @@ import torch
 from base.checkpoint import CheckpointStore
 from base.errors import WriteError
 from utils import files
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the disk is modelled on that of Unix")
 
 OPERATIONS = ("mkdir", "create", "write", "fsync", "replace", "unlink", "rmdir", "sync_folder")
 
@@ -42,37 +45,42 @@ class Dying(files.Disk):
 
 
 class PowerCut(Dying):
-    """What was not synced by then is lost: contents of files, and names made, changed or removed."""
+    """What was not synced by then is lost: contents of files, and names made, changed or removed in folders."""
 
     def __init__(self, left: int, attic: Path) -> None:
         super().__init__(left)
         self.attic = attic
         self.unsynced: set[int] = set()
-        self.undo: list[tuple[Path, Callable[[], Any]]] = []
+        self.undo: list[tuple[int, Callable[[], Any]]] = []
+        self.folders: dict[int, int] = {}
+
+    def folder(self, path: Path) -> int:
+        """A descriptor of the folder: it stays right when the folder is renamed."""
+        inode = path.stat().st_ino
+        if inode not in self.folders:
+            self.folders[inode] = os.open(path, os.O_RDONLY)
+        return self.folders[inode]
 
     def spend(self, operation: str, *args: Any) -> None:
         super().spend(operation, *args)
-        if operation == "create":
-            self.undo.append((args[0].parent, lambda: args[0].unlink()))
-        if operation == "mkdir":
-            self.undo.append((args[0].parent, lambda: shutil.rmtree(args[0])))
-        if operation == "rmdir":
-            self.undo.append((args[0].parent, lambda: args[0].mkdir()))
-        if operation == "unlink":
-            self.keep(args[0])
-        if operation == "replace":
-            source, target = args
-            if target.is_file():
-                self.keep(target)
-            self.undo.append((target.parent, lambda: target.rename(source)))
         if operation == "sync_folder":
-            self.undo = [(folder, undo) for folder, undo in self.undo if folder != args[0]]
-
-    def keep(self, path: Path) -> None:
-        copy = self.attic / f"{len(self.undo)}-{path.name}"
-        self.attic.mkdir(exist_ok=True)
-        os.link(path, copy)
-        self.undo.append((path.parent, lambda: os.link(copy, path)))
+            self.undo = [(folder, undo) for folder, undo in self.undo if folder != self.folder(args[0])]
+        if operation in ("create", "mkdir", "rmdir", "unlink", "replace"):
+            first, path = args[0].name, args[-1]
+            folder, name = self.folder(path.parent), path.name
+            if operation == "unlink" or path.is_file():
+                self.attic.mkdir(exist_ok=True)
+                kept = self.attic / str(len(list(self.attic.iterdir())))
+                os.link(path, kept)
+                self.undo.append((folder, lambda: os.link(kept, name, dst_dir_fd=folder)))
+            undo: dict[str, Callable[[], Any]] = {
+                "create": lambda: os.unlink(name, dir_fd=folder),
+                "mkdir": lambda: shutil.rmtree(name, dir_fd=folder),
+                "rmdir": lambda: os.mkdir(name, dir_fd=folder),
+                "replace": lambda: os.rename(name, first, src_dir_fd=folder, dst_dir_fd=folder),
+            }
+            if operation in undo:
+                self.undo.append((folder, undo[operation]))
 
     def write(self, descriptor: int, data: memoryview) -> int:
         self.unsynced.add(os.fstat(descriptor).st_ino)
@@ -82,13 +90,18 @@ class PowerCut(Dying):
         super().fsync(descriptor)
         self.unsynced.discard(os.fstat(descriptor).st_ino)
 
-    def lose(self, folder: Path, names_too: bool) -> None:
-        for path in folder.rglob("*"):
+    def strike(self, place: Path, names_too: bool) -> None:
+        for path in place.rglob("*"):
             if path.is_file() and path.stat().st_ino in self.unsynced:
                 os.truncate(path, 0)
-        for parent, undo in reversed(self.undo if names_too else []):
-            if parent.exists():
+        for _, undo in reversed(self.undo if names_too else []):
+            with contextlib.suppress(FileNotFoundError):  # in a folder that is gone for good
                 undo()
+        self.close()
+
+    def close(self) -> None:
+        for descriptor in self.folders.values():
+            os.close(descriptor)
 
 
 class Refusing(files.Disk):
@@ -147,6 +160,8 @@ def check(folder: Path, at_least: int) -> None:
     store = CheckpointStore(folder, keep=2)
     store.clean()
     names = store.names()
+    for name in names:
+        assert store.load(name).name == name
     number = -1
     if at_least >= 0 or names:
         saved = store.load()
@@ -159,8 +174,6 @@ def check(folder: Path, at_least: int) -> None:
     assert CheckpointStore(folder).load().state["n"] == number + 1
     assert {path.name for path in folder.iterdir()} == {*names, "last", *(["best"] if store.best() else [])}
     assert (folder / "last").read_text().strip() == names[-1] == f"{number + 1:06d}-step-{10 * (number + 1):08d}"
-    for name in names:
-        assert store.load(name).name == name
 
 
 @pytest.fixture
@@ -206,12 +219,15 @@ def test_killed_at_any_operation(
         monkeypatch.setattr(files, "disk", disk)
         try:
             save(copy, number, best, said)
+            disk.close()
             break
         except Died:
             kills += 1
         monkeypatch.setattr(files, "disk", Without())
-        if lost != "nothing":
-            disk.lose(copy, names_too=lost == "names")
+        if lost == "nothing":
+            disk.close()
+        else:
+            disk.strike(copy, names_too=lost == "names")
         check(copy, at_least=number if said else number - 1)
     assert kills > 50
 
@@ -248,11 +264,12 @@ def test_killed_while_moving_and_cleaning(quick_path: Path, monkeypatch: pytest.
     """Rejecting, abandoning and cleaning are as safe, and done again after a kill."""
     folder = quick_path / "start" / "checkpoints"
     folder.parent.mkdir()
-    for number in range(4):
-        save(folder, number, best=number in (1, 2), keep=4)
+    for number in range(5):
+        save(folder, number, best=number in (1, 2), keep=5)
+    names = CheckpointStore(folder).names()
     (folder / ".tmp-stray").mkdir()
     (folder / ".tmp-stray" / "file").write_text("x")
-    (folder / "000003-step-00000030" / "state.pt").write_bytes(b"damaged")
+    (folder / "000004-step-00000040" / "state.pt").write_bytes(b"damaged")
 
     def steps(copy: Path) -> str:
         store = CheckpointStore(copy)
@@ -265,17 +282,19 @@ def test_killed_while_moving_and_cleaning(quick_path: Path, monkeypatch: pytest.
     for n, copy in attempts(quick_path, folder):
         monkeypatch.setattr(files, "disk", Dying(n))
         try:
-            assert steps(copy) == "000002-step-00000020"
+            assert steps(copy) == "000003-step-00000030"
             assert n > 10
             assert (copy / "best").read_text() == "000001-step-00000010\n"
             break
         except Died:
             monkeypatch.setattr(files, "disk", Without())
+            left = CheckpointStore(copy).names()
+            assert left == names[: len(left)]
             steps(copy)
         store = CheckpointStore(copy)
         assert store.names() == ["000000-step-00000000", "000001-step-00000010"]
-        save(copy, 4)
-        assert store.load().name == "000004-step-00000040"
+        save(copy, 5)
+        assert store.load().name == "000005-step-00000050"
         assert not list(copy.glob(".tmp-*"))
 
 

@@ -1,4 +1,4 @@
-"""A disk that is full, or refuses: one line with cause and path, earlier saves intact; it goes on once there is room."""
+"""A disk that is full, or refuses: one line with cause and path, earlier saves intact, and on once there is room."""
 
 from __future__ import annotations
 

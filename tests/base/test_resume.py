@@ -28,6 +28,10 @@ CASES: dict[str, dict[str, Any]] = {
         "trainer__clip": {"norm": 0.5},
         "data__loader__batch_size": 16,
     },
+    "an average of the weights": {
+        "trainer__ema": {"decay": 0.9},
+        "model": {"type": "ConvNet", "args": {"widths": [4, 4], "hidden": 8}},
+    },
     "bf16": {"trainer__precision": "bf16"},
     "a schedule per step": {
         "lr_scheduler": {"type": "OneCycleLR", "args": {"max_lr": 0.2, "total_steps": "${trainer.total_steps}"}}

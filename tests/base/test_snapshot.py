@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import io
+import json
 import struct
 from collections import Counter, OrderedDict, defaultdict
 from pathlib import Path
@@ -63,7 +64,7 @@ def test_tied_weights_and_extra_state_go_through_a_strict_load(tmp_path: Path) -
 
 
 def test_the_file_of_weights_is_read_by_its_own_library(tmp_path: Path) -> None:
-    odd = torch.tensor([True, False, True])  # three bytes: what follows must still lie where its item size wants it
+    odd = torch.tensor([True, False, True])
     weights = {
         "odd": odd,
         "w": torch.randn(2, 3),
@@ -77,6 +78,12 @@ def test_the_file_of_weights_is_read_by_its_own_library(tmp_path: Path) -> None:
     assert read.keys() == {"odd", "w", "half", "d"}
     for name, tensor in read.items():
         assert same_bits(tensor, weights[name])
+    data = (saved.path / "model.safetensors").read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    assert start % 8 == 0
+    for name, tensor in read.items():  # fit to be mapped
+        assert header[name]["data_offsets"][0] % tensor.itemsize == 0
 
 
 @pytest.mark.parametrize("dtype", [*SAFETENSORS, torch.complex128, torch.float8_e8m0fnu], ids=str)

@@ -1,0 +1,162 @@
+"""The lock of a run."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from base import run_lock
+from base.errors import CheckpointError, WriteError
+from base.run_folder import RunFolder
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    run = RunFolder.create(tmp_path, "garments")
+    (run.path / "config.yaml").write_text("name: x\n")
+    return run
+
+
+def test_a_run_is_locked_for_one_process_which_is_named(run: RunFolder) -> None:
+    with run.lock():
+        with pytest.raises(CheckpointError) as caught, run.lock():
+            pass
+        found = rf"{run.path} is in use by process {os.getpid()} on \S+ since 20[-\d]+ [:\d]+; wait for it, or stop it"
+        assert re.fullmatch(found, str(caught.value))
+        assert caught.value.exit_code == 3
+        assert run.is_locked()
+    assert not run.is_locked()
+    with pytest.raises(ZeroDivisionError), run.lock():
+        raise ZeroDivisionError
+    with run.lock():
+        pass
+    assert run_lock._descriptors == set()
+
+
+HOLDER = """
+import os, sys, time
+from base.run_folder import RunFolder
+with RunFolder.open(sys.argv[1]).lock():
+    child = os.fork()
+    if not child:
+        sys.stdin.close()
+        os.close(1), os.close(2)
+        time.sleep(60)
+        os._exit(0)
+    print(child, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork, nothing to inherit")
+def test_the_lock_is_free_at_once_after_kill_9_though_a_worker_lives_on(run: RunFolder) -> None:
+    command = [sys.executable, "-c", HOLDER, str(run.path)]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        worker = int(process.stdout.readline())
+        try:
+            with pytest.raises(CheckpointError, match=f"in use by process {process.pid} on"), run.lock():
+                pass
+            assert run.state() == "running"
+            process.kill()
+            process.wait()
+            os.kill(worker, 0)
+            with run.lock():
+                assert json.loads((run.path / "lock").read_bytes())["pid"] == os.getpid()
+            assert run.state() == "killed"
+        finally:
+            os.kill(worker, signal.SIGKILL)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_child_that_leaves_the_block_takes_nothing_with_it(run: RunFolder, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_text("contents")
+    child = -1
+    try:
+        with run.lock():
+            child = os.fork()
+            if child == 0:
+                descriptor = os.open(other, os.O_RDWR)  # gets the number of the one that was closed
+                raise KeyboardInterrupt
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+            assert run.is_locked()
+            assert json.loads((run.path / "lock").read_bytes())["pid"] == os.getpid()
+    finally:
+        if child == 0:
+            os._exit(os.fstat(descriptor).st_size != len("contents"))
+
+
+def test_a_moment_of_another_look_is_waited_for(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, looks = run_lock._system_lock, iter([True, True, False])
+
+    def busy(descriptor: int, shared: bool = False) -> None:
+        if next(looks):
+            raise BlockingIOError
+        real(descriptor, shared)
+
+    monkeypatch.setattr(run_lock, "_system_lock", busy)
+    with run.lock():
+        pass
+
+
+def test_a_folder_that_cannot_be_written_is_not_locked(run: RunFolder) -> None:
+    (run.path / "lock").mkdir()
+    with pytest.raises(WriteError, match=r"/lock: the run cannot be locked: Is a directory"), run.lock():
+        pass
+
+
+@pytest.fixture
+def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int, shared: bool = False) -> None:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(run_lock, "_system_lock", refuse)
+
+
+@pytest.mark.usefixtures("no_locks")
+def test_without_locks_a_file_holds_the_run(run: RunFolder) -> None:
+    with run.lock():
+        assert run.state() == "running"
+        found = f"in use by process {os.getpid()} on .*; if that is gone, delete {run.path}/lock.holder"
+        with pytest.raises(CheckpointError, match=found), run.lock():
+            pass
+        assert run.is_locked()
+    assert not run.is_locked()
+    assert not (run.path / "lock.holder").exists()
+
+
+@pytest.mark.usefixtures("no_locks")
+@pytest.mark.parametrize(
+    ("change", "alive"),
+    [
+        ({}, True),
+        ({"pid": 2**22 + 1}, False),  # beyond the largest process number
+        ({"born": "1"}, False),  # the number was given to another process since
+        ({"host": "elsewhere"}, True),  # cannot be known here
+    ],
+)
+def test_without_locks_the_file_of_a_dead_process_is_taken_over(
+    run: RunFolder, change: dict[str, Any], alive: bool
+) -> None:
+    holder = run_lock._this_process() | change
+    (run.path / "lock").touch()
+    (run.path / "lock.holder").write_text(json.dumps(holder))
+    assert run.is_locked() == alive
+    if alive:
+        with pytest.raises(CheckpointError, match=f"process {holder['pid']} on {holder['host']}"), run.lock():
+            pass
+    else:
+        with run.lock():
+            assert run.is_locked()
+        assert not run.is_locked()
