@@ -4,13 +4,9 @@
 
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
-ifeq ($(OS),Windows_NT)
-VENV := .venv/Scripts/python
-else
 VENV := .venv/bin/python
-endif
 
-.PHONY: train test lint types clean
+.PHONY: train test lint types manifest clean
 train: .venv/ready
 	$(VENV) train.py -c configs/fashion_mnist.yaml $(ARGS)
 
@@ -23,6 +19,11 @@ lint: .venv/ready
 
 types: .venv/ready
 	$(VENV) -m mypy --strict base utils trainer
+
+# The framework's own files; every other file in these folders is a user's, whose names may shadow these.
+manifest:
+	git ls-files -co --exclude-standard 'train.py' 'test.py' '*.py' | \
+	grep -E '^((base|utils|data_loader|model|trainer|logger)/.*|train|test)\.py$$' | LC_ALL=C sort >base/manifest.txt
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

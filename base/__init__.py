@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from base.base_model import BaseModel
     from base.base_trainer import BaseTrainer
     from base.config import Config
-    from base.errors import ConfigError, UserError
+    from base.errors import CheckpointError, ConfigError, UserError
     from base.evaluation import evaluate
     from base.registry import (
         CALLBACKS,
@@ -37,6 +37,7 @@ _PLACES = {
     "BaseModel": "base.base_model",
     "BaseTrainer": "base.base_trainer",
     "Config": "base.config",
+    "CheckpointError": "base.errors",
     "ConfigError": "base.errors",
     "UserError": "base.errors",
     "Run": "base.run",
@@ -75,6 +76,7 @@ __all__ = [
     "BaseModel",
     "BaseTrainer",
     "Callback",
+    "CheckpointError",
     "Config",
     "ConfigError",
     "Metric",

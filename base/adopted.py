@@ -1,4 +1,4 @@
-"""Names that registries take over from libraries: lazily, and by kind, so that nothing merely importable is a component."""
+"""Names that registries take over from libraries: lazily, and by kind; being importable makes nothing a component."""
 
 from __future__ import annotations
 

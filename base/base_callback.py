@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
+
+from utils.seed import rng_state, set_rng_state
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,3 +38,22 @@ class Callback:
 
     def on_fit_end(self, trainer: BaseTrainer, reason: str) -> None:
         """Once, however the run ended: finished, early_stop, max_time, signal, not_finite or error."""
+
+
+class Callbacks:
+    """The callbacks of a run: each moment's list holds only those that define it, so the others cost nothing."""
+
+    def __init__(self, callbacks: Iterable[Callback], trainer: BaseTrainer) -> None:
+        self.trainer = trainer
+        moments = [name for name in vars(Callback) if name.startswith("on_")]
+        self.hooks = {
+            moment: [getattr(c, moment) for c in callbacks if getattr(type(c), moment) is not getattr(Callback, moment)]
+            for moment in moments
+        }
+
+    def call(self, moment: str, *values: Any) -> None:
+        """A callback may draw random numbers; the run does not notice."""
+        for hook in self.hooks[moment]:
+            state = rng_state()
+            hook(self.trainer, *values)
+            set_rng_state(state)

@@ -13,12 +13,12 @@ from torch import Tensor
 class Metric(ABC):
     """A number over all samples of an epoch. Tensors set in `reset` are its state; they are saved and restored.
 
-        class Perplexity(Metric):
-            def reset(self):
-                self.total, self.count = torch.zeros(()), 0
+    class Perplexity(Metric):
+        def reset(self):
+            self.total, self.count = torch.zeros(()), 0
 
-            def update(self, output, target): ...
-            def compute(self): ...
+        def update(self, output, target): ...
+        def compute(self): ...
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,9 @@ class Mean(Metric):
             self.count += len(scores)
         else:
             size = len(target)
-            self.total = self.total + (scores.to(widest(scores)) if isinstance(scores, Tensor) else float(scores)) * size
+            self.total = (
+                self.total + (scores.to(widest(scores)) if isinstance(scores, Tensor) else float(scores)) * size
+            )
             self.count += size
 
     def compute(self) -> float:

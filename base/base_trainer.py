@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from base.base_callback import Callback
+from base.base_callback import Callbacks
 from base.base_metric import Tally, values_of
 from base.errors import NotFiniteError
 from base.guard import Guard
@@ -32,7 +32,7 @@ from base.progress import Progress
 from base.protocols import Loader
 from base.state import load_weights, state_of, weights_of
 from utils.batches import size_of
-from utils.seed import derive, rng_state, seed_everything, set_rng_state
+from utils.seed import derive, seed_everything
 
 SECONDS_BETWEEN_LOOKS = 1.0
 """How often the run folder is looked at for a STOP file."""
@@ -65,7 +65,6 @@ class BaseTrainer(ABC):
         """Training losses since the epoch began, and since they were last logged."""
         self.grad_norm: Tensor | None = None
         self._stop_reason = ""
-        self._step_hooks: list[Callable[..., None]] = []
         self._windows = self._all_windows()
         self._clock = self._last_save = self._last_look = time.monotonic()
 
@@ -107,10 +106,10 @@ class BaseTrainer(ABC):
         """Trains to the end. Returns why it ended: finished, early_stop, max_time, signal, or what `stop` was given."""
         reason = "error"
         self._clock = self._last_save = time.monotonic()
-        self._step_hooks = self._hooks("on_step_end")
+        callbacks = self.callbacks = Callbacks(self.parts.callbacks, self)
         try:
             with self.request.listening():
-                self._call("on_fit_start")
+                callbacks.call("on_fit_start")
                 if self.store is not None and not self.store.names():
                     self.guard.exempt_buffers(self.models)
                     self.save()
@@ -121,10 +120,12 @@ class BaseTrainer(ABC):
             reason = "not_finite"
             raise
         finally:
-            self._call("on_fit_end", reason)
-            if self.store is not None:
-                self.store.join()
-            self.log.end(reason)
+            try:
+                callbacks.call("on_fit_end", reason)
+                if self.store is not None:
+                    self.store.join()
+            finally:
+                self.log.end(reason)
         return reason
 
     def _loop(self) -> str:
@@ -177,9 +178,8 @@ class BaseTrainer(ABC):
             for schedule in self.schedules.values():
                 schedule.after_step()
             self.log.advance(self.tally.means)
-            for hook in self._step_hooks:
-                self._guarded(hook, terms)
-            if progress.step % self.settings.log_every == 0:
+            self.callbacks.call("on_step_end", terms)
+            if progress.step % self.settings.log_every == 0 or progress.epoch_step == self.steps_per_epoch:
                 self._log_step()
             if _due(progress.step, self.settings.validate_every.steps):
                 progress.phase = "evaluate"
@@ -286,7 +286,7 @@ class BaseTrainer(ABC):
         row["seconds"] = progress.epoch_seconds
         row["samples_per_second"] = self.tally.count / max(progress.train_seconds, 1e-9)
         self.log.row(row, improved)
-        self._call("on_epoch_end", row)
+        self.callbacks.call("on_epoch_end", row)
         progress.phase = "epoch end"
         last = progress.epoch >= self.epochs or self.monitor.exhausted or self._stop_reason
         if improved or last or progress.epoch % settings.save_period == 0:
@@ -356,7 +356,9 @@ class BaseTrainer(ABC):
             "data": dict(self.data.decisions),
         }
         raw = weights_of(self.models) if self.parts.averages else None
-        self.store.save(weights_of(self.evaluated), state_of(self), info, best=best, raw=raw, before_commit=self.log.sync)
+        self.store.save(
+            weights_of(self.evaluated), state_of(self), info, best=best, raw=raw, before_commit=self.log.sync
+        )
 
     def where(self) -> str:
         rates = ", ".join(f"{name} {rate:g}" for name, rate in self.rates().items())
@@ -382,21 +384,6 @@ class BaseTrainer(ABC):
         self.progress.seconds += now - self._clock
         self.progress.epoch_seconds += now - self._clock
         self._clock = now
-
-    def _hooks(self, moment: str) -> list[Callable[..., None]]:
-        """The callbacks that define this moment; the others cost nothing."""
-        given = [c for c in self.parts.callbacks if getattr(type(c), moment) is not getattr(Callback, moment)]
-        return [getattr(callback, moment) for callback in given]
-
-    def _call(self, moment: str, *values: Any) -> None:
-        for hook in self._hooks(moment):
-            self._guarded(hook, *values)
-
-    def _guarded(self, hook: Callable[..., None], *values: Any) -> None:
-        """A callback may draw random numbers; the run does not notice."""
-        state = rng_state()
-        hook(self, *values)
-        set_rng_state(state)
 
 
 def _due(count: int, every: int | None) -> bool:

@@ -118,6 +118,17 @@ class Builder:
         wish = self.settings.optimizer.fused
         return self.settings.optimizer.type in FUSED if wish is None else wish
 
+    @property
+    def synthetic(self) -> bool:
+        return bool(self.data.decisions["data"] == "synthetic")
+
+    def decided(self) -> dict[str, Any]:
+        """The config with what was left to the program filled in, so that a resume does not decide otherwise."""
+        config = self.config.to_dict()
+        config |= {"device": str(self.device), "threads": torch.get_num_threads()}
+        config["optimizer"] |= {"fused": self.fused}
+        return config
+
     def _optimizer(self, model: nn.Module) -> Optimizer:
         parameters = [p for p in model.parameters() if p.requires_grad]
         options = {"fused": True} if self.fused else {}
@@ -135,10 +146,9 @@ class Builder:
         metric = self._build(place, METRICS, component)
         if not hasattr(metric, "update"):
             return Mean(metric)
-        if isinstance(metric, nn.Module) and hasattr(metric, "persistent"):
+        if hasattr(metric, "persistent"):
             metric.persistent(True)  # torchmetrics keeps its state out of state_dict unless asked
-            return metric.to(self.device)
-        return metric
+        return metric.to(self.device) if isinstance(metric, nn.Module) else metric
 
     def _build(self, place: str, registry: Registry, component: Any, **supplied: Any) -> Any:
         return self._or_fault(place, partial(registry.build, component, self.facts, **supplied), component.type)
@@ -172,7 +182,7 @@ class Builder:
 
 def average(model: nn.Module, decay: float) -> AveragedModel:
     """An exponential moving average of a model's parameters and floating-point buffers."""
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)  # type: ignore[no-untyped-call]
 
 
 class _Facts(dict[str, Any]):

@@ -28,9 +28,13 @@ def test(argv: Sequence[str]) -> int:
 
 def _train(argv: Sequence[str]) -> int:
     parser = _parser("Trains what a config describes, or goes on with a run.")
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("-c", "--config", metavar="CONFIG", help="a YAML or JSON file: starts a run")
-    source.add_argument("-r", "--resume", metavar="PATH", help="a run, or a checkpoint in it: goes on where it stopped")
+    parser.add_argument("-c", "--config", metavar="CONFIG", help="a YAML or JSON file: starts a run")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("-r", "--resume", metavar="PATH", help="a run, or a checkpoint in it: goes on where it stopped")
+    which.add_argument("--resume-newest", action="store_true", help="with -c: the newest run of the config's name")
+    which.add_argument(
+        "--auto-resume", action="store_true", help="with -c: that run if it is unfinished and equal, else a new one"
+    )
     parser.add_argument("--check", action="store_true", help="only check the config; nothing is written")
     parser.add_argument("--force", action="store_true", help="on a resume, accept changes that alter its course")
     parser.add_argument("--plugin", action="append", default=[], metavar="MODULE", help="a module that registers names")
@@ -40,14 +44,25 @@ def _train(argv: Sequence[str]) -> int:
     given = vars(arguments)
     overrides = [f"{key}={given[key]}" for key in SHORT_FLAGS.values() if given[key] is not None]
     overrides += arguments.overrides
+    if arguments.config is None and (arguments.resume is None or arguments.check):
+        parser.error("-c CONFIG starts a run, -r PATH goes on with one")
 
     from base.run import check, fit
 
     if arguments.check:
-        settled = check(arguments.config, overrides)
+        settled = check(arguments.config, overrides, arguments.plugin)
         print(f"{settled.source}: nothing is wrong")
         return 0
-    run = fit(arguments.config, overrides, arguments.resume, force=arguments.force, command=sys.argv)
+    run = fit(
+        arguments.config,
+        overrides,
+        arguments.resume,
+        newest=arguments.resume_newest,
+        auto=arguments.auto_resume,
+        force=arguments.force,
+        plugins=arguments.plugin,
+        command=sys.argv,
+    )
     _say_goodbye(run)
     return 128 + run.signal if run.signal else 0
 
@@ -75,7 +90,12 @@ def _say_goodbye(run: Run) -> None:
     monitor = run.trainer.monitor
     if run.best is not None:
         log.info("best %s %.6g", monitor.name, run.best)
-    endings = {"finished": "finished", "early_stop": "stopped early", "max_time": "out of time", "signal": "stopped, saved"}
+    endings = {
+        "finished": "finished",
+        "early_stop": "stopped early",
+        "max_time": "out of time",
+        "signal": "stopped, saved",
+    }
     log.info("%s: %s", endings.get(run.reason, run.reason), run.path)
     log.info("  test    python test.py -r %s", run.path)
     log.info("  resume  python train.py -r %s", run.path)

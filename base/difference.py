@@ -57,10 +57,10 @@ def _leaves(value: Any, place: Place = ()) -> Iterator[tuple[Place, Any]]:
 
 
 def _verdict(place: Place, before: Settings, after: Settings) -> Verdict:
-    """The mark nearest to the value that is not the usual `force`; two keys are harmless under a condition."""
+    """The mark of the key, or of a section around it, that is not the usual `force`. Two keys have conditions."""
     if place == ("trainer", "epochs") and not (before.schedulers or after.schedulers):
         return "harmless"
     if place == ("trainer", "log_every") and before.trainer.check_gradients and after.trainer.check_gradients:
         return "harmless"
     marks = [cast(dict[str, Verdict], field.json_schema_extra)["resume"] for field in fields_along(place)]
-    return next((mark for mark in reversed(marks) if mark != "force"), "force")
+    return next((mark for mark in marks if mark != "force"), "force")

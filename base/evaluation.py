@@ -96,7 +96,9 @@ class Recorder:
             writer.writerows((i, *row) for i, row in enumerate(rows))
         else:
             writer.writerow(["index", "target", "output"])
-            pairs = zip(targets.flatten(1).tolist() if targets.dim() > 1 else targets.tolist(), outputs.tolist(), strict=True)
+            pairs = zip(
+                targets.flatten(1).tolist() if targets.dim() > 1 else targets.tolist(), outputs.tolist(), strict=True
+            )
             writer.writerows((i, *pair) for i, pair in enumerate(pairs))
         return text.getvalue()
 

@@ -38,10 +38,3 @@ def freeze(value: Any) -> Any:
     if isinstance(value, Mapping):
         return FrozenDict({key: freeze(item) for key, item in value.items()})
     return FrozenList(freeze(item) for item in value) if isinstance(value, list | tuple) else value
-
-
-def thaw(value: Any) -> Any:
-    """`value` as plain dicts and lists."""
-    if isinstance(value, Mapping):
-        return {key: thaw(item) for key, item in value.items()}
-    return [thaw(item) for item in value] if isinstance(value, list | tuple) else value

@@ -13,8 +13,10 @@ GROUP = "torch_atelier.plugins"
 
 
 def allowed_plugins(command_line: Iterable[str] = ()) -> dict[str, str]:
-    """Names that `plugins:` of a config may use, and the module behind each: installed packages with an entry point of
-    the group `torch_atelier.plugins`, modules under `[tool.torch_atelier] plugins` of pyproject.toml, `--plugin MODULE`.
+    """Names that `plugins:` of a config may use, and the module behind each.
+
+    They are installed packages with an entry point of the group `torch_atelier.plugins`, modules under
+    `[tool.torch_atelier] plugins` of pyproject.toml, and those of `--plugin MODULE`.
     """
     pyproject = ROOT / "pyproject.toml"
     settings = tomllib.loads(pyproject.read_text(encoding="utf-8")) if pyproject.is_file() else {}

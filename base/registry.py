@@ -140,7 +140,9 @@ class Registry:
                 module = importlib.import_module(definition.module)
             except Exception as error:
                 frames = users_frames(error)
-                place = f"{definition.path.relative_to(ROOT).as_posix()}:{frames[-1].lineno if frames else definition.line}"
+                place = (
+                    f"{definition.path.relative_to(ROOT).as_posix()}:{frames[-1].lineno if frames else definition.line}"
+                )
                 raise BrokenFile(f"{place}: cannot be imported: {type(error).__name__}: {error}") from error
             self._registered.setdefault(key, getattr(module, definition.name, None))
         return self._registered[key]

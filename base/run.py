@@ -14,13 +14,23 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from base.errors import CheckpointError, ConfigError
+from base.errors import CheckpointError, UserError
 from base.registry import WRITERS
-from base.run_folder import SYNTHETIC, RunFolder, resolve_resume
+from base.resume import (
+    ASKED,
+    DONE,
+    apply_to_optimizer,
+    choose_save,
+    differences_as_overrides,
+    judge,
+    newest_of,
+    tell_other_machine,
+    unfinished_of,
+)
+from base.run_folder import CONFIG, SYNTHETIC, RunFolder, resolve_resume
 from utils import files
 
 if TYPE_CHECKING:
@@ -59,37 +69,50 @@ def fit(
     overrides: Overrides = (),
     resume: str | Path | None = None,
     *,
+    newest: bool = False,
+    auto: bool = False,
     force: bool = False,
+    plugins: Sequence[str] = (),
     command: Sequence[str] = (),
 ) -> Run:
     """Starts a run from a config, or goes on with one where it stopped.
 
-    On a resume the run's own config is the base and `overrides` are differences, judged by what they would do to the
-    run; `force` lets pass those that change its course. Raises ConfigError, CheckpointError, DataError, NotFiniteError,
-    WriteError, or what the user's own code raises.
+    `resume` is a run or a checkpoint in it: its own config is the base, `config` and `overrides` are differences,
+    judged by what they would do to the run; `force` lets pass those that change its course. `newest` goes on with the
+    newest run of the config's name; `auto` does so if that is unfinished and its config is equal, else it starts one.
+
+    Raises ConfigError, CheckpointError, DataError, NotFiniteError, WriteError, or what the user's own code raises.
     """
     with ExitStack() as stack:
+        asked = _read(config, overrides, plugins) if config is not None else None
+        name = None
         if resume is not None:
-            trainer, folder, settled = _resume(stack, resume, overrides, force)
+            folder, name = resolve_resume(resume)
+        elif asked is None:
+            raise UserError("fit needs a config to start from, or a run to resume")
         else:
-            assert config is not None
-            trainer, folder, settled = _start(stack, config, overrides, command)
-        reason = trainer.fit()
-        return Run(folder.path, settled, reason, trainer.request.signal, trainer.monitor.best, trainer)
+            found = newest_of(asked) if newest else unfinished_of(asked) if auto else None
+            if found is None:
+                return _train(*_start(stack, asked, command))
+            folder = found
+        if asked is not None:
+            overrides = differences_as_overrides(_read(folder.path / ASKED, (), plugins), asked)
+        before = _read(folder.path / CONFIG, (), plugins)
+        return _resume(stack, folder, name, before, _read(folder.path / CONFIG, overrides, plugins), force)
 
 
-def check(config: str | Path, overrides: Overrides = ()) -> Config:
+def check(config: str | Path, overrides: Overrides = (), plugins: Sequence[str] = ()) -> Config:
     """Both passes over a config: its text, then what needs data and a model. Writes nothing."""
-    settled = _read(config, overrides)
+    settled = _read(config, overrides, plugins)
     _build(settled)
     return settled
 
 
-def _read(path: str | Path, overrides: Overrides = ()) -> Config:
+def _read(path: str | Path, overrides: Overrides = (), plugins: Sequence[str] = ()) -> Config:
     """The first pass; a file that cannot be read is refused before torch is imported."""
     from base.config import Config
 
-    config = Config.read(path, overrides)
+    config = Config.read(path, overrides, plugins=plugins)
     WRITERS.get("console")(config.settings.trainer.verbosity)
     return config
 
@@ -108,52 +131,68 @@ def _build(config: Config, kept: Mapping[str, Any] | None = None) -> tuple[BaseT
     return trainer, builder
 
 
-def _start(
-    stack: ExitStack, path: str | Path, overrides: Overrides, command: Sequence[str]
-) -> tuple[BaseTrainer, RunFolder, Config]:
-    config = _read(path, overrides)
+def _start(stack: ExitStack, config: Config, command: Sequence[str]) -> tuple[BaseTrainer, RunFolder, Config]:
     trainer, builder = _build(config)
-
-    from utils.environment import environment
-
-    synthetic = builder.data.decisions.get("data") == "synthetic"
-    name = config.settings.name.removesuffix(SYNTHETIC) + SYNTHETIC * synthetic
+    name = config.settings.name.removesuffix(SYNTHETIC) + SYNTHETIC * builder.synthetic
     folder = RunFolder.create(config.settings.trainer.save_dir, name)
     stack.enter_context(folder.lock())
-    resolved = config.to_dict() | {"name": name}
-    resolved["optimizer"] = resolved["optimizer"] | {"fused": builder.fused}
-    files.replace_file(folder.path / "config.yaml", (_header(config, synthetic) + to_yaml(resolved)).encode())
-    files.replace_file(folder.path / "environment.json", environment(str(builder.device), command).encode())
-    _save_split(folder, builder)
-
+    _write_beginning(folder, config, builder, command)
     _equip(stack, trainer, builder, folder)
     return trainer, folder, config
 
 
-def _resume(
-    stack: ExitStack, path: str | Path, overrides: Overrides, force: bool
-) -> tuple[BaseTrainer, RunFolder, Config]:
+def _write_beginning(folder: RunFolder, config: Config, builder: Builder, command: Sequence[str]) -> None:
+    """What the run is made of: the config as it was asked for, the same with every decision taken, the machine."""
+    from utils.environment import environment
+
+    header = f"# made from {config.source}\n"
+    if builder.synthetic:
+        header += "# trained on SyntheticFashion, drawn by the project: the real files were not to be had\n"
+    files.replace_file(folder.path / ASKED, config.to_yaml().encode())
+    files.replace_file(folder.path / "environment.json", environment(str(builder.device), command).encode())
+    _save_split(folder, builder)
+    decided = builder.decided() | {"name": folder.path.parent.name}
+    files.replace_file(folder.path / CONFIG, (header + to_yaml(decided)).encode())
+
+
+def _resume(stack: ExitStack, folder: RunFolder, name: str | None, before: Config, config: Config, force: bool) -> Run:
     from base.checkpoint import CheckpointStore
+    from base.difference import difference
     from base.state import restore
 
-    folder, name = resolve_resume(path)
-    before, config = _read(folder.path / "config.yaml"), _read(folder.path / "config.yaml", overrides)
+    state = folder.state()
     stack.enter_context(folder.lock())
-    store = CheckpointStore(folder.checkpoints)
-    store.clean()
-    saved = store.load(name)
-    _judge_differences(before, config, saved, force)
-    if name is not None and saved.name != store.names()[-1]:
-        store.abandon(saved.name, datetime.now().strftime("%Y%m%d-%H%M%S"))
+    changes = difference(before, config)
+    saved = choose_save(CheckpointStore(folder.checkpoints), name)
+    judge(changes, config, saved, force)
+    trainer, builder = _build(config, kept=saved.info["data"] if saved else None)
+    tell_other_machine(folder, str(builder.device))
+    over = state in DONE and name is None and not changes
+    if not over:
+        if changes:
+            files.replace_file(folder.path / CONFIG, to_yaml(config.to_dict()).encode())
+        _equip(stack, trainer, builder, folder, saved)
+    if saved is not None:
+        try:
+            restore(trainer, saved)
+        except RuntimeError as error:
+            raise CheckpointError(f"{saved.path}: does not fit the model: {error}") from None
+        apply_to_optimizer(changes, trainer)
+    if over:
+        log.info("%s is over already: %s", folder.path, state)
+        return Run(folder.path, config, state, 0, trainer.monitor.best, trainer)
+    progress = trainer.progress
+    log.info("resuming %s at epoch %d, step %d", folder.path, progress.epoch, progress.step)
+    return _train(trainer, folder, config)
 
-    trainer, builder = _build(config, kept=saved.info["data"])
-    _equip(stack, trainer, builder, folder, saved)
+
+def _train(trainer: BaseTrainer, folder: RunFolder, config: Config) -> Run:
     try:
-        restore(trainer, saved)
-    except RuntimeError as error:
-        raise CheckpointError(f"{saved.path}: does not fit the model: {error}") from None
-    log.info("resuming %s from %s: epoch %d, step %d", folder.path, saved.name, saved.info["epoch"], saved.info["step"])
-    return trainer, folder, config
+        reason = trainer.fit()
+    except Exception:
+        log.info("the run ended with an error", exc_info=True)  # the traceback, for train.log alone
+        raise
+    return Run(folder.path, config, reason, trainer.request.signal, trainer.monitor.best, trainer)
 
 
 def _equip(
@@ -166,7 +205,7 @@ def _equip(
     trainer.log = WRITERS.get("run_log")(
         folder.path,
         header={
-            "data": builder.data.decisions.get("data", "real"),
+            "data": builder.data.decisions["data"],
             "name": folder.path.parent.name,
             "metrics": list(trainer.eval_metrics),
             "valid_sets": list(builder.data.valid),
@@ -183,13 +222,6 @@ def _equip(
     trainer.request.stop_file = folder.path / "STOP"
 
 
-def _header(config: Config, synthetic: bool) -> str:
-    lines = [f"# made from {config.source}"]
-    if synthetic:
-        lines.append("# trained on SyntheticFashion, look-alikes drawn by the project: the real files were not to be had")
-    return "\n".join(lines) + "\n"
-
-
 def to_yaml(tree: Mapping[str, Any]) -> str:
     import yaml
 
@@ -201,23 +233,3 @@ def _save_split(folder: RunFolder, builder: Builder) -> None:
         from safetensors.torch import save
 
         files.replace_file(folder.path / "split.safetensors", save(dict(builder.data.split)))
-
-
-def _judge_differences(before: Config, after: Config, saved: Saved, force: bool) -> None:
-    from base.config import difference
-
-    mid_epoch = saved.info["phase"] != "epoch end"
-    faults = []
-    for change in difference(before, after):
-        verdict = change.verdict
-        if verdict == "epoch_end":
-            verdict = "impossible" if mid_epoch else "force"
-        log.info("%s: %s -> %s (%s)", change.key, change.before, change.after, verdict)
-        if verdict == "impossible":
-            where = "in the middle of an epoch" if change.verdict == "epoch_end" else "on resume"
-            raise CheckpointError(f"{change.key} cannot change {where}: {change.before!r} -> {change.after!r}")
-        if verdict == "force" and not force:
-            faults.append(after.fault(change.key, f"differs from the run's {change.before!r}", hint="--force takes it"))
-    if faults:
-        raise ConfigError(faults, str(saved.path))
-

@@ -217,6 +217,9 @@ class Trainer(Section):
     accumulate: int = key("how many batches make a step", 1, ge=1)
     clip: Clip = key("bounds of the gradients", Clip())
     precision: Literal["fp32", "bf16", "fp16"] = key("the number format of the forward pass", "fp32")
+    ema: Annotated[Ema | None, Off] = key(
+        "evaluate and keep an exponential moving average of the weights", None, resume="impossible"
+    )
     check_gradients: Count = key("look at the gradients every so many steps; null: at each log and save", None, ge=1)
     non_finite: Literal["stop", "skip", "ignore"] = key("what to do when the loss or a gradient is NaN or inf", "stop")
     max_skipped: int = key("how many steps in a row `non_finite: skip` may leave out", 10, ge=1)

@@ -83,7 +83,6 @@ class _Composer(Reader, Scanner, Parser, Composer, _Resolver):
         if getattr(event, "tag", None):
             tag = event.tag.replace("tag:yaml.org,2002:", "!!")
             self.faults.append(Fault(origin, "", "tags are not read", tag, "plain values", "remove the tag"))
-            event.tag = None
         self.depth += 1
         if self.depth > DEPTH:
             raise Unreadable(Fault(origin, "", f"nested more than {DEPTH} deep"))

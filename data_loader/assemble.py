@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from data_loader.ordering import Batching, Consecutive, InOrder, OfPart, Order, 
 from data_loader.per_sample import PerSampleLoader
 from data_loader.pipeline import Pipeline, SampleError
 from data_loader.sample_parts import Places, get_part
-from data_loader.samples import Failure, Samples, words
+from data_loader.samples import Samples, words
 from data_loader.sets import open_sets, test_components
 from data_loader.splits import split_indices
 from data_loader.streamed import StreamedLoader
@@ -31,6 +31,8 @@ from utils.seed import derive
 
 _PASSED_ON = ("num_workers", "timeout", "prefetch_factor", "persistent_workers", "multiprocessing_context", "in_order")
 """Keys of data.loader that are DataLoader's arguments as they stand."""
+
+_HELD: dict[str, Any] = {"in_memory": True, "reason": "it is held as tensors, all transforms treat whole batches"}
 
 
 @dataclass
@@ -61,6 +63,7 @@ class _Set:
     label: str
     component: Component
     dataset: Any
+    tensors: tuple[Tensor, ...] | None
     members: Tensor | None = None
 
     @property
@@ -87,11 +90,11 @@ class _Assembly:
         components |= {_label("valid", name): part for name, part in valid.items() if isinstance(part, Component)}
         components |= {_label("test", name): component for name, component in test.items()}
         datasets, self.decisions["data"] = open_sets(components, self.data.offline, self.kept.get("data"))
-        sets = {label: _Set(label, components[label], datasets[label]) for label in components}
+        sets = {label: _Set(label, components[label], one, tensors_of(one)) for label, one in datasets.items()}
         split = self._split(
             sets["train"], {_label("valid", n): part for n, part in valid.items() if not isinstance(part, Component)}
         )
-        sets |= {label: _Set(label, self.data.train, datasets["train"], members) for label, members in split.items()}
+        sets |= {label: replace(sets["train"], label=label, members=members) for label, members in split.items()}
         self.facts = self._facts(sets["train"])
         loaders = {label: self._loader(one) for label, one in sets.items()}
         return Data(
@@ -109,7 +112,7 @@ class _Assembly:
             return {}
         if whole.streamed:
             raise _refused("data.valid", f"{whole.component.type} is read as a stream, no part can be set aside")
-        labels = targets_of(whole.dataset, self.places) if self.data.stratify else None
+        labels = targets_of(whole.dataset, whole.tensors, self.places) if self.data.stratify else None
         try:
             return split_indices(len(whole.dataset), shares, self._seed("split"), labels)
         except ValueError as error:
@@ -117,7 +120,7 @@ class _Assembly:
 
     def _facts(self, train: _Set) -> Facts:
         def targets() -> Tensor:
-            return targets_of(train.dataset, self.places)
+            return targets_of(train.dataset, train.tensors, self.places)
 
         def num_classes() -> int:
             classes = getattr(train.dataset, "classes", None)
@@ -147,15 +150,14 @@ class _Assembly:
             return StreamedLoader(samples, batch_size, drop_last, self.device, **self._worker_options())
         if not len(one.indices()):
             raise DataError(f"{one.name} has no samples")
-        self.decisions["fingerprint"][one.label] = fingerprint(one.dataset, one.indices())
+        self.decisions["fingerprint"][one.label] = self._fingerprint(one, samples)
         self._try_one(one, samples, f"data.transform.{kind}")
         batching = self._batching(one, batch_size, kind)
         if not in_memory:
             return PerSampleLoader(samples, batching, self.device, **self._worker_options())
-        tensors = tensors_of(one.dataset)
-        assert tensors is not None
+        assert one.tensors is not None
         return InMemoryLoader(
-            tensors,
+            one.tensors,
             one.name,
             batching,
             self.places,
@@ -189,23 +191,28 @@ class _Assembly:
     def _try_one(self, one: _Set, samples: Samples, key: str) -> Any:
         """The first sample, transformed, so that what does not fit is found before anything starts."""
         index = int(one.indices()[0])
-        read = samples.read(samples.dataset.__getitem__, 0, 0, [index])
-        if isinstance(read, Failure):
-            raise read.to_raise()
         try:
-            return samples.transformed(read, 0, 0)[0]
+            return samples.transformed(samples.read_at([index]), 0, 0)[0]
         except SampleError as failed:
             step = f"{failed.step} fails" if failed.step else "failure"
             raise _refused(key, f"{step} on sample {index} of {one.name}: {words(failed.error)}") from failed.error
+
+    def _fingerprint(self, one: _Set, samples: Samples) -> str:
+        """Of 64 samples spread over the set if they are held as tensors, else of three."""
+        members = one.indices()
+        count = min(len(members), 3 if one.tensors is None else 64)
+        chosen = members[torch.linspace(0, len(members) - 1, count).long()]
+        if one.tensors is None:
+            return fingerprint(len(members), samples.read_at(chosen.tolist()))
+        return fingerprint(len(members), [tensor.index_select(0, chosen) for tensor in one.tensors])
 
     def _decide(self, one: _Set, samples: Samples) -> bool:
         """In memory or not, and why; what was decided before holds in a run that is resumed."""
         wish, obstacle = self.data.loader.in_memory, self._obstacle(one, samples)
         reason = f"data.loader.in_memory is {str(wish).lower()}"
         if wish == "auto":
-            kept = self.kept.get("in_memory", {}).get(one.label)
-            wish = kept["in_memory"] if kept else not obstacle
-            reason = kept["reason"] if kept else obstacle or "it is held as tensors, all transforms treat whole batches"
+            decided = self.kept.get("in_memory", {}).get(one.label, _HELD)
+            wish, reason = decided["in_memory"] and not obstacle, obstacle or decided["reason"]
         if wish and obstacle:
             raise _refused("data.loader.in_memory", f"{one.name} cannot be held in memory: {obstacle}")
         self.decisions["in_memory"][one.label] = {"in_memory": bool(wish), "reason": reason}
@@ -215,7 +222,7 @@ class _Assembly:
         """What keeps the set from being held in memory, in words; empty if nothing does."""
         if one.streamed:
             return f"{one.component.type} is read as a stream"
-        if tensors_of(one.dataset) is None:
+        if one.tensors is None:
             return f"{one.component.type} does not give its data as tensors (no method as_tensors)"
         for name in (*samples.transform.foreign_names(), *samples.target_transform.foreign_names()):
             return f"{name} treats one sample at a time"
@@ -239,9 +246,9 @@ class _Assembly:
         order: Order = Shuffled(size, seed) if kind == "train" and options.shuffle else InOrder(size)
         batching: Batching = Consecutive(order, batch_size, kind == "train" and options.drop_last)
         if kind == "train" and options.batch_sampler is not None:
-            batching = SampledBatches(self._sampler("batch_sampler", one, order), batch_size, seed)
+            batching = SampledBatches(self._sampler("batch_sampler", one, order), size, batch_size, seed)
         elif kind == "train" and options.sampler is not None:
-            sampled = Sampled(self._sampler("sampler", one, order), seed)
+            sampled = Sampled(self._sampler("sampler", one, order), size, seed)
             batching = Consecutive(sampled, batch_size, options.drop_last)
         return batching if one.members is None else OfPart(batching, one.members)
 

@@ -36,7 +36,7 @@ class Facts(Mapping[str, Any]):
 
 def tensors_of(dataset: Any) -> tuple[Tensor, ...] | None:
     """The whole data set as tensors aligned on dimension 0, or None if it does not offer that."""
-    if hasattr(dataset, "as_tensors"):
+    if getattr(dataset, "as_tensors", None) is not None:
         tensors = tuple(dataset.as_tensors())
     elif isinstance(dataset, TensorDataset):
         tensors = dataset.tensors
@@ -58,12 +58,11 @@ def _torchvision_tensors(dataset: Any) -> tuple[Tensor, ...] | None:
     return None
 
 
-def targets_of(dataset: Any, places: Places) -> Tensor:
+def targets_of(dataset: Any, tensors: tuple[Tensor, ...] | None, places: Places) -> Tensor:
     """The class number of every sample, int64 (N,): what the data set offers, else found by reading all of it.
 
-    DataError if the targets are not class numbers.
+    `tensors` are those of `tensors_of`. DataError if the targets are not class numbers.
     """
-    tensors = tensors_of(dataset)
     if tensors is not None:
         targets: Any = tensors[places.of_target(tensors)]
     elif getattr(dataset, "targets", None) is not None:
@@ -79,19 +78,11 @@ def targets_of(dataset: Any, places: Places) -> Tensor:
     return classes.long()
 
 
-def fingerprint(dataset: Any, members: Tensor) -> str:
-    """Length and a hash of some of the samples that `members` (int64) names: of 64 if they are held as tensors, else
-    of three."""
-    tensors = tensors_of(dataset)
-    count = 3 if tensors is None else 64
-    chosen = members[torch.linspace(0, len(members) - 1, min(len(members), count)).long()]
+def fingerprint(size: int, samples: Any) -> str:
+    """The number of samples and a hash of some of them, at any depth of tensors, arrays, images and plain values."""
     digest = hashlib.sha256()
-    if tensors is None:
-        with foreign():
-            _add(digest, [dataset[index] for index in chosen.tolist()])
-    else:
-        _add(digest, [tensor.index_select(0, chosen) for tensor in tensors])
-    return f"{len(members)}:{digest.hexdigest()[:16]}"
+    _add(digest, samples)
+    return f"{size}:{digest.hexdigest()[:16]}"
 
 
 def _add(digest: Any, value: Any) -> None:

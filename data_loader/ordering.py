@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from base.errors import DataError
 from utils.seed import derive, foreign
 
 
@@ -41,15 +42,24 @@ class Shuffled:
 
 
 class Sampled:
-    """What a sampler yields. It is made for each pass, under seeded generators, so that it has no history."""
+    """What a sampler yields: indices below `limit`. It is made for each pass, under seeded generators, so that it has
+    no history."""
 
-    def __init__(self, make: Callable[[], Iterable[int]], seed: int) -> None:
-        self.make, self.seed = make, seed
+    def __init__(self, make: Callable[[], Iterable[int]], limit: int, seed: int) -> None:
+        self.make, self.limit, self.seed = make, limit, seed
         self.size = len(self(0))
 
     def __call__(self, pass_: int) -> Tensor:
         with foreign(derive(self.seed, pass_)):
-            return torch.tensor([int(index) for index in self.make()], dtype=torch.int64)
+            return _indices(self.make(), self.limit)
+
+
+def _indices(drawn: Iterable[int], limit: int) -> Tensor:
+    indices = torch.tensor([int(index) for index in drawn], dtype=torch.int64)
+    wrong = indices[(indices < 0) | (indices >= limit)]
+    if len(wrong):
+        raise DataError(f"the sampler gives the index {wrong[0]}; the training data has indices from 0 to {limit - 1}")
+    return indices
 
 
 class Batching(Protocol):
@@ -77,16 +87,16 @@ class Consecutive:
         return -(-self.size // self.batch_size)
 
     def batches(self, pass_: int, start: int) -> Iterator[tuple[int, Tensor]]:
-        order = self.order(pass_)[: self.size]
+        order = self.order(pass_)
         for first in range(start * self.batch_size, self.size, self.batch_size):
             yield first, order[first : first + self.batch_size]
 
 
 class SampledBatches:
-    """What a batch sampler yields, which is made for each pass. Every pass must have as many batches as the first."""
+    """What a batch sampler yields, made for each pass: indices below `limit`, as many batches as in the first pass."""
 
-    def __init__(self, make: Callable[[], Iterable[Iterable[int]]], batch_size: int, seed: int) -> None:
-        self.make, self.batch_size, self.seed = make, batch_size, seed
+    def __init__(self, make: Callable[[], Iterable[Iterable[int]]], limit: int, batch_size: int, seed: int) -> None:
+        self.make, self.limit, self.batch_size, self.seed = make, limit, batch_size, seed
         first_pass = self._draw(0)
         self.size, self._len = sum(map(len, first_pass)), len(first_pass)
 
@@ -97,12 +107,12 @@ class SampledBatches:
         first = 0
         for number, indices in enumerate(self._draw(pass_)):
             if number >= start:
-                yield first, torch.tensor(indices, dtype=torch.int64)
+                yield first, indices
             first += len(indices)
 
-    def _draw(self, pass_: int) -> list[list[int]]:
+    def _draw(self, pass_: int) -> list[Tensor]:
         with foreign(derive(self.seed, pass_)):
-            return [[int(index) for index in batch] for batch in self.make()]
+            return [_indices(batch, self.limit) for batch in self.make()]
 
 
 class OfPart:

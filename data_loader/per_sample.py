@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
 
-from base.errors import DataError
 from data_loader.ordering import Batching
-from data_loader.samples import Failure, Request, Samples, words
+from data_loader.samples import Request, Samples
+from data_loader.workers import read, torch_loader
 from utils.device import to_device
 
 
@@ -47,45 +44,3 @@ class _Requests:
     def __iter__(self) -> Iterator[Request]:
         pass_ = self.pass_
         return ((pass_, first, indices.tolist()) for first, indices in self.batching.batches(pass_, self.start))
-
-
-def torch_loader(samples: Any, worker_init_fn: Callable[[int], None] | None = None, **options: Any) -> DataLoader[Any]:
-    """A DataLoader of a data set that collates its batches itself."""
-    return DataLoader(
-        samples,
-        collate_fn=_as_it_is,
-        worker_init_fn=functools.partial(_start_worker, worker_init_fn),
-        generator=torch.Generator(),  # else it draws from the main process's default generator
-        **options,
-    )
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
-
-
-def _start_worker(then: Callable[[int], None] | None, worker: int) -> None:
-    """Ctrl-C reaches the whole process group, and the main process needs its workers to finish its step."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if then is not None:
-        then(worker)
-
-
-def read(loader: DataLoader[Any], name: str) -> Iterator[Any]:
-    """The loader's batches; DataError for a sample that fails, a worker that dies or is too slow."""
-    try:
-        iterator = iter(loader)
-    except (AttributeError, TypeError, ImportError, ValueError) as error:
-        raise DataError(f"{name} cannot be sent to worker processes: {error}; set num_workers: 0") from error
-    while True:
-        try:
-            batch = next(iterator)
-        except StopIteration:
-            return
-        except RuntimeError as error:
-            if "DataLoader" not in str(error):
-                raise
-            raise DataError(f"{name}: {words(error)}") from error
-        if isinstance(batch, Failure):
-            raise batch.to_raise()
-        yield batch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +15,13 @@ from data_loader.transforms import Transform, Uniforms
 from utils.seed import derive, foreign, uniforms
 
 Positions = NDArray[np.int64]
+
+
+class Step(NamedTuple):
+    transform: Callable[..., Any]
+    columns: slice
+    """Which of the uniform numbers are its own."""
+    stream: int
 
 
 class SampleError(Exception):
@@ -29,13 +36,14 @@ class Pipeline:
     """`transforms` in order; each has a stream of random numbers of its own below `seed`.
 
     The framework's own (`Transform`) treat a batch at once. Any other callable is given one sample at a time, under
-    default generators that are seeded for it.
+    default generators that are seeded for it, once for several in a row.
     """
 
     def __init__(self, transforms: Sequence[Callable[..., Any]], seed: int) -> None:
         self.transforms, self.seed = list(transforms), seed
         ends = list(itertools.accumulate((getattr(t, "draws", 0) for t in transforms), initial=0))
-        self._draws, self._columns = ends[-1], [slice(*pair) for pair in itertools.pairwise(ends)]
+        self._draws, columns = ends[-1], [slice(*pair) for pair in itertools.pairwise(ends)]
+        self._steps = [Step(*step) for step in zip(self.transforms, columns, itertools.count(), strict=False)]
 
     def foreign_names(self) -> list[str]:
         """Those that treat one sample at a time."""
@@ -43,22 +51,17 @@ class Pipeline:
 
     def on_batch(self, batch: Tensor, pass_: int, positions: Positions) -> Tensor:
         """All transforms, none of them foreign, on a batch of samples that stand at `positions` of the pass."""
-        numbers = self._numbers(pass_, positions)
-        for transform, columns in zip(self.transforms, self._columns, strict=True):
-            try:
-                batch = transform(batch, numbers[:, columns])
-            except Exception as error:
-                raise SampleError(0, _name(transform), error) from error
-        return batch
+        return _apply(self._steps, batch, self._numbers(pass_, positions))
 
     def on_samples(self, samples: list[Any], pass_: int, positions: Positions) -> list[Any]:
         """All transforms on samples of any kind and shape; equal to `on_batch` where that applies."""
         numbers = self._numbers(pass_, positions)
-        for stream, transform in enumerate(self.transforms):
-            if isinstance(transform, Transform):
-                samples = _together(transform, samples, numbers[:, self._columns[stream]])
+        for whole, group in itertools.groupby(self._steps, lambda step: isinstance(step.transform, Transform)):
+            steps = list(group)
+            if whole:
+                samples = _together(steps, samples, numbers)
             else:
-                samples = self._one_by_one(stream, samples, pass_, positions)
+                samples = self._one_by_one(steps, samples, pass_, positions)
         return samples
 
     def _numbers(self, pass_: int, positions: Positions) -> Uniforms:
@@ -67,29 +70,35 @@ class Pipeline:
             return np.empty((len(positions), 0))
         return uniforms(self.seed, pass_, positions, 0, self._draws)
 
-    def _one_by_one(self, stream: int, samples: list[Any], pass_: int, positions: Positions) -> list[Any]:
-        transform, done = self.transforms[stream], list[Any]()
+    def _one_by_one(self, steps: list[Step], samples: list[Any], pass_: int, positions: Positions) -> list[Any]:
+        done = list[Any]()
         with foreign() as reseed:
             for position, sample in zip(positions.tolist(), samples, strict=True):
-                reseed(derive(self.seed, pass_, position, stream))
-                try:
-                    done.append(transform(sample))
-                except Exception as error:
-                    raise SampleError(len(done), _name(transform), error) from error
+                reseed(derive(self.seed, pass_, position, steps[0].stream))
+                for transform, _, _ in steps:
+                    try:
+                        sample = transform(sample)
+                    except Exception as error:
+                        raise SampleError(len(done), _name(transform), error) from error
+                done.append(sample)
         return done
 
 
-def _together(transform: Transform, samples: list[Any], numbers: Uniforms) -> list[Tensor]:
-    """One call for samples of one shape and type, else one for each: the results are the same."""
-    tensors, done = [as_tensor(sample) for sample in samples], list[Tensor]()
-    try:
-        if len({(tensor.shape, tensor.dtype) for tensor in tensors}) == 1:
-            return list(transform(torch.stack(tensors), numbers).unbind())
-        for i, tensor in enumerate(tensors):
-            done.append(transform(tensor[None].clone(), numbers[i : i + 1])[0])
-        return done
-    except Exception as error:
-        raise SampleError(len(done), _name(transform), error) from error
+def _apply(steps: list[Step], batch: Tensor, numbers: Uniforms, offset: int = 0) -> Tensor:
+    for transform, columns, _ in steps:
+        try:
+            batch = transform(batch, numbers[:, columns])
+        except Exception as error:
+            raise SampleError(offset, _name(transform), error) from error
+    return batch
+
+
+def _together(steps: list[Step], samples: list[Any], numbers: Uniforms) -> list[Tensor]:
+    """One batch if the samples have one shape and type, else a batch of each: the results are the same."""
+    tensors = [as_tensor(sample) for sample in samples]
+    if len({(tensor.shape, tensor.dtype) for tensor in tensors}) == 1:
+        return list(_apply(steps, torch.stack(tensors), numbers).unbind())
+    return [_apply(steps, tensor[None].clone(), numbers[i : i + 1], offset=i)[0] for i, tensor in enumerate(tensors)]
 
 
 def as_tensor(value: Any) -> Tensor:

@@ -63,6 +63,13 @@ class Samples:
         samples = self.read(self.dataset.__getitem__, pass_, first, indices)
         return samples if isinstance(samples, Failure) else self.finish(samples, pass_, first, indices)
 
+    def read_at(self, indices: Sequence[int]) -> list[Any]:
+        """Samples as the data set gives them. Raises DataError."""
+        samples = self.read(self.dataset.__getitem__, 0, 0, indices)
+        if isinstance(samples, Failure):
+            raise samples.to_raise()
+        return samples
+
     def read(self, take: Callable[[int], Any], pass_: int, first: int, indices: Sequence[int]) -> list[Any] | Failure:
         """What `take` gives for each index, under generators seeded for its position; up to where it gives `END`."""
         samples: list[Any] = []

@@ -7,6 +7,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from torch.utils.data import IterableDataset
+
 from base.errors import DataError, UserError
 from base.registry import DATASETS
 from base.sections import Component, Data
@@ -31,30 +33,34 @@ def open_sets(components: Mapping[str, Component], offline: str, kept: str | Non
     SyntheticFashion stands in for every FashionMNIST. `kept` is the verdict of the run that is resumed. DataError if
     files are missing and nothing may stand in for them.
     """
-    if kept != SYNTHETIC:
+    why = "as the run began"
+    if kept != SYNTHETIC or not any(_has_stand_in(component) for component in components.values()):
         try:
             return _open_all(components), _verdict(components)
         except MissingFiles as missing:
             if offline != SYNTHETIC:
-                raise DataError(f"{missing}, or set data.offline: synthetic to try without") from missing
+                raise DataError(f"{missing}, or set data.offline: synthetic to go without") from missing
             if kept == REAL:
                 raise DataError(f"{missing}; the run began on the real data and goes on with nothing else") from missing
-            log.warning(
-                "NO REAL DATA: %s. Training on SyntheticFashion: figures say nothing about the real set", missing
-            )
-    stand_ins = {label: _stand_in(component) for label, component in components.items()}
-    return _open_all(stand_ins), SYNTHETIC
+            why = str(missing)
+    stand_ins = _open_all({label: _stand_in(component, why) for label, component in components.items()})
+    log.warning("SYNTHETIC DATA: SyntheticFashion stands in for FashionMNIST, scores mean nothing for it (%s)", why)
+    return stand_ins, SYNTHETIC
 
 
 def _verdict(components: Mapping[str, Component]) -> str:
     return SYNTHETIC if any(component.type == "SyntheticFashion" for component in components.values()) else REAL
 
 
-def _stand_in(component: Component) -> Component:
+def _has_stand_in(component: Component) -> bool:
+    return DATASETS.get(component.type) is FashionMNIST
+
+
+def _stand_in(component: Component, why: str) -> Component:
     if component.type == "SyntheticFashion":
         return component
-    if DATASETS.get(component.type) is not FashionMNIST:
-        raise DataError(f"data.offline: synthetic stands in for FashionMNIST only, not for {component.type}")
+    if not _has_stand_in(component):
+        raise DataError(f"nothing stands in for {component.type} as SyntheticFashion does for FashionMNIST ({why})")
     args = {name: value for name, value in component.args.items() if name in ("root", "train")}
     return Component(type="SyntheticFashion", args=args)
 
@@ -67,8 +73,12 @@ def _open(label: str, component: Component) -> Any:
     parameters = inspect.signature(DATASETS.get(component.type)).parameters
     required = {name: None for name, p in parameters.items() if name in DATASETS.supplied and p.default is p.empty}
     try:
-        return DATASETS.build(component, **required)
+        dataset = DATASETS.build(component, **required)
     except UserError:
         raise
     except (OSError, RuntimeError) as error:
         raise DataError(f"{component.type} (data.{label}) cannot be opened: {type(error).__name__}: {error}") from error
+    if not hasattr(dataset, "__iter__" if isinstance(dataset, IterableDataset) else "__getitem__"):
+        needs = "it needs __len__ and __getitem__, or to be an IterableDataset with __iter__"
+        raise DataError(f"{component.type} (data.{label}) is no data set: {needs}")
+    return dataset

@@ -11,9 +11,10 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from base.errors import DataError
-from data_loader.per_sample import read, torch_loader
 from data_loader.samples import END, Failure, Samples
+from data_loader.workers import read, torch_loader
 from utils.device import to_device
+from utils.seed import derive, foreign
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,8 @@ class _Batches(IterableDataset[Any]):
     def __iter__(self) -> Iterator[Any]:
         worker = get_worker_info()
         number, workers = (self.first + worker.id, worker.num_workers) if worker else (self.first, 1)
-        source = iter(self.samples.dataset)
+        with foreign(derive(self.samples.seed, self.pass_)):
+            source = iter(self.samples.dataset)
         while True:
             first = number * self.batch_size
             numbers = range(first, first + self.batch_size)

@@ -14,7 +14,6 @@ The arguments and the distributions are those of torchvision.transforms.v2 of th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -29,7 +28,7 @@ Uniforms = NDArray[np.float64]
 class Transform:
     """Base class of transforms that work on whole batches."""
 
-    draws: ClassVar[int] = 0
+    draws: int = 0
     """Uniform numbers that one sample needs."""
 
     def __call__(self, batch: Tensor, uniforms: Uniforms) -> Tensor:
@@ -54,7 +53,9 @@ class ToFloat(Transform):
     def __call__(self, batch: Tensor, uniforms: Uniforms) -> Tensor:
         if batch.is_floating_point() or batch.dtype == torch.bool:
             return batch.to(torch.float32)
-        return batch.to(torch.float32).div_(torch.iinfo(batch.dtype).max)
+        # By a tensor: CUDA divides by a plain number as a product with its reciprocal, which rounds another way.
+        largest = torch.full((), torch.iinfo(batch.dtype).max, dtype=torch.float32, device=batch.device)
+        return batch.to(torch.float32).div_(largest)
 
 
 @TRANSFORMS.register
@@ -84,6 +85,8 @@ class OneHot(Transform):
     """For `target_transform`: class numbers (B,), int64, as float32 rows (B, num_classes) with a single 1."""
 
     def __init__(self, num_classes: int) -> None:
+        if num_classes < 1:
+            raise ValueError(f"OneHot: num_classes must be 1 or more, found {num_classes}")
         self.num_classes = num_classes
 
     def __call__(self, batch: Tensor, uniforms: Uniforms) -> Tensor:

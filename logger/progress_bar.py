@@ -70,6 +70,10 @@ class Phase(ABC):
         self.begun = monotonic()
         self.due = self.begun + self.every
 
+    def left(self) -> str:
+        rate = (self.count - self.start) / (monotonic() - self.begun)
+        return f"{duration((self.total - self.count) / rate)} left"
+
     @abstractmethod
     def draw(self, values: Mapping[str, float]) -> None: ...
 
@@ -81,10 +85,8 @@ class Lines(Phase):
     every = 30.0
 
     def draw(self, values: Mapping[str, float]) -> None:
-        rate = (self.count - self.start) / (monotonic() - self.begun)
-        left = (self.total - self.count) / rate
         done = f"{self.count:{len(str(self.total))}}/{self.total}"
-        log.info("  ".join([self.title, done, *spelled(values), f"{duration(left)} left"]))
+        log.info("  ".join([self.title, done, *spelled(values), self.left()]))
 
     def close(self) -> None:
         """A line needs no end."""
@@ -104,8 +106,7 @@ class Bar(Phase):
         self.bar = tqdm(
             desc=title,
             total=total,
-            initial=start,
-            bar_format="{desc}  {percentage:3.0f}% |{bar:10}| {n_fmt}/{total_fmt}  {remaining} left{postfix}",
+            bar_format="{desc}  {percentage:3.0f}% |{bar:10}| {n_fmt}/{total_fmt}{postfix}",
             leave=False,
             dynamic_ncols=True,
             delay=self.delay,
@@ -114,7 +115,7 @@ class Bar(Phase):
         )
 
     def draw(self, values: Mapping[str, float]) -> None:
-        self.bar.set_postfix_str("  ".join(spelled(values)), refresh=False)
+        self.bar.set_postfix_str(", ".join([self.left(), *spelled(values)]), refresh=False)
         self.bar.update(self.count - self.bar.n)
 
     def close(self) -> None:

@@ -28,7 +28,10 @@ class ConvNet(nn.Module):
         super().__init__()
         stages = [
             nn.Sequential(
-                nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(2)
+                nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+                nn.BatchNorm2d(outputs),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
             )
             for inputs, outputs in pairwise((in_channels, *widths))
         ]

@@ -20,7 +20,8 @@ MAY_IMPORT = {
     "utils": {"utils"},
 }
 HOUSE = {"train", "test", "data_loader", "model", "trainer", "logger", "base", "utils"}
-FREE_NAMES = {"model.py", "loss.py", "metric.py", "data_loaders.py", "trainer.py", "logger.py", "visualization.py", "util.py"}
+TEMPLATE = ["model", "loss", "metric", "data_loaders", "trainer", "logger", "visualization", "util"]
+FREE_NAMES = {f"{name}.py" for name in TEMPLATE}
 
 
 def parsed(name: str) -> ast.Module:

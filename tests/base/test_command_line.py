@@ -89,7 +89,9 @@ def ended(config: Path, by: Callable[[subprocess.Popen[str]], None]) -> tuple[in
 def test_a_signal_saves_says_how_to_resume_and_exits_with_its_code(
     name: str, code: int, garments: Path, tmp_path: Path
 ) -> None:
-    config = small_config(tmp_path, garments, trainer__epochs=100_000, trainer__verbosity=2, trainer__save_period=100_000)
+    config = small_config(
+        tmp_path, garments, trainer__epochs=100_000, trainer__verbosity=2, trainer__save_period=100_000
+    )
     returned, out = ended(config, by=lambda process: process.send_signal(getattr(signal, name)))
     assert returned == code
     assert "resume  python train.py -r" in out

@@ -21,7 +21,14 @@ def test_a_run_leaves_what_is_needed_to_read_test_and_resume_it(garments: Path, 
     run = fit(small_config(tmp_path, garments, trainer__tensorboard=True))
     assert run.reason == "finished"
     names = {path.name for path in run.path.iterdir()}
-    assert {"config.yaml", "environment.json", "metrics.jsonl", "train.log", "checkpoints", "split.safetensors"} <= names
+    assert {
+        "config.yaml",
+        "environment.json",
+        "metrics.jsonl",
+        "train.log",
+        "checkpoints",
+        "split.safetensors",
+    } <= names
     assert any(name.startswith("events.out.tfevents") for name in names)
     header, *epochs, end = rows(run)
     assert header["format"] == 1 and header["data"] == "real" and end == {"end": "finished"}
@@ -32,7 +39,9 @@ def test_a_run_leaves_what_is_needed_to_read_test_and_resume_it(garments: Path, 
     assert run.best == min(row["val_loss"] for row in epochs)
 
 
-def test_testing_on_the_validation_set_gives_what_training_logged_to_the_last_digit(garments: Path, tmp_path: Path) -> None:
+def test_testing_on_the_validation_set_gives_what_training_logged_to_the_last_digit(
+    garments: Path, tmp_path: Path
+) -> None:
     run = fit(small_config(tmp_path, garments, trainer__monitor="max val_accuracy"))
     scores = evaluate(run.path, "valid")
     best = max(rows(run)[1:-1], key=lambda row: row["val_accuracy"])
@@ -48,7 +57,10 @@ def test_testing_writes_scores_and_predictions(garments: Path, tmp_path: Path) -
     assert len(table) == 96
     assert sum(row["target"] == row["prediction"] for row in table) / 96 == scores["accuracy"]
     written = json.loads((folder / "metrics.json").read_text())
-    assert written["accuracy"] == scores["accuracy"] and written["checkpoint"] == CheckpointStore(run.path / "checkpoints").best()
+    assert (
+        written["accuracy"] == scores["accuracy"]
+        and written["checkpoint"] == CheckpointStore(run.path / "checkpoints").best()
+    )
     assert (run.path / "metrics.jsonl").read_bytes() == before
 
 

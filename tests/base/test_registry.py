@@ -47,7 +47,7 @@ def fresh(symbol: str, **options: object) -> Registry:
 
 
 def test_only_the_file_that_defines_the_name_is_imported(project: Path) -> None:
-    write(project, "model/one.py", "class One(BaseModel): pass\n" "raise SystemExit('imported without need')\n")
+    write(project, "model/one.py", "class One(BaseModel): pass\nraise SystemExit('imported without need')\n")
     write(project, "model/two.py", "class BaseModel: pass\nclass Two(BaseModel): pass\n")
     assert fresh("MODELS").get("Two").__name__ == "Two"
     assert "model.one" not in sys.modules
@@ -58,9 +58,14 @@ def test_what_registers_without_a_decorator(project: Path) -> None:
         project,
         "model/nets.py",
         "from abc import ABC, abstractmethod\nclass Middle(BaseModel):\n    @abstractmethod\n    def f(self): ...\n"
-        "class Net(Middle): pass\nclass _Hidden(BaseModel): pass\nclass Other(Thing): pass\nclass Root(BaseModel, ABC): pass\n",
+        "class Net(Middle): pass\nclass _Hidden(BaseModel): pass\n"
+        "class Other(Thing): pass\nclass Root(BaseModel, ABC): pass\n",
     )
-    write(project, "model/loss.py", "from torch.nn.functional import nll_loss\ndef mine(output, target): ...\ndef _no(): ...\n")
+    write(
+        project,
+        "model/loss.py",
+        "from torch.nn.functional import nll_loss\ndef mine(output, target): ...\ndef _no(): ...\n",
+    )
     write(project, "model/metric.py", "def top(output, target): ...\n")
     write(project, "data_loader/sets.py", "class Rows(Dataset): pass\n")
     found = {(d.registry, d.name) for d in registry.index().definitions}
@@ -83,7 +88,9 @@ def test_a_file_that_does_not_import_is_named_with_its_line(project: Path) -> No
         fresh("MODELS").get("Late")
 
 
-def test_a_users_name_stands_before_the_frameworks_with_one_line(project: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_users_name_stands_before_the_frameworks_with_one_line(
+    project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     for name in ("own", "mine"):
         write(project, f"model/{name}.py", f"class BaseModel: pass\nclass Net(BaseModel): where = '{name}'\n")
@@ -140,6 +147,7 @@ def test_plugins_are_what_the_project_allows(project: Path) -> None:
 
 
 def test_the_packages_cost_no_torch() -> None:
-    code = "import sys; from base import Config, MODELS; import model, data_loader, trainer, logger; print('torch' in sys.modules)"
+    packages = "model, data_loader, trainer, logger"
+    code = f"import sys, {packages}; from base import Config, MODELS; print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert out.stdout == "False\n"

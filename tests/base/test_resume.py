@@ -22,7 +22,10 @@ CASES: dict[str, dict[str, Any]] = {
         "data__transform__train": AUGMENTED,
         "model": {"type": "ConvNet", "args": {"widths": [4, 4], "hidden": 8}},
     },
-    "loader with workers": {"data__transform__train": AUGMENTED, "data__loader": {"in_memory": False, "num_workers": 2}},
+    "loader with workers": {
+        "data__transform__train": AUGMENTED,
+        "data__loader": {"in_memory": False, "num_workers": 2},
+    },
     "accumulation with clipping": {
         "trainer__accumulate": 3,
         "trainer__clip": {"norm": 0.5},

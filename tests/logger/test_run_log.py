@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from base.protocols import RunLog as Protocol
 from base.registry import WRITERS
-from logger.console import set_up
+from logger.console import EPOCH, set_up
 from logger.metrics_file import read_lines
 from logger.run_log import NullLog, epoch_line, run_log
 
@@ -146,7 +146,7 @@ def test_a_callback_s_last_words_are_written_at_the_end(tmp_path: Path) -> None:
 
 
 def test_the_console_has_one_line_an_epoch_and_so_has_the_train_log(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     set_up(1)
     log = open_log(tmp_path, verbosity=1)
@@ -158,6 +158,7 @@ def test_the_console_has_one_line_an_epoch_and_so_has_the_train_log(
         "epoch 2/4  loss 0.5000  val_loss 0.0000  lr 0.1",
     ]
     assert capsys.readouterr().out.splitlines() == lines
+    assert [vars(record)["improved"] for record in caplog.records if record.levelno == EPOCH] == [True, False]
     assert [line[24:] for line in (tmp_path / "train.log").read_text().splitlines()] == [
         "INFO    for the train log",
         *(f"EPOCH   {line}" for line in lines),

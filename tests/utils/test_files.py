@@ -99,7 +99,7 @@ def test_folders_that_cannot_be_synced_are_left_to_the_system(tmp_path: Path, mo
 
     monkeypatch.setattr(os, "fsync", refuse)
     files.Disk().sync_folder(tmp_path)
-    monkeypatch.delattr(os, "O_DIRECTORY")
+    monkeypatch.delattr(os, "O_DIRECTORY", raising=False)
     files.Disk().sync_folder(tmp_path / "never there")
     monkeypatch.undo()
     monkeypatch.setattr(os, "fsync", lambda descriptor: refuse(descriptor, errno.EIO))

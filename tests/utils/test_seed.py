@@ -1,4 +1,4 @@
-"""Randomness by position: sane as numbers, equal however it is asked for, and without traces in the default generators."""
+"""Randomness by position: sane as numbers, equal however asked for, no traces in the default generators."""
 
 from __future__ import annotations
 

@@ -1,0 +1,135 @@
+"""Going on with a run: which one, from which save, and whether what was changed since may be changed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from base.errors import CheckpointError, ConfigError
+from base.run_folder import RunFolder, newest_run
+from utils import files
+
+if TYPE_CHECKING:
+    from base.base_trainer import BaseTrainer
+    from base.checkpoint import CheckpointStore
+    from base.config import Config
+    from base.difference import Difference
+    from base.saved import Saved
+
+ASKED = "asked.yaml"
+"""The config of a run before the program decided what was left to it."""
+DONE = ("finished", "early_stop")
+log = logging.getLogger(__name__)
+
+
+def newest_of(config: Config) -> RunFolder:
+    """The newest run of a config's name."""
+    folder = newest_run(config.settings.trainer.save_dir, config.settings.name)
+    if folder is None:
+        place = f"{config.settings.trainer.save_dir}/{config.settings.name}"
+        raise CheckpointError(
+            f"{place}: there is no run of this name to go on with; without --resume-newest one starts"
+        )
+    return folder
+
+
+def unfinished_of(config: Config) -> RunFolder | None:
+    """The newest run of a config's name, if it was started by an equal config and is neither over nor under way."""
+    from base.config import Config
+    from base.difference import difference
+
+    folder = newest_run(config.settings.trainer.save_dir, config.settings.name)
+    if folder is None or folder.is_locked():
+        return None
+    started = Config.read(folder.path / ASKED)
+    return None if difference(started, config) else folder
+
+
+def differences_as_overrides(before: Config, after: Config) -> dict[str, Any]:
+    """What leads from one config to the other, by key; null for what is gone, lists as wholes."""
+    from base.difference import difference
+
+    overrides: dict[str, Any] = {}
+    for change in difference(before, after):
+        key = re.sub(r"\.\d+(\..*)?$", "", change.key)
+        value: Any = after.to_dict()
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        overrides[key] = value
+    return overrides
+
+
+def choose_save(store: CheckpointStore, name: str | None) -> Saved | None:
+    """The save to go on from; None if the run was killed before its first one. Under the run's lock.
+
+    Going on from an older save by name first moves the newer ones, and the logs as they were, aside.
+    """
+    store.clean()
+    if name is None and not store.names() and not (store.folder / "rejected").exists():
+        return None
+    newest = store.names()[-1:]
+    saved = store.load(name)
+    if name is not None and newest != [saved.name]:
+        aside = store.abandon(saved.name, datetime.now().strftime("%Y%m%d-%H%M%S"))
+        for path in sorted(store.folder.parent.iterdir()):
+            if path.name == "metrics.jsonl" or path.name.startswith("events.out.tfevents"):
+                kept = aside / path.name.replace("tfevents", "abandoned")  # else TensorBoard shows them as a run
+                files.replace_file(kept, path.read_bytes())
+        log.info("going on from %s: what is newer now lies in %s", saved.name, aside)
+    return saved
+
+
+def judge(changes: Sequence[Difference], after: Config, saved: Saved | None, force: bool) -> None:
+    """Shows every difference; refuses those that the run cannot take, or only with `force`.
+
+    Data and batch size may be changed, by force, where no epoch is under way.
+    """
+    faults = []
+    between = saved is None or saved.info["phase"] == "epoch end" or saved.info["step"] == 0
+    for change in changes:
+        verdict = ("force" if between else "impossible") if change.verdict == "epoch_end" else change.verdict
+        log.info("changed: %s: %r -> %r (%s)", change.key, change.before, change.after, verdict)
+        if verdict == "impossible":
+            when = "in the middle of an epoch" if change.verdict == "epoch_end" else "once a run has begun"
+            raise CheckpointError(
+                f"{change.origin_after}: {change.key} cannot change {when}: {change.before!r} -> {change.after!r}; "
+                "a new run with it starts with -c"
+            )
+        if verdict == "force" and not force:
+            hint = "it changes the course of the run: --force does it all the same"
+            faults.append(
+                after.fault(change.key, f"differs from the run's {change.before!r}", repr(change.after), hint=hint)
+            )
+    if faults:
+        raise ConfigError(faults, "the resumed run")
+
+
+def apply_to_optimizer(changes: Sequence[Difference], trainer: BaseTrainer) -> None:
+    """What was changed of the optimizer's arguments, after its state is loaded, which holds the old ones."""
+    for change in changes:
+        section, _, name = change.key.partition(".args.")
+        if section == "optimizer":
+            for group in trainer.optimizer.param_groups:
+                group[name] = change.after
+                if name == "lr":
+                    group["initial_lr"] = change.after
+
+
+def tell_other_machine(folder: RunFolder, device: str) -> None:
+    """One line if the run began under other versions or on another processor: then its bits may differ."""
+    from utils.environment import machine
+
+    try:
+        then: dict[str, Any] = json.loads((folder.path / "environment.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    now = machine(device)
+    pairs = {key: (then.get(key), now[key]) for key in ("cpu_capability", "threads", "device")}
+    pairs["torch"] = (then.get("packages", {}).get("torch"), now["packages"]["torch"])
+    differing = ", ".join(f"{key} {a} -> {b}" for key, (a, b) in pairs.items() if a != b)
+    if differing:
+        log.warning("%s: %s: the resumed run need not be equal to the last bit", folder.path, differing)

@@ -1,0 +1,105 @@
+"""torch's DataLoader and its worker processes, in plain words when they fail."""
+
+from __future__ import annotations
+
+import functools
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from base.errors import DataError
+from data_loader.samples import Failure, words
+
+
+def torch_loader(samples: Any, worker_init_fn: Callable[[int], None] | None = None, **options: Any) -> DataLoader[Any]:
+    """A DataLoader of a data set that collates its batches itself."""
+    return DataLoader(
+        samples,
+        collate_fn=_as_it_is,
+        worker_init_fn=functools.partial(_start_worker, worker_init_fn),
+        generator=torch.Generator(),  # else it draws from the main process's default generator
+        **options,
+    )
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _start_worker(then: Callable[[int], None] | None, worker: int) -> None:
+    """Ctrl-C reaches the whole process group, and the main process needs its workers to finish its step."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if then is not None:
+        then(worker)
+
+
+def read(loader: DataLoader[Any], name: str) -> Iterator[Any]:
+    """The loader's batches. DataError for a sample that fails and for a worker that dies or is too slow."""
+    try:
+        iterator = iter(loader)
+    except Exception as error:
+        raise DataError(f"{name}: no worker process can be started: {words(error)}; set num_workers: 0") from error
+    _DEATHS.watch()
+    while True:
+        try:
+            with _DEATHS.reported():
+                batch = next(iterator)
+        except StopIteration:
+            return
+        except (RuntimeError, EOFError, OSError) as error:
+            # The others come from asking a worker that is no more for the memory of its tensors.
+            if not loader.num_workers or (isinstance(error, RuntimeError) and "DataLoader" not in str(error)):
+                raise
+            what = "a worker process is too slow" if "timed out" in str(error) else "a worker process died"
+            raise DataError(f"{name}: {what}: {words(error)}") from error
+        if isinstance(batch, Failure):
+            raise batch.to_raise()
+        yield batch
+
+
+class _Deaths:
+    """When a worker dies, torch's handler of SIGCHLD raises an error wherever the main thread is, in the middle of a
+    training step. Here it is held back until a batch is asked for."""
+
+    def __init__(self) -> None:
+        self._handler: Callable[[int, Any], Any] | None = None
+        self._asked = False
+        self._error: RuntimeError | None = None
+
+    def watch(self) -> None:
+        """Stands before torch's handler, if there is one by now. Deaths of an earlier iteration are forgotten."""
+        self._error = None
+        if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
+            return
+        handler = signal.getsignal(signal.SIGCHLD)
+        if callable(handler) and handler != self._on_child:
+            self._handler = handler
+            signal.signal(signal.SIGCHLD, self._on_child)
+
+    @contextmanager
+    def reported(self) -> Iterator[None]:
+        """Inside, the error is raised, one that came before too."""
+        error, self._error, self._asked = self._error, None, True
+        try:
+            if error is not None:
+                raise error
+            yield
+        finally:
+            self._asked = False
+
+    def _on_child(self, number: int, frame: Any) -> None:
+        assert self._handler is not None
+        try:
+            self._handler(number, frame)
+        except RuntimeError as error:
+            if self._asked:
+                raise
+            self._error = error
+
+
+_DEATHS = _Deaths()

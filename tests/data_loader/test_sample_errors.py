@@ -1,0 +1,126 @@
+"""What goes wrong with a sample is told with data set, index and file, whichever process read it."""
+
+from __future__ import annotations
+
+import multiprocessing
+from typing import Any
+
+import pytest
+
+from base.errors import ConfigError, DataError
+from data_loader.samples import WorkerError
+from tests.data_loader.toy_sets import components, make
+
+CROP = components(("RandomCrop", {"size": 8}))
+
+
+def train(data: Any) -> list[Any]:
+    return list(data.train.batches())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_sample_that_cannot_be_read_is_named_with_its_file(workers: int) -> None:
+    data = make("ToyFolder", {"broken": 5}, transform=CROP, loader={"num_workers": workers, "batch_size": 2})
+    with pytest.raises(DataError) as error:
+        train(data)
+    message = "ToyFolder (train): sample 5, file photos/5.png: OSError: cannot identify image"
+    assert str(error.value) == message and error.value.exit_code == 5
+    cause = error.value.__cause__
+    if workers:
+        assert isinstance(cause, WorkerError) and "toy_sets.py" in str(cause)
+    else:
+        assert isinstance(cause, OSError) and cause.__traceback__ is not None
+
+
+def test_a_sample_that_cannot_be_read_is_found_early_if_it_is_among_the_first_that_are_looked_at() -> None:
+    with pytest.raises(DataError, match=r"ToyFolder \(train\): sample 0, file photos/0.png: OSError"):
+        make("ToyFolder", {"broken": 0})
+
+
+def test_the_index_is_that_of_the_whole_set_in_a_part_of_it_too() -> None:
+    data = make("ToyFolder", {"broken": 31, "size": 40}, transform=CROP, valid=20, eval_transform=CROP, seed=1)
+    where = "valid" if 31 in data.split["valid"] else "train"
+    with pytest.raises(DataError, match=rf"ToyFolder \({where}\): sample 31, file photos/31.png: OSError"):
+        list((data.valid[""] if where == "valid" else data.train).batches())
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_transform_that_fails_is_named(workers: int) -> None:
+    loader = {"in_memory": False, "num_workers": workers, "shuffle": False}
+    data = make(args={"size": 400}, transform=components("fail_on_bright"), loader=loader)
+    with pytest.raises(DataError, match=r"ToyImages \(train\): sample \d+, fail_on_bright: RuntimeError: too bright$"):
+        train(data)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_samples_that_make_no_batch_are_named(workers: int) -> None:
+    data = make("ToyFolder", loader={"num_workers": workers, "shuffle": False})
+    with pytest.raises(
+        DataError, match=r"ToyFolder \(train\): samples 0, 1, 2, \.\.\. do not make a batch: RuntimeError: .*equal size"
+    ):
+        train(data)
+
+
+def test_a_worker_that_dies_is_told_in_one_line() -> None:
+    data = make("ToyFolder", {"broken": 5, "kill": True}, transform=CROP, loader={"num_workers": 1, "batch_size": 2})
+    with pytest.raises(DataError) as error:
+        train(data)
+    message = str(error.value)
+    assert message.startswith("ToyFolder (train): a worker process died: ") and "\n" not in message
+
+
+def test_a_worker_that_dies_during_a_step_is_told_when_the_next_batch_is_asked_for() -> None:
+    before = set(multiprocessing.active_children())
+    batches = make("ToyFolder", transform=CROP, loader={"num_workers": 1, "batch_size": 1}).train.batches()
+    next(batches)
+    (worker,) = set(multiprocessing.active_children()) - before
+    worker.kill()
+    worker.join()  # torch's own handler would raise here
+    with pytest.raises(DataError, match=r"ToyFolder \(train\): a worker process died: RuntimeError: DataLoader worker"):
+        next(batches)
+
+
+def test_a_worker_that_is_too_slow_is_told_in_one_line() -> None:
+    loader = {"num_workers": 1, "in_memory": False, "timeout": 0.1, "worker_init_fn": {"type": "slow"}}
+    what = r"^ToyImages \(train\): a worker process is too slow: RuntimeError: DataLoader timed out after 0.1 seconds$"
+    with pytest.raises(DataError, match=what):
+        train(make(loader=loader))
+
+
+def test_what_no_worker_can_be_sent_is_told() -> None:
+    data = make("ToyFolder", loader={"num_workers": 1, "multiprocessing_context": "spawn"})
+    data.train._loader.dataset.dataset.secret = lambda: None  # type: ignore[attr-defined]
+    what = r"ToyFolder \(train\): no worker process can be started: AttributeError: .*lambda.*; set num_workers: 0"
+    with pytest.warns(UserWarning, match="pickle error"), pytest.raises(DataError, match=what):
+        train(data)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "step", "what"),
+    [
+        (
+            "train",
+            ("RandomCrop", {"size": 40}),
+            "RandomCrop fails on sample 0 of ToyImages (train): ValueError: RandomCrop: a window",
+        ),
+        (
+            "train",
+            ("Normalize", {"mean": [0.5], "std": [0.5]}),
+            "Normalize fails on sample 0 of ToyImages (train): ValueError: Normalize: exp",
+        ),
+    ],
+)
+def test_transforms_that_do_not_fit_the_data_are_found_before_anything_starts(
+    in_memory: bool, kind: str, step: Any, what: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        make(loader={"in_memory": in_memory}, transform=components(step))
+    assert what in str(error.value) and error.value.faults[0].key == f"data.transform.{kind}"
+
+
+def test_a_dict_sample_needs_the_name_of_its_input() -> None:
+    with pytest.raises(
+        ConfigError, match=r"data.keys.input: expected one of the sample's keys \(text, target, nested\), found none"
+    ):
+        make("ToyWords", transform=components("ToFloat"))
