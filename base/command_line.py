@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from base.errors import UserError
+from base.errors import OutOfMemoryError, UserError, ran_out_of_memory
 from base.layers import SHORT_FLAGS
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def _train(argv: Sequence[str]) -> int:
         parser.add_argument(flag, dest=key, metavar="VALUE", help=f"short for {key}=VALUE")
     arguments = parser.parse_intermixed_args(argv)
     given = vars(arguments)
-    overrides = [f"{key}={given[key]}" for key in SHORT_FLAGS.values() if given[key] is not None]
+    overrides = [f"{flag}={given[key]}" for flag, key in SHORT_FLAGS.items() if given[key] is not None]
     overrides += arguments.overrides
     if arguments.config is None and (arguments.resume is None or arguments.check):
         parser.error("-c CONFIG starts a run, -r PATH goes on with one")
@@ -110,10 +110,10 @@ def _exit_code(work: Callable[[], int], whole_traceback: bool) -> int:
             traceback.print_exc()
         print(error, file=sys.stderr)
         return error.exit_code
-    except MemoryError:
-        print("out of memory: lower data.loader.batch_size, or raise trainer.accumulate with it", file=sys.stderr)
-        return 7
     except Exception as error:
+        if ran_out_of_memory(error):
+            print(f"out of memory before training began: {error}", file=sys.stderr)
+            return OutOfMemoryError.exit_code
         _explain(error, whole_traceback)
         return 1
 

@@ -13,7 +13,6 @@ from base.merge import desugar
 from base.nodes import Node, Place, from_plain
 
 if TYPE_CHECKING:
-    from base.difference import Difference
     from base.sections import Settings
 
 
@@ -72,8 +71,14 @@ class Config(Mapping[str, Any]):
         return cls(tree, settings, source)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values: components as `{type, args}`, defaults filled in, `${facts}` kept."""
-        return self.settings.model_dump(mode="json")
+        """Plain values: components as `{type, args}`, `${facts}` kept, and every default that means something."""
+        from base.contradictions import DECIDES
+
+        values = self.settings.model_dump(mode="json")
+        loader = values["data"]["loader"]
+        for name in [name for decider, names in DECIDES.items() if loader[decider] for name in names]:
+            loader.pop(name, None)
+        return values
 
     def to_yaml(self) -> str:
         """`to_dict` as a YAML text that reads back as an equal config."""
@@ -104,13 +109,6 @@ class Config(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return f"Config({self.settings.name!r} from {self.source})"
-
-
-def difference(before: Config, after: Config) -> list[Difference]:
-    """The keys that differ, with values, origins, and what a resumed run says to each: see base.difference."""
-    from base.difference import difference
-
-    return difference(before, after)
 
 
 def _place(key: str) -> Place:

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from base.errors import Fault, did_you_mean, listing
 from base.nodes import Node
 
+DECIDES = {"sampler": ("shuffle",), "batch_sampler": ("batch_size", "shuffle", "sampler", "drop_last")}
+"""Keys of `data.loader` that leave others of them without meaning."""
+
 
 def check_together(tree: Node) -> list[Fault]:
     """All of them; torch is not imported."""
@@ -28,12 +31,10 @@ def _fault(tree: Node, key: str, what: str, hint: str) -> Fault:
 def _loader(tree: Node) -> Iterator[Fault]:
     """What torch's DataLoader refuses."""
     at = "data.loader"
-    if _on(tree, f"{at}.sampler") and _on(tree, f"{at}.shuffle"):
-        yield _fault(tree, f"{at}.shuffle", "the sampler decides the order", "remove shuffle or sampler")
-    if _on(tree, f"{at}.batch_sampler"):
-        for name in ("batch_size", "shuffle", "sampler", "drop_last"):
+    for decider, names in DECIDES.items():
+        for name in names if _on(tree, f"{at}.{decider}") else ():
             if _on(tree, f"{at}.{name}"):
-                yield _fault(tree, f"{at}.{name}", "batch_sampler decides this", f"remove {name} or batch_sampler")
+                yield _fault(tree, f"{at}.{name}", f"{decider} decides this", f"remove {name} or {decider}")
     workers = tree.at(("data", "loader", "num_workers"))
     if workers is None or workers.value == 0:
         for name in ("prefetch_factor", "persistent_workers", "timeout", "multiprocessing_context"):

@@ -1,8 +1,10 @@
 """What goes wrong by the user's doing: errors whose text is already fit for the user, each kind with its exit code."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -40,6 +42,21 @@ class OutOfMemoryError(UserError):
     """The accelerator's or the machine's memory is exhausted."""
 
     exit_code = 7
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns an error of the operating system into one line for the user."""
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """True of an accelerator's, the CPU allocator's and Python's own error."""
+    name, text = type(error).__name__, str(error)
+    return name in ("OutOfMemoryError", "MemoryError") or "can't allocate memory" in text or "not enough memory" in text
 
 
 @dataclass(frozen=True)

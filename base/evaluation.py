@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from base.errors import ConfigError
+from base.errors import ConfigError, writing
 from base.registry import WRITERS
 from base.run_folder import resolve_resume
 from utils import files
@@ -53,11 +53,12 @@ def evaluate(run: str | Path, data: str = "test", overrides: Sequence[str] = ())
     scores = trainer.evaluate(sets[data], f"test on {data}")
 
     target = folder.path / "test" / data
-    target.mkdir(parents=True, exist_ok=True)
-    result = {"checkpoint": saved.name, "save": saved.info["save"], "data": saved.info["data"].get("data"), **scores}
-    files.replace_file(target / "metrics.json", (json.dumps(result, indent=2) + "\n").encode())
-    if table := recorder.table():
-        files.replace_file(target / "predictions.csv", table.encode())
+    result = {"checkpoint": saved.name, "save": saved.info["save"], "data": saved.info["data"]["data"], **scores}
+    with writing(target):
+        target.mkdir(parents=True, exist_ok=True)
+        files.replace_file(target / "metrics.json", (json.dumps(result, indent=2) + "\n").encode())
+        if table := recorder.table():
+            files.replace_file(target / "predictions.csv", table.encode())
     log.info("%s", "\n".join(f"  {name:<24} {value:.6g}" for name, value in scores.items()))
     log.info("written: %s", target)
     return scores

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from base.errors import CheckpointError, UserError
+from base.errors import CheckpointError, NotFiniteError, OutOfMemoryError, UserError, ran_out_of_memory, writing
 from base.registry import WRITERS
 from base.resume import (
     ASKED,
@@ -143,16 +143,18 @@ def _start(stack: ExitStack, config: Config, command: Sequence[str]) -> tuple[Ba
 
 def _write_beginning(folder: RunFolder, config: Config, builder: Builder, command: Sequence[str]) -> None:
     """What the run is made of: the config as it was asked for, the same with every decision taken, the machine."""
+    from base.yaml_writer import to_yaml
     from utils.environment import environment
 
     header = f"# made from {config.source}\n"
     if builder.synthetic:
         header += "# trained on SyntheticFashion, drawn by the project: the real files were not to be had\n"
-    files.replace_file(folder.path / ASKED, config.to_yaml().encode())
-    files.replace_file(folder.path / "environment.json", environment(str(builder.device), command).encode())
-    _save_split(folder, builder)
     decided = builder.decided() | {"name": folder.path.parent.name}
-    files.replace_file(folder.path / CONFIG, (header + to_yaml(decided)).encode())
+    with writing(folder.path):
+        files.replace_file(folder.path / ASKED, config.to_yaml().encode())
+        files.replace_file(folder.path / "environment.json", environment(str(builder.device), command).encode())
+        _save_split(folder, builder)
+        files.replace_file(folder.path / CONFIG, (header + to_yaml(decided)).encode())
 
 
 def _resume(stack: ExitStack, folder: RunFolder, name: str | None, before: Config, config: Config, force: bool) -> Run:
@@ -170,7 +172,8 @@ def _resume(stack: ExitStack, folder: RunFolder, name: str | None, before: Confi
     over = state in DONE and name is None and not changes
     if not over:
         if changes:
-            files.replace_file(folder.path / CONFIG, to_yaml(config.to_dict()).encode())
+            with writing(folder.path):
+                files.replace_file(folder.path / CONFIG, config.to_yaml().encode())
         _equip(stack, trainer, builder, folder, saved)
     if saved is not None:
         try:
@@ -189,8 +192,16 @@ def _resume(stack: ExitStack, folder: RunFolder, name: str | None, before: Confi
 def _train(trainer: BaseTrainer, folder: RunFolder, config: Config) -> Run:
     try:
         reason = trainer.fit()
-    except Exception:
+    except Exception as error:
         log.info("the run ended with an error", exc_info=True)  # the traceback, for train.log alone
+        assert trainer.store is not None
+        last = f"the last good checkpoint is {trainer.store.folder / trainer.store.names()[-1]}"
+        if isinstance(error, NotFiniteError):
+            raise NotFiniteError(f"{error}; {last}") from None
+        if ran_out_of_memory(error):
+            size = config.settings.data.loader.batch_size
+            mend = f"lower data.loader.batch_size ({size}) and raise trainer.accumulate with it"
+            raise OutOfMemoryError(f"out of memory in {trainer.where()}: {mend}; {last}") from error
         raise
     return Run(folder.path, config, reason, trainer.request.signal, trainer.monitor.best, trainer)
 
@@ -220,12 +231,6 @@ def _equip(
     stack.callback(trainer.log.close)
     trainer.store = CheckpointStore(folder.checkpoints, settings.keep, settings.keep_every)
     trainer.request.stop_file = folder.path / "STOP"
-
-
-def to_yaml(tree: Mapping[str, Any]) -> str:
-    import yaml
-
-    return yaml.safe_dump(dict(tree), sort_keys=False, allow_unicode=True, width=120)
 
 
 def _save_split(folder: RunFolder, builder: Builder) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from base.frozen import FrozenDict, freeze
+from base.frozen import freeze
 
 Verdict = Literal["harmless", "force", "epoch_end", "impossible"]
 """On a key that differs in a resumed run. `epoch_end` is `impossible` in the middle of an epoch, else `force`."""
@@ -55,7 +55,7 @@ Off = BeforeValidator(lambda value: None if value == "off" else value)
 
 class Component(Section):
     type: str = key("the name of a registered class or function", min_length=1, expected="a name")
-    args: Args = key("its arguments", FrozenDict(), expected="a mapping of arguments")
+    args: Args = key("its arguments", {}, validate_default=True, expected="a mapping of arguments")
 
 
 class Metric(Component):
@@ -190,7 +190,7 @@ class Clip(Section):
 
 class Trainer(Section):
     type: str = key("the name of a trainer", "Trainer", min_length=1, expected="a name")
-    args: Args = key("its own arguments", FrozenDict(), expected="a mapping of arguments")
+    args: Args = key("its own arguments", {}, validate_default=True, expected="a mapping of arguments")
     epochs: int = key("how many epochs to train", ge=1)
     steps_per_epoch: Count = key("how many steps are an epoch; null: a pass over the data", None, ge=1)
     max_time: Annotated[float | None, BeforeValidator(seconds)] = key(
@@ -251,7 +251,7 @@ class Settings(Section):
     )
     threads: int | None = key("threads of torch on the CPU; null: as torch decides", None, ge=1)
     plugins: tuple[str, ...] = key("modules that register names", (), strict=False, expected="a list of names")
-    project: Args = key("keys of your own", FrozenDict(), expected="a mapping")
+    project: Args = key("keys of your own", {}, validate_default=True, expected="a mapping")
     data: Data = key("data sets, transforms, loading")
     model: Component = key("the network", resume="impossible")
     loss: Component = key("what is minimised")

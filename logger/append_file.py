@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from base.errors import WriteError
+from base.errors import writing
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +16,7 @@ class AppendFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with told(path):
+        with writing(path):
             self._file = path.open("ab")
 
     @property
@@ -27,37 +25,28 @@ class AppendFile:
         return self._file.tell()
 
     def write(self, data: bytes) -> None:
-        with told(self.path):
+        with writing(self.path):
             self._file.write(data)
 
     def flush(self) -> None:
-        with told(self.path):
+        with writing(self.path):
             self._file.flush()
 
     def sync(self) -> None:
         """Forces to the disk what was flushed. May be called from another thread than the writing one."""
-        with told(self.path):
+        with writing(self.path):
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        with told(self.path):
+        with writing(self.path):
             self._file.close()
 
 
 def cut(path: Path, length: int) -> None:
     """Drops what was written after the first `length` bytes; a file that is shorter keeps what it has, and says so."""
-    with told(path):
+    with writing(path):
         size = path.stat().st_size
         if size > length:
             os.truncate(path, length)
         elif size < length:
             log.warning("%s has lost %d bytes since it was saved: the rows in them are missing", path, length - size)
-
-
-@contextmanager
-def told(path: Path) -> Iterator[None]:
-    """Turns an error of the operating system into one line for the user."""
-    try:
-        yield
-    except OSError as error:
-        raise WriteError(f"cannot write {path}: {error.strerror or error}") from error

@@ -13,11 +13,11 @@ import pytest
 import yaml
 from torch.utils.data import DataLoader, Dataset
 
-from base.config import Config, difference
-from base.difference import ABSENT
+from base.config import Config
+from base.difference import ABSENT, difference
 from base.errors import ConfigError, Origin
 from base.registry import DATASETS
-from base.sections import Component, Loader, seconds
+from base.sections import Component, Loader, Settings, seconds
 
 
 @DATASETS.register
@@ -214,6 +214,15 @@ def test_config_to_yaml_to_config_is_the_same_and_so_is_json() -> None:
     assert yaml.safe_load(config.to_yaml())["trainer"]["max_time"] == 5400.0
 
 
+@pytest.mark.parametrize(
+    "loader", ["sampler: RandomSampler", "batch_sampler: {type: BatchSampler, args: {batch_size: 8, drop_last: true}}"]
+)
+def test_a_default_that_a_sampler_overrules_is_not_written(loader: str) -> None:
+    config = read(f"extends: base.yaml\ndata: {{loader: {{{loader}}}}}\n")
+    assert "shuffle" not in config["data"]["loader"]
+    assert Config.from_dict(config.to_dict()).settings == config.settings
+
+
 def test_the_config_of_a_checkpoint_is_checked_too() -> None:
     values = read().to_dict()
     values["trainer"]["epochs"] = "5"
@@ -342,3 +351,10 @@ def test_a_fault_found_later_is_told_at_the_nearest_place() -> None:
     assert str(config.fault("optimizer.args.weight_decay", "x")) == "base.yaml:9:30: optimizer.args.weight_decay: x"
     assert str(config.fault("metrics.1.args.k", "x")) == "base.yaml:8:54: metrics.1.args.k: x"
     assert str(config.fault("callbacks.0", "x")).startswith("a.yaml:1:1: ")
+
+
+def test_the_sections_make_a_json_schema_with_a_line_on_every_key() -> None:
+    schema = Settings.model_json_schema()
+    sections = [schema, *schema["$defs"].values()]
+    keys = [(key, value) for section in sections for key, value in section["properties"].items()]
+    assert len(keys) > 80 and [key for key, value in keys if not value.get("description")] == []

@@ -13,6 +13,7 @@ from torch import nn
 
 from base import CALLBACKS, MODELS, TRAINERS, Callback, ConfigError, evaluate, fit
 from base.checkpoint import CheckpointStore
+from base.errors import OutOfMemoryError, WriteError
 from tests.small_run import assert_same, last_state, rows, small_config
 from trainer import Trainer
 
@@ -173,7 +174,7 @@ class Exploding(nn.Module):
 
 def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched(garments: Path, tmp_path: Path) -> None:
     config = small_config(tmp_path, garments, model="Exploding")
-    with pytest.raises(ValueError, match=r"the loss is nan in epoch 2, step 6 \(lr 0.1\)"):
+    with pytest.raises(ValueError, match=r"the loss is nan in epoch 2, step 6 \(lr 0.1\); the last good"):
         fit(config)
     (path,) = (tmp_path / "saved" / "small").iterdir()
     assert json.loads((path / "metrics.jsonl").read_text().splitlines()[-1]) == {"end": "not_finite"}
@@ -199,3 +200,30 @@ def test_a_model_that_does_not_fit_the_data_is_found_before_training(garments: P
     with pytest.raises(ConfigError, match=r"config.yaml:\d+:\d+: model: .*out of bounds"):
         fit(config)
     assert not (tmp_path / "saved").exists()
+
+
+@MODELS.register
+class Greedy(nn.Module):
+    """Asks for more memory than there is, in the sixth training step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.steps = nn.Linear(784, 10), 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.steps += self.training
+        if self.steps == 6:
+            torch.empty(1 << 50)
+        return self.layer(x.flatten(1))
+
+
+def test_out_of_memory_names_what_to_lower_and_what_is_saved(garments: Path, tmp_path: Path) -> None:
+    with pytest.raises(OutOfMemoryError, match=r"epoch 2, step 6 .*lower data.loader.batch_size \(64\).*checkpoints/0"):
+        fit(small_config(tmp_path, garments, model="Greedy"))
+    assert OutOfMemoryError.exit_code == 7
+
+
+def test_a_disk_that_refuses_is_one_line(garments: Path, tmp_path: Path) -> None:
+    (tmp_path / "saved").write_text("a file where the folder of runs should be")
+    with pytest.raises(WriteError, match=r"saved/small: the run's folder cannot be made"):
+        fit(small_config(tmp_path, garments))

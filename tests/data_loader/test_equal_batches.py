@@ -82,7 +82,7 @@ def test_foreign_transforms_and_data_sets_draw_by_pass_and_position(workers: int
     sampler = {"type": "SubsetRandomSampler", "args": {"indices": [3, 3, 3, 3]}}
     ((repeated, _),) = some(make("ToyNoise", loader={"num_workers": workers, "sampler": sampler}))
     assert len(repeated[:, 0].unique()) == 4
-    assert repr(rng_state()) == repr(before)
+    assert equal(rng_state(), before)
     plain = make("ToyNoise", transform=components("jitter"), loader={"batch_size": 5})
     assert equal(some(plain), batches)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from base.errors import ConfigError, DataError
-from tests.data_loader.toy_sets import components, equal, make
+from tests.data_loader.toy_sets import Counted, components, equal, make
 
 
 def stream(args: dict[str, Any] | None = None, **loader: Any) -> Any:
@@ -36,6 +36,12 @@ def test_starting_at_a_batch_reads_forward_and_gives_the_same(caplog: pytest.Log
         assert equal(list(stream().train.batches(3, 2)), expected[2:])
     assert "ToyStream (train): read 2 batches forward in" in caplog.text
     assert not equal(list(stream().train.batches(4)), expected)
+
+
+def test_what_is_only_read_forward_is_not_transformed() -> None:
+    data = make("ToyStream", transform=components("Counted"), loader={"batch_size": 6})
+    before = Counted.seen
+    assert sum(len(y) for _, y in data.train.batches(0, 2)) == Counted.seen - before == 8
 
 
 def test_a_state_that_was_kept_spares_reading_forward() -> None:

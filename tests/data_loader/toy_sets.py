@@ -145,6 +145,17 @@ def jitter(image: Any) -> torch.Tensor:
 
 
 @TRANSFORMS.register
+class Counted:
+    """Foreign: counts the samples it sees."""
+
+    seen = 0
+
+    def __call__(self, value: Any) -> Any:
+        Counted.seen += 1
+        return value
+
+
+@TRANSFORMS.register
 def fail_on_bright(image: torch.Tensor) -> torch.Tensor:
     if image.float().mean() > 140:
         raise RuntimeError("too bright")
