@@ -9,8 +9,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from base.config.layers import SHORT_FLAGS
 from base.errors import OutOfMemoryError, UserError, ran_out_of_memory
-from base.layers import SHORT_FLAGS
 
 if TYPE_CHECKING:
     from base.run import Run

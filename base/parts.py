@@ -20,7 +20,7 @@ from utils.precision import Precision
 
 if TYPE_CHECKING:
     from base.checkpoint import CheckpointStore
-    from base.sections import Settings
+    from base.config.sections import Settings
 
 
 @dataclass

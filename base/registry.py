@@ -116,7 +116,7 @@ class Registry:
 
     def build(self, component: Any, facts: Mapping[str, Any] | None = None, **supplied: Any) -> Any:
         """The object a config's `{type, args}` describes, with facts such as `${data.num_classes}` put in."""
-        from base.signature import convert
+        from base.config.signature import convert
 
         target = self.get(component.type)
         arguments = convert(target, substitute(component.args, facts or {}))

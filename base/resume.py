@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from base.base_trainer import BaseTrainer
     from base.checkpoint import CheckpointStore
     from base.config import Config
-    from base.difference import Difference
+    from base.config.difference import Difference
     from base.saved import Saved
 
 ASKED = "asked.yaml"
@@ -40,7 +40,7 @@ def newest_of(config: Config) -> RunFolder:
 def unfinished_of(config: Config) -> RunFolder | None:
     """The newest run of a config's name, if it was started by an equal config and is neither over nor under way."""
     from base.config import Config
-    from base.difference import difference
+    from base.config.difference import difference
 
     folder = newest_run(config.settings.trainer.save_dir, config.settings.name)
     if folder is None or folder.is_locked():
@@ -51,7 +51,7 @@ def unfinished_of(config: Config) -> RunFolder | None:
 
 def differences_as_overrides(before: Config, after: Config) -> dict[str, Any]:
     """What leads from one config to the other, by key; null for what is gone, lists as wholes."""
-    from base.difference import difference
+    from base.config.difference import difference
 
     overrides: dict[str, Any] = {}
     for change in difference(before, after):

@@ -143,7 +143,7 @@ def _start(stack: ExitStack, config: Config, command: Sequence[str]) -> tuple[Ba
 
 def _write_beginning(folder: RunFolder, config: Config, builder: Builder, command: Sequence[str]) -> None:
     """What the run is made of: the config as it was asked for, the same with every decision taken, the machine."""
-    from base.yaml_writer import to_yaml
+    from base.config.yaml_writer import to_yaml
     from utils.environment import environment
 
     header = f"# made from {config.source}\n"
@@ -159,7 +159,7 @@ def _write_beginning(folder: RunFolder, config: Config, builder: Builder, comman
 
 def _resume(stack: ExitStack, folder: RunFolder, name: str | None, before: Config, config: Config, force: bool) -> Run:
     from base.checkpoint import CheckpointStore
-    from base.difference import difference
+    from base.config.difference import difference
     from base.state import restore
 
     state = folder.state()

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, Subset
 
+from base.config.sections import Component
+from base.config.sections import Data as DataSettings
 from base.errors import ConfigError, DataError, Fault, Origin, UserError
 from base.protocols import Loader
 from base.registry import FUNCTIONS, LOADERS, SAMPLERS, TRANSFORMS, Registry
-from base.sections import Component
-from base.sections import Data as DataSettings
 from data_loader.dataset_facts import Facts, fingerprint, targets_of, tensors_of
 from data_loader.in_memory import InMemoryLoader
 from data_loader.ordering import Batching, Consecutive, InOrder, OfPart, Order, Sampled, SampledBatches, Shuffled

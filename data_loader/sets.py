@@ -9,9 +9,9 @@ from typing import Any
 
 from torch.utils.data import IterableDataset
 
+from base.config.sections import Component, Data
 from base.errors import DataError, UserError
 from base.registry import DATASETS
-from base.sections import Component, Data
 from data_loader.images import FashionMNIST, MissingFiles
 
 log = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, IterableDataset
 
+from base.config.sections import Data as DataSettings
 from base.registry import DATASETS, FUNCTIONS, LOADERS, SAMPLERS, TRANSFORMS
-from base.sections import Data as DataSettings
 from data_loader.assemble import Data
 
 Named = namedtuple("Named", "image label")

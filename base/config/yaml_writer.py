@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from base.nodes import scalar
+from base.config.nodes import scalar
 
 
 class _Dumper(yaml.SafeDumper):
@@ -28,5 +28,5 @@ _Dumper.add_representer(str, _text)
 
 
 def to_yaml(values: Any) -> str:
-    """The text that `base.yaml_reader` reads as `values`."""
+    """The text that `base.config.yaml_reader` reads as `values`."""
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)

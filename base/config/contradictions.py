@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from base.config.nodes import Node
 from base.errors import Fault, did_you_mean, listing
-from base.nodes import Node
 
 DECIDES = {"sampler": ("shuffle",), "batch_sampler": ("batch_size", "shuffle", "sampler", "drop_last")}
 """Keys of `data.loader` that leave others of them without meaning."""

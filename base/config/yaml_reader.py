@@ -11,8 +11,8 @@ from yaml.parser import Parser
 from yaml.reader import Reader
 from yaml.scanner import Scanner
 
+from base.config.nodes import DEPTH, SIZE, Node, Unreadable, repeated, scalar
 from base.errors import Fault, Origin
-from base.nodes import DEPTH, SIZE, Node, Unreadable, repeated, scalar
 
 _SAID = {
     r"character '\t'": ("a tab", "YAML is indented with spaces: replace it"),

@@ -12,9 +12,9 @@ import types
 import typing
 from typing import Annotated, Any, Literal, Union
 
+from base.config.nodes import Place, dotted
+from base.config.words import MAPPINGS, SEQUENCES, bare, choices, describe
 from base.errors import did_you_mean
-from base.nodes import Place, dotted
-from base.words import MAPPINGS, SEQUENCES, bare, choices, describe
 
 
 class Mismatch(ValueError):

@@ -10,10 +10,10 @@ from typing import Any, Literal
 from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
+from base.config.nodes import Place
+from base.config.sections import Component, Section, Settings
+from base.config.words import choices, describe, limits
 from base.errors import listing
-from base.nodes import Place
-from base.sections import Component, Section, Settings
-from base.words import choices, describe, limits
 
 
 def fields_along(place: Place) -> list[FieldInfo]:

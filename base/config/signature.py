@@ -6,13 +6,13 @@ from collections.abc import Callable, Collection, Mapping
 from inspect import Parameter
 from typing import Any
 
-from base.annotations import Mismatch, fit
+from base.config.annotations import Mismatch, fit
+from base.config.facts import FACTS, check_facts, fact, with_examples
+from base.config.keywords import parameters
+from base.config.nodes import Node, Place, dotted
+from base.config.ranges import with_range
+from base.config.words import describe, mend
 from base.errors import Fault, did_you_mean, listing
-from base.facts import FACTS, check_facts, fact, with_examples
-from base.keywords import parameters
-from base.nodes import Node, Place, dotted
-from base.ranges import with_range
-from base.words import describe, mend
 
 _ELSEWHERE = {
     "transform": "data.transform",

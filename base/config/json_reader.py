@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import NoReturn
 
+from base.config.nodes import DEPTH, DIGITS, Node, Unreadable, repeated
 from base.errors import Fault, Origin
-from base.nodes import DEPTH, DIGITS, Node, Unreadable, repeated
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _WORD = re.compile(r"[-+.\w]+")

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from base.config.json_reader import read_json
+from base.config.nodes import Node, dotted
+from base.config.yaml_reader import read_yaml
 from base.errors import Fault, Origin, listing, suggest
-from base.json_reader import read_json
-from base.nodes import Node, dotted
-from base.yaml_reader import read_yaml
 
 LARGEST = 1_000_000
 """Bytes; shipped configs have about 2,000."""

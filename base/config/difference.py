@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from base.config.nodes import Place, dotted
+from base.config.schema import fields_along
+from base.config.sections import Settings, Verdict
 from base.errors import Origin
-from base.nodes import Place, dotted
-from base.schema import fields_along
-from base.sections import Settings, Verdict
 
 if TYPE_CHECKING:
     from base.config import Config

@@ -14,10 +14,10 @@ import yaml
 from torch.utils.data import DataLoader, Dataset
 
 from base.config import Config
-from base.difference import ABSENT, difference
+from base.config.difference import ABSENT, difference
+from base.config.sections import Component, Loader, Settings, seconds
 from base.errors import ConfigError, Origin
 from base.registry import DATASETS
-from base.sections import Component, Loader, Settings, seconds
 
 
 @DATASETS.register

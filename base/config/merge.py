@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from base.nodes import Node, Place
-from base.places import is_component, may_hold_components
+from base.config.nodes import Node, Place
+from base.config.places import is_component, may_hold_components
 
 
 def desugar(tree: Node, place: Place = ()) -> Node:

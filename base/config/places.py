@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from base.nodes import Node, Place
+from base.config.nodes import Node, Place
 
 PLACES: dict[str, tuple[str, ...]] = {
     "model": ("MODELS",),

@@ -7,13 +7,13 @@ import inspect
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from base.config.nodes import Node, Place, dotted
+from base.config.places import components
+from base.config.signature import check
+from base.config.words import mend
 from base.errors import Fault, did_you_mean, listing
-from base.nodes import Node, Place, dotted
-from base.places import components
 from base.plugins import allowed_plugins, load_plugin
 from base.registry import REGISTRIES, BrokenFile, Registry, UnknownName
-from base.signature import check
-from base.words import mend
 
 _CALLED_WITH = {"LOSSES": 2, "METRICS": 2, "TRANSFORMS": 1, "FUNCTIONS": 1}
 """How many arguments the program gives, by position, to a plain function of these registries."""

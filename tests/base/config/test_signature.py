@@ -16,13 +16,13 @@ from torch import Tensor, nn, optim
 from torch.optim import lr_scheduler
 
 from base import adopted
-from base.annotations import Mismatch, fit
-from base.components import supplied
-from base.keywords import parameters
-from base.ranges import RANGES
+from base.config.annotations import Mismatch, fit
+from base.config.components import supplied
+from base.config.keywords import parameters
+from base.config.ranges import RANGES
+from base.config.signature import annotation, convert
+from base.config.words import describe
 from base.registry import FUNCTIONS, LOSSES, METRICS, REGISTRIES
-from base.signature import annotation, convert
-from base.words import describe
 
 
 class Colour(Enum):

@@ -6,8 +6,8 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from base.config.nodes import Node, Place, dotted
 from base.errors import Fault, did_you_mean, listing
-from base.nodes import Node, Place, dotted
 
 FACTS: dict[str, tuple[str, Any]] = {
     "data.num_classes": ("a whole number", 10),

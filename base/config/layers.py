@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from base.config.merge import desugar, merge
+from base.config.nodes import Node, Place, dotted, from_plain
+from base.config.read_file import read_file
+from base.config.yaml_reader import read_yaml
 from base.errors import Fault, Origin
-from base.merge import desugar, merge
-from base.nodes import Node, Place, dotted, from_plain
-from base.read_file import read_file
-from base.yaml_reader import read_yaml
 
 Keys = tuple[str, ...]
 Overrides = Sequence[str] | Mapping[str, Any]

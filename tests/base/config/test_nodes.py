@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
+from base.config.json_reader import read_json
+from base.config.nodes import Node, from_plain
+from base.config.read_file import read_file
+from base.config.yaml_reader import read_yaml
+from base.config.yaml_writer import to_yaml
 from base.errors import Fault, Origin
-from base.json_reader import read_json
-from base.nodes import Node, from_plain
-from base.read_file import read_file
-from base.yaml_reader import read_yaml
-from base.yaml_writer import to_yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def yaml(text: str) -> Any:

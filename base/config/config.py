@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from base.config.frozen import freeze
+from base.config.layers import Overrides, apply_overrides, read_layers
+from base.config.merge import desugar
+from base.config.nodes import Node, Place, from_plain
 from base.errors import DEFAULT, ConfigError, Fault, Origin
-from base.frozen import freeze
-from base.layers import Overrides, apply_overrides, read_layers
-from base.merge import desugar
-from base.nodes import Node, Place, from_plain
 
 if TYPE_CHECKING:
-    from base.sections import Settings
+    from base.config.sections import Settings
 
 
 class Config(Mapping[str, Any]):
@@ -58,8 +58,8 @@ class Config(Mapping[str, Any]):
     ) -> Config:
         if tree is None:
             raise ConfigError(faults, source)
-        from base.contradictions import check_together
-        from base.validate import check_sections, without_removed
+        from base.config.contradictions import check_together
+        from base.config.validate import check_sections, without_removed
 
         tree = without_removed(apply_overrides(tree, overrides, faults))
         settings, wrong = check_sections(tree)
@@ -72,7 +72,7 @@ class Config(Mapping[str, Any]):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values: components as `{type, args}`, `${facts}` kept, and every default that means something."""
-        from base.contradictions import DECIDES
+        from base.config.contradictions import DECIDES
 
         values = self.settings.model_dump(mode="json")
         loader = values["data"]["loader"]
@@ -82,7 +82,7 @@ class Config(Mapping[str, Any]):
 
     def to_yaml(self) -> str:
         """`to_dict` as a YAML text that reads back as an equal config."""
-        from base.yaml_writer import to_yaml
+        from base.config.yaml_writer import to_yaml
 
         return to_yaml(self.to_dict())
 
@@ -117,8 +117,8 @@ def _place(key: str) -> Place:
 
 def _check_code(tree: Node, plugins: Iterable[str]) -> list[Fault]:
     """What only the code behind the names can tell; this imports torch."""
-    from base.components import check_components, load_plugins
-    from base.contradictions import check_monitor
+    from base.config.components import check_components, load_plugins
+    from base.config.contradictions import check_monitor
     from base.registry import LOSSES, TRAINERS
 
     faults = [*load_plugins(tree, plugins), *check_components(tree)]

@@ -14,8 +14,8 @@ import typing
 from collections.abc import Iterable
 from typing import Any, Literal, Union
 
+from base.config.nodes import Node, scalar
 from base.errors import listing
-from base.nodes import Node, scalar
 
 SEQUENCES = (list, tuple, set, frozenset, abc.Sequence, abc.MutableSequence, abc.Iterable, abc.Collection, abc.Set)
 MAPPINGS = (dict, abc.Mapping, abc.MutableMapping)

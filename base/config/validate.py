@@ -8,11 +8,11 @@ from typing import Any
 
 import pydantic
 
+from base.config.nodes import Node, Place, dotted
+from base.config.schema import expected, field_at, homes, nullable, section_at
+from base.config.sections import Component, Settings
+from base.config.words import mend
 from base.errors import Fault, listing, suggest
-from base.nodes import Node, Place, dotted
-from base.schema import expected, field_at, homes, nullable, section_at
-from base.sections import Component, Settings
-from base.words import mend
 
 _RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
 _WHAT = {"literal_error": "no such choice", **dict.fromkeys(_RANGE, "is out of range")}

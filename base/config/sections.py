@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from base.frozen import freeze
+from base.config.frozen import freeze
 
 Verdict = Literal["harmless", "force", "epoch_end", "impossible"]
 """On a key that differs in a resumed run. `epoch_end` is `impossible` in the middle of an epoch, else `force`."""
