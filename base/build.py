@@ -30,6 +30,7 @@ from base.registry import (
 )
 from base.schedule import Link, Schedule, usual_unit
 from base.users_code import users_frames
+from base.weights import take_weights
 from utils.device import select_device
 from utils.precision import Precision
 from utils.seed import rng_state, seed_everything, set_rng_state
@@ -47,7 +48,7 @@ class Builder:
 
     def __init__(self, config: Config, kept: Mapping[str, Any] | None = None) -> None:
         """`kept` is what a run decided when it began: `decisions` of its data."""
-        self.config, self.settings = config, config.settings
+        self.config, self.settings, self.begins = config, config.settings, kept is None
         try:
             self.device = select_device(self.settings.device)
         except ValueError as error:
@@ -76,6 +77,8 @@ class Builder:
         """Model, loss and metrics, enough to evaluate. The same seed gives the same first weights."""
         seed_everything(self.settings.seed)
         model = self._build("model", MODELS, self.settings.model).to(self.device)
+        if self.begins and self.settings.init_from:
+            take_weights(model, self.settings.init_from)
         loss = self._build("loss", LOSSES, self.settings.loss)
         return Parts(
             settings=self.settings,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from base.errors import DataError
+from base.errors import DataError, ran_out_of_memory
 from data_loader.ordering import Batching
 from data_loader.pipeline import Pipeline, SampleError
 from data_loader.sample_parts import Places
@@ -51,6 +51,8 @@ class InMemoryLoader:
                 try:
                     batch[place] = pipeline.on_batch(batch[place], pass_, positions)
                 except SampleError as failed:
+                    if ran_out_of_memory(failed.error):
+                        raise failed.error from None
                     raise DataError(f"{self.name}: {failed.step}: {words(failed.error)}") from failed.error
             yield batch
 

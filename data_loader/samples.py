@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import default_collate
 
-from base.errors import DataError
+from base.errors import DataError, ran_out_of_memory
 from data_loader.pipeline import Pipeline, SampleError
 from data_loader.sample_parts import Places, get_part, with_part
 from utils.seed import derive, foreign
@@ -78,8 +78,6 @@ class Samples:
                 reseed(derive(self.seed, pass_, position))
                 try:
                     sample = take(index)
-                except MemoryError:
-                    raise
                 except Exception as error:
                     return self._failure(error, index)
                 if sample is END:
@@ -95,7 +93,9 @@ class Samples:
             return self._failure(failed.error, indices[failed.offset], failed.step)
         try:
             return self.collate(samples)
-        except (TypeError, ValueError, RuntimeError, KeyError) as error:
+        except Exception as error:
+            if ran_out_of_memory(error):
+                raise
             some = ", ".join(map(str, indices[:3])) + ", ..." * (len(indices) > 3)
             return Failure(f"{self.name}: samples {some} do not make a batch: {words(error)}", error)
 
@@ -106,6 +106,8 @@ class Samples:
         return _transformed(samples, self.target_transform, self.places.of_target, pass_, positions)
 
     def _failure(self, error: BaseException, index: int, step: str = "") -> Failure:
+        if ran_out_of_memory(error):
+            raise error
         if isinstance(error, DataError):
             return Failure(str(error), error)
         file = getattr(error, "filename", None) or _file_of(self.dataset, index)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from base.errors import DataError
+from base.errors import DataError, ran_out_of_memory
 from data_loader.samples import Failure, words
 
 
@@ -53,7 +53,8 @@ def read(loader: DataLoader[Any], name: str) -> Iterator[Any]:
             return
         except (RuntimeError, EOFError, OSError) as error:
             # The others come from asking a worker that is no more for the memory of its tensors.
-            if not loader.num_workers or (isinstance(error, RuntimeError) and "DataLoader" not in str(error)):
+            foreign = isinstance(error, RuntimeError) and "DataLoader" not in str(error)
+            if not loader.num_workers or foreign or ran_out_of_memory(error):
                 raise
             what = "a worker process is too slow" if "timed out" in str(error) else "a worker process died"
             raise DataError(f"{name}: {what}: {words(error)}") from error
@@ -80,6 +81,8 @@ class _Deaths:
         if callable(handler) and handler != self._on_child:
             self._handler = handler
             signal.signal(signal.SIGCHLD, self._on_child)
+        if self._handler is not None:
+            self._on_child(signal.SIGCHLD, None)  # one may have died before torch knew it
 
     @contextmanager
     def reported(self) -> Iterator[None]:

@@ -250,6 +250,13 @@ class Settings(Section):
         expected="auto, cpu, mps, cuda or cuda:1",
     )
     threads: int | None = key("threads of torch on the CPU; null: as torch decides", None, ge=1)
+    init_from: Annotated[str | None, Off] = key(
+        "a run, a checkpoint or a .safetensors file whose weights a new run begins with",
+        None,
+        min_length=1,
+        resume="harmless",
+        expected="a path, or off",
+    )
     plugins: tuple[str, ...] = key("modules that register names", (), strict=False, expected="a list of names")
     project: Args = key("keys of your own", {}, validate_default=True, expected="a mapping")
     data: Data = key("data sets, transforms, loading")

@@ -61,6 +61,14 @@ def test_samples_that_make_no_batch_are_named(workers: int) -> None:
         train(data)
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_memory_that_runs_out_is_not_the_fault_of_a_sample(workers: int) -> None:
+    loader = {"num_workers": workers, "batch_size": 2}
+    data = make("ToyFolder", {"broken": 5, "memory": True}, transform=CROP, loader=loader)
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        train(data)
+
+
 def test_a_worker_that_dies_is_told_in_one_line() -> None:
     data = make("ToyFolder", {"broken": 5, "kill": True}, transform=CROP, loader={"num_workers": 1, "batch_size": 2})
     with pytest.raises(DataError) as error:

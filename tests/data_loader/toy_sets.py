@@ -77,15 +77,17 @@ class ToyNoise(Dataset[Any]):
 class ToyFolder(Dataset[Any]):
     """Images of different sizes; number `broken` cannot be read."""
 
-    def __init__(self, broken: int = -1, kill: bool = False, size: int = 8) -> None:
+    def __init__(self, broken: int = -1, kill: bool = False, memory: bool = False, size: int = 8) -> None:
         self.samples = [(f"photos/{index}.png", index % 2) for index in range(size)]
-        self.broken, self.kill = broken, kill
+        self.broken, self.kill, self.memory = broken, kill, memory
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         if index == self.broken:
+            if self.memory:
+                raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
             if self.kill:
                 os.kill(os.getpid(), signal.SIGKILL)
             raise OSError("cannot identify\nimage")

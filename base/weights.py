@@ -1,0 +1,51 @@
+"""Weights of another run as a beginning: what fits is taken, what does not is named."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from base.errors import CheckpointError
+
+log = logging.getLogger(__name__)
+
+
+def take_weights(model: nn.Module, source: str) -> None:
+    """Loads the tensors of `source` that the model has by the same name and shape, and says which it did not.
+
+    `source` is a run (its best checkpoint, else its last), a checkpoint, or a .safetensors file. CheckpointError if
+    nothing of it fits, or it cannot be read.
+    """
+    weights, own = read_weights(source), model.state_dict()
+    taken = {name: tensor for name, tensor in weights.items() if name in own and own[name].shape == tensor.shape}
+    other = [
+        f"{n} {tuple(t.shape)} -> {tuple(own[n].shape)}" for n, t in weights.items() if n in own and n not in taken
+    ]
+    unknown, missing = [n for n in weights if n not in own], [n for n in own if n not in weights]
+    if not taken:
+        raise CheckpointError(f"{source}: none of its {len(weights)} tensors fits the model by name and shape")
+    model.load_state_dict(taken, strict=False)
+    log.info("weights of %s: %d of the model's %d tensors taken", source, len(taken), len(own))
+    for what, names in (("of another shape, left", other), ("not in the model", unknown), ("not in it", missing)):
+        if names:
+            log.info("  %s: %s", what, ", ".join(names))
+
+
+def read_weights(source: str) -> Mapping[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from base.checkpoint import CheckpointStore
+    from base.run_folder import resolve_resume
+
+    if Path(source).suffix == ".safetensors":
+        try:
+            return load_file(source)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{source}: not a safetensors file: {error}") from None
+    folder, name = resolve_resume(source)
+    store = CheckpointStore(folder.checkpoints)
+    return store.load(name or ("best" if store.best() else "last")).weights()
