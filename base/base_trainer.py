@@ -57,7 +57,7 @@ class BaseTrainer(ABC):
         """The metrics of the phase under way."""
         mode, name = self.settings.monitor.split() if self.settings.monitor else ("min", "")
         self.monitor = Monitor(name, mode, self.settings.early_stop, self.settings.min_delta)
-        self.guard = Guard(self.settings.non_finite, self.settings.max_skipped)
+        self.guard = Guard(self.settings.non_finite, self.settings.max_skipped, deferred=self.device.type != "cpu")
         self.progress = Progress()
         self.epochs = self.settings.epochs
         self.steps_per_epoch = steps_per_epoch(parts.settings, parts.data.train)
@@ -244,6 +244,8 @@ class BaseTrainer(ABC):
                 nn.utils.clip_grads_with_norm_(parameters, clip.norm, self.grad_norm)
             if clip.value:
                 nn.utils.clip_grad_value_(parameters, clip.value)
+            self.guard.look()
+        self.guard.hold_back(self.optimizers.values())
         self.optimizer_step()
         for name, average in self.parts.averages.items():
             average.update_parameters(self.models[name])

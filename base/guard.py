@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
+from torch.optim import Optimizer
 
 from base.errors import NotFiniteError
 
@@ -18,17 +20,43 @@ if TYPE_CHECKING:
 
 
 class Guard:
-    """`mode` is stop, skip (at most `max_skipped` steps in a row) or ignore."""
+    """`mode` is stop, skip (at most `max_skipped` steps in a row) or ignore.
 
-    def __init__(self, mode: str, max_skipped: int) -> None:
+    On an accelerator a look at a number waits for the device. In the mode `stop` the verdict stays there: fused
+    optimizers leave out every update from the first bad number on, and the host looks at each log and before each save.
+    """
+
+    def __init__(self, mode: str, max_skipped: int, deferred: bool) -> None:
         self.mode, self.max_skipped = mode, max_skipped
+        self.deferred = deferred and mode == "stop"
+        self.verdict: Tensor | None = None
+        """float32 scalar on the device: 1 if something was not finite since the host looked."""
         self.in_a_row = self.skipped = 0
         self.exempt: list[str] = []
         """Buffers that were not finite when the run began, such as masks of -inf."""
 
     def check(self, what: str, value: Tensor) -> None:
-        if self.mode != "ignore" and not math.isfinite(number := value.item()):
+        if self.deferred:
+            bad = (~value.detach().isfinite()).float()
+            self.verdict = bad if self.verdict is None else torch.maximum(self.verdict, bad)
+        elif self.mode != "ignore" and not math.isfinite(number := value.item()):
             raise NotFiniteError(f"{what} {number}")
+
+    def hold_back(self, optimizers: Iterable[Optimizer]) -> None:
+        """Before the optimizers step: the bad verdict, not yet seen by the host, makes their update none. Those that
+        are not fused cannot be told on the device; for them the host looks."""
+        if self.verdict is None:
+            return
+        for optimizer in optimizers:
+            if optimizer.defaults.get("fused"):
+                optimizer.found_inf = self.verdict  # type: ignore[attr-defined]
+            else:
+                self.look()
+
+    def look(self) -> None:
+        """Waits for the device and raises what it found since the last look; the weights were not touched since."""
+        if self.verdict is not None and self.verdict.item():
+            raise NotFiniteError("the loss or the gradients were not finite (seen late, the weights are untouched)")
 
     @contextmanager
     def around_step(self, trainer: BaseTrainer) -> Iterator[None]:
@@ -40,8 +68,7 @@ class Guard:
             self.in_a_row = 0
         except NotFiniteError as error:
             if undo is None or self.in_a_row >= self.max_skipped:
-                where = trainer.where()
-                raise NotFiniteError(f"{error} in {where}") from None
+                raise NotFiniteError(f"{error} in {trainer.where()}") from None
             self.in_a_row, self.skipped = self.in_a_row + 1, self.skipped + 1
             undo()
 
@@ -52,6 +79,7 @@ class Guard:
         """Refuses to save weights, buffers or optimizer tensors that are not finite."""
         if self.mode == "ignore":
             return
+        self.look()
         tensors = [p.detach() for model in trainer.models.values() for p in model.parameters()]
         tensors += [buffer for name, buffer in _float_buffers(trainer.models) if name not in self.exempt]
         for optimizer in trainer.optimizers.values():

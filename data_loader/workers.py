@@ -45,22 +45,29 @@ def read(loader: DataLoader[Any], name: str) -> Iterator[Any]:
     except Exception as error:
         raise DataError(f"{name}: no worker process can be started: {words(error)}; set num_workers: 0") from error
     _DEATHS.watch()
-    while True:
-        try:
-            with _DEATHS.reported():
-                batch = next(iterator)
-        except StopIteration:
-            return
-        except (RuntimeError, EOFError, OSError) as error:
-            # The others come from asking a worker that is no more for the memory of its tensors.
-            foreign = isinstance(error, RuntimeError) and "DataLoader" not in str(error)
-            if not loader.num_workers or foreign or ran_out_of_memory(error):
-                raise
-            what = "a worker process is too slow" if "timed out" in str(error) else "a worker process died"
-            raise DataError(f"{name}: {what}: {words(error)}") from error
-        if isinstance(batch, Failure):
-            raise batch.to_raise()
-        yield batch
+    try:
+        while (batch := _next(iterator, loader.num_workers, name)) is not _END:
+            if isinstance(batch, Failure):
+                raise batch.to_raise()
+            yield batch
+    finally:
+        del iterator  # ends its workers now; left to the garbage collector they take seconds over it
+
+
+_END = object()
+
+
+def _next(iterator: Iterator[Any], workers: int, name: str) -> Any:
+    try:
+        with _DEATHS.reported():
+            return next(iterator, _END)
+    except (RuntimeError, EOFError, OSError) as error:
+        # The others come from asking a worker that is no more for the memory of its tensors.
+        foreign = isinstance(error, RuntimeError) and "DataLoader" not in str(error)
+        if not workers or foreign or ran_out_of_memory(error):
+            raise
+        what = "a worker process is too slow" if "timed out" in str(error) else "a worker process died"
+        raise DataError(f"{name}: {what}: {words(error)}") from error
 
 
 class _Deaths:

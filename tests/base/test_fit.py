@@ -182,6 +182,33 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched(garments
     assert newest.info["epoch"] == 1 and all(w.isfinite().all() for w in newest.weights().values())
 
 
+@CALLBACKS.register
+class AsOnAnAccelerator(Callback):
+    """The verdict stays on the device; counts how often the host looks."""
+
+    def on_fit_start(self, trainer: Any) -> None:
+        trainer.guard.deferred = True
+
+
+@pytest.mark.parametrize("optimizer", [{"type": "AdamW"}, {"type": "SGD", "args": {"lr": 0.1}, "fused": True}])
+def test_on_an_accelerator_the_update_is_left_out_until_the_host_looks(
+    optimizer: dict[str, Any], garments: Path, tmp_path: Path
+) -> None:
+    fits = {"optimizer": optimizer, "callbacks": ["AsOnAnAccelerator"], "model": "Exploding"}
+    config = small_config(tmp_path, garments, trainer__log_every=100, trainer__save_every={"steps": 5}, **fits)
+    with pytest.raises(ValueError, match="seen late, the weights are untouched"):
+        fit(config)
+    (path,) = (tmp_path / "saved" / "small").iterdir()
+    newest = CheckpointStore(path / "checkpoints").load()
+    assert newest.info["step"] == 5  # the bad number came in step 6; step 8 ends the epoch
+
+
+def test_an_optimizer_that_is_not_fused_is_looked_at_before_its_step(garments: Path, tmp_path: Path) -> None:
+    config = small_config(tmp_path, garments, callbacks=["AsOnAnAccelerator"], model="Exploding")
+    with pytest.raises(ValueError, match=r"seen late.*epoch 2, step 6"):
+        fit(config)
+
+
 def test_a_step_that_is_not_finite_may_be_skipped(garments: Path, tmp_path: Path) -> None:
     run = fit(small_config(tmp_path, garments, model="Exploding", trainer__non_finite="skip"))
     assert run.reason == "finished" and run.trainer.guard.skipped == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from typing import Any
 
 import pytest
@@ -21,8 +22,10 @@ def train(data: Any) -> list[Any]:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_sample_that_cannot_be_read_is_named_with_its_file(workers: int) -> None:
     data = make("ToyFolder", {"broken": 5}, transform=CROP, loader={"num_workers": workers, "batch_size": 2})
+    before = set(multiprocessing.active_children())
     with pytest.raises(DataError) as error:
         train(data)
+    assert set(multiprocessing.active_children()) <= before
     message = "ToyFolder (train): sample 5, file photos/5.png: OSError: cannot identify image"
     assert str(error.value) == message and error.value.exit_code == 5
     cause = error.value.__cause__
@@ -83,7 +86,7 @@ def test_a_worker_that_dies_during_a_step_is_told_when_the_next_batch_is_asked_f
     next(batches)
     (worker,) = set(multiprocessing.active_children()) - before
     worker.kill()
-    worker.join()  # torch's own handler would raise here
+    os.waitid(os.P_PID, worker.pid or 0, os.WEXITED | os.WNOWAIT)  # torch's own handler would raise here
     with pytest.raises(DataError, match=r"ToyFolder \(train\): a worker process died: RuntimeError: DataLoader worker"):
         next(batches)
 
