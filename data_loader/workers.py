@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import signal
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -62,9 +63,12 @@ def _next(iterator: Iterator[Any], workers: int, name: str) -> Any:
         with _DEATHS.reported():
             return next(iterator, _END)
     except (RuntimeError, EOFError, OSError) as error:
-        # The others come from asking a worker that is no more for the memory of its tensors.
+        if not workers:
+            raise
+        traceback.clear_frames(error.__traceback__)  # they hold the iterator
+        # What is no RuntimeError comes from asking a worker that is no more for the memory of its tensors.
         foreign = isinstance(error, RuntimeError) and "DataLoader" not in str(error)
-        if not workers or foreign or ran_out_of_memory(error):
+        if foreign or ran_out_of_memory(error):
             raise
         what = "a worker process is too slow" if "timed out" in str(error) else "a worker process died"
         raise DataError(f"{name}: {what}: {words(error)}") from error

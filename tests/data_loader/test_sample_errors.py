@@ -68,8 +68,10 @@ def test_samples_that_make_no_batch_are_named(workers: int) -> None:
 def test_memory_that_runs_out_is_not_the_fault_of_a_sample(workers: int) -> None:
     loader = {"num_workers": workers, "batch_size": 2}
     data = make("ToyFolder", {"broken": 5, "memory": True}, transform=CROP, loader=loader)
+    before = set(multiprocessing.active_children())
     with pytest.raises(RuntimeError, match="can't allocate memory"):
         train(data)
+    assert set(multiprocessing.active_children()) <= before
 
 
 def test_a_worker_that_dies_is_told_in_one_line() -> None:
