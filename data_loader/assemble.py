@@ -154,7 +154,7 @@ class _Assembly:
         self._try_one(one, samples, f"data.transform.{kind}")
         batching = self._batching(one, batch_size, kind)
         if not in_memory:
-            return PerSampleLoader(samples, batching, self.device, **self._worker_options())
+            return PerSampleLoader(samples, batching, self.device, self.data.max_errors, **self._worker_options())
         assert one.tensors is not None
         return InMemoryLoader(
             one.tensors,
@@ -183,16 +183,22 @@ class _Assembly:
             Pipeline(transforms, self._seed(one.label, "transform")),
             Pipeline(targets, self._seed(one.label, "target_transform")),
             self._seed(one.label, "sample"),
+            skips=self.data.on_error == "skip",
         )
         if self.data.loader.collate_fn is not None:
             samples.collate = self._build("data.loader.collate_fn", FUNCTIONS, self.data.loader.collate_fn)
         return samples
 
     def _try_one(self, one: _Set, samples: Samples, key: str) -> Any:
-        """The first sample, transformed, so that what does not fit is found before anything starts."""
-        index = int(one.indices()[0])
+        """The first sample that can be read, transformed, so that what does not fit is found before anything starts."""
+        for index in one.indices()[: self.data.max_errors + 1].tolist():
+            if read := samples.read_at([index]):
+                return self._transformed(one, samples, read, index, key)
+        raise DataError(f"{one.name}: none of its first {self.data.max_errors + 1} samples can be read")
+
+    def _transformed(self, one: _Set, samples: Samples, read: list[Any], index: int, key: str) -> Any:
         try:
-            return samples.transformed(samples.read_at([index]), 0, 0)[0]
+            return samples.transformed(read, 0, 0)[0]
         except SampleError as failed:
             step = f"{failed.step} fails" if failed.step else "failure"
             raise _refused(key, f"{step} on sample {index} of {one.name}: {words(failed.error)}") from failed.error

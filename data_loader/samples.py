@@ -31,15 +31,25 @@ class Failure:
 
     message: str
     error: BaseException
+    index: int | None = None
+    """Of the one sample that failed."""
 
     def __getstate__(self) -> dict[str, Any]:
-        trace = "".join(traceback.format_exception(self.error))
-        return {"message": self.message, "error": WorkerError(trace)}  # not every exception survives the way
+        trace = WorkerError("".join(traceback.format_exception(self.error)))  # not every exception survives the way
+        return {"message": self.message, "error": trace, "index": self.index}
 
     def to_raise(self) -> DataError:
         error = DataError(self.message)
         error.__cause__ = self.error
         return error
+
+
+@dataclass
+class Partial:
+    """A batch without the samples that failed; None if all of them did."""
+
+    batch: Any
+    failures: list[Failure]
 
 
 @dataclass
@@ -56,18 +66,42 @@ class Samples:
     target_transform: Pipeline
     seed: int
     collate: Callable[[list[Any]], Any] = default_collate
+    skips: bool = False
+    """Leave out samples that fail."""
 
     def __getitems__(self, request: Request) -> Any:
-        """The collated batch, or a `Failure`."""
+        """The collated batch, or a `Failure`, or a `Partial`."""
         pass_, first, indices = request
         samples = self.read(self.dataset.__getitem__, pass_, first, indices)
-        return samples if isinstance(samples, Failure) else self.finish(samples, pass_, first, indices)
+        batch = samples if isinstance(samples, Failure) else self.finish(samples, pass_, first, indices)
+        if self.skips and isinstance(batch, Failure) and batch.index is not None:
+            return self._one_by_one(pass_, first, indices)
+        return batch
+
+    def _one_by_one(self, pass_: int, first: int, indices: Sequence[int]) -> Any:
+        """The batch of those samples that do not fail; each as it would have been beside the others."""
+        good, failures = [], []
+        for position, index in enumerate(indices, first):
+            read = self.read(self.dataset.__getitem__, pass_, position, [index])
+            try:
+                read = read if isinstance(read, Failure) else self.transformed(read, pass_, position)
+            except SampleError as failed:
+                read = self._failure(failed.error, index, failed.step)
+            if isinstance(read, Failure):
+                failures.append(read)
+            else:
+                good += read
+        return Partial(self._collated(good, indices) if good else None, failures)
 
     def read_at(self, indices: Sequence[int]) -> list[Any]:
-        """Samples as the data set gives them. Raises DataError."""
-        samples = self.read(self.dataset.__getitem__, 0, 0, indices)
-        if isinstance(samples, Failure):
-            raise samples.to_raise()
+        """Samples as the data set gives them; without those that fail, if they are to be left out. Raises DataError."""
+        samples: list[Any] = []
+        for index in indices:
+            read = self.read(self.dataset.__getitem__, 0, 0, [index])
+            if not isinstance(read, Failure):
+                samples += read
+            elif not self.skips:
+                raise read.to_raise()
         return samples
 
     def read(self, take: Callable[[int], Any], pass_: int, first: int, indices: Sequence[int]) -> list[Any] | Failure:
@@ -91,6 +125,9 @@ class Samples:
             samples = self.transformed(samples, pass_, first)
         except SampleError as failed:
             return self._failure(failed.error, indices[failed.offset], failed.step)
+        return self._collated(samples, indices)
+
+    def _collated(self, samples: list[Any], indices: Sequence[int]) -> Any:
         try:
             return self.collate(samples)
         except Exception as error:
@@ -109,10 +146,10 @@ class Samples:
         if ran_out_of_memory(error):
             raise error
         if isinstance(error, DataError):
-            return Failure(str(error), error)
+            return Failure(str(error), error, index)
         file = getattr(error, "filename", None) or _file_of(self.dataset, index)
         where = ", ".join(filter(None, (f"{self.name}: sample {index}", file and f"file {file}", step)))
-        return Failure(f"{where}: {words(error)}", error)
+        return Failure(f"{where}: {words(error)}", error, index)
 
 
 def _transformed(

@@ -147,6 +147,8 @@ class Data(Section):
     )
     stratify: bool = key("split so that each class keeps its share", False, resume="epoch_end")
     offline: Literal["synthetic", "error"] = key("what to do without files and network", "error")
+    on_error: Literal["stop", "skip"] = key("what to do when a sample cannot be read or transformed", "stop")
+    max_errors: int = key("how many different samples `on_error: skip` may leave out", 10, ge=1, resume="harmless")
     transform: Transform = key("what inputs go through", Transform())
     target_transform: ComponentOrOff = key("what targets go through", None)
     keys: Keys = key("what of a sample is the input, and what the target", Keys())

@@ -137,3 +137,34 @@ def test_a_dict_sample_needs_the_name_of_its_input() -> None:
         ConfigError, match=r"data.keys.input: expected one of the sample's keys \(text, target, nested\), found none"
     ):
         make("ToyWords", transform=components("ToFloat"))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_samples_that_fail_may_be_left_out_and_are_counted(workers: int, caplog: pytest.LogCaptureFixture) -> None:
+    loader = {"num_workers": workers, "batch_size": 4, "shuffle": False}
+    whole = train(make("ToyFolder", transform=CROP, loader=loader))
+    data = make("ToyFolder", {"broken": 5}, transform=CROP, loader=loader, on_error="skip")
+    for _ in range(2):
+        batches = train(data)
+        assert [len(labels) for _, labels in batches] == [3 if i == 1 else len(y) for i, (_, y) in enumerate(whole)]
+        for (images, labels), (all_images, all_labels) in zip(batches, whole, strict=True):
+            kept = [i for i, label in enumerate(all_labels) if len(labels) == len(all_labels) or i != 1]
+            assert images.equal(all_images[kept]) and labels.equal(all_labels[kept])
+    told = [r.getMessage() for r in caplog.records]
+    assert told == [
+        "left out (1 of at most 10): ToyFolder (train): sample 5, file photos/5.png: OSError: cannot identify image"
+    ]
+
+
+def test_too_many_samples_that_fail_end_the_run() -> None:
+    loader = {"in_memory": False, "shuffle": False}
+    data = make(
+        args={"size": 400}, transform=components("fail_on_bright"), loader=loader, on_error="skip", max_errors=3
+    )
+    with pytest.raises(DataError, match=r"more than data.max_errors \(3\) samples fail, the last of them: ToyImages"):
+        train(data)
+
+
+def test_a_first_sample_that_fails_may_be_left_out_too() -> None:
+    data = make("ToyFolder", {"broken": 0}, transform=CROP, on_error="skip")
+    assert sum(len(labels) for _, labels in train(data)) == 7
