@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -15,6 +17,9 @@ from torch.utils.data import DataLoader
 
 from base.errors import DataError, ran_out_of_memory
 from data_loader.samples import Failure, words
+
+PR_SET_PDEATHSIG = 1
+"""prctl(2): the signal that a process gets when its parent dies."""
 
 
 def torch_loader(samples: Any, worker_init_fn: Callable[[int], None] | None = None, **options: Any) -> DataLoader[Any]:
@@ -35,6 +40,8 @@ def _as_it_is(batch: Any) -> Any:
 def _start_worker(then: Callable[[int], None] | None, worker: int) -> None:
     """Ctrl-C reaches the whole process group, and the main process needs its workers to finish its step."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":  # else a worker notices that its parent is gone within 5 s
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if then is not None:
         then(worker)
 
