@@ -1,12 +1,12 @@
 # make train    set up .venv on the first call, then train Fashion-MNIST; ARGS="trainer.epochs=3" is passed on
 # make test     set up likewise, then run the tests
-# make lint, make types, make clean
+# make lint, make types, make faults N=100, make clean
 
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv/bin/python
 
-.PHONY: train test lint types manifest clean
+.PHONY: train test lint types faults manifest clean
 train: .venv/ready
 	$(VENV) train.py -c configs/fashion_mnist.yaml $(ARGS)
 
@@ -19,6 +19,10 @@ lint: .venv/ready
 
 types: .venv/ready
 	$(VENV) -m mypy --strict base utils trainer
+
+# Kills, signals, damage, full disks on real processes: a table of what held (docs/faults.md).
+faults: .venv/ready
+	$(VENV) tests/campaigns/faults.py $(or $(N),20)
 
 # The framework's own files; every other file in these folders is a user's, whose names may shadow these.
 manifest:
