@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from base.checkpoint import CheckpointStore
     from base.config import Config
     from base.config.difference import Difference
+    from base.protocols import DataSets
     from base.saved import Saved
 
 ASKED = "asked.yaml"
 """The config of a run before the program decided what was left to it."""
+SPLIT = "split.safetensors"
 DONE = ("finished", "early_stop")
 log = logging.getLogger(__name__)
 
@@ -106,6 +108,35 @@ def judge(changes: Sequence[Difference], after: Config, saved: Saved | None, for
             )
     if faults:
         raise ConfigError(faults, "the resumed run")
+
+
+def judge_data(saved: Saved | None, data: DataSets, folder: RunFolder, force: bool) -> None:
+    """Refuses other data under the same config: files that were changed, another split."""
+    if saved is None:
+        return
+    now, then = data.decisions["fingerprint"], saved.info["data"]["fingerprint"]
+    changed = [name for name, mark in then.items() if now.get(name) not in (None, mark)]
+    if data.split != {} and not _same_split(folder, data):
+        changed.append("the split into training and validation")
+    if not changed:
+        return
+    what = f"{folder.path}: not the data that the run began with: {', '.join(changed)}"
+    if saved.info["phase"] != "epoch end" and saved.info["step"]:
+        raise CheckpointError(f"{what}; in the middle of an epoch it must be")
+    if not force:
+        raise CheckpointError(f"{what}; --force goes on with it")
+    log.warning("%s", what)
+
+
+def _same_split(folder: RunFolder, data: DataSets) -> bool:
+    import torch
+    from safetensors.torch import load
+
+    try:
+        kept = load((folder.path / SPLIT).read_bytes())
+    except FileNotFoundError:
+        return True
+    return kept.keys() == data.split.keys() and all(torch.equal(kept[name], part) for name, part in data.split.items())
 
 
 def apply_to_optimizer(changes: Sequence[Difference], trainer: BaseTrainer) -> None:

@@ -22,10 +22,12 @@ from base.registry import WRITERS
 from base.resume import (
     ASKED,
     DONE,
+    SPLIT,
     apply_to_optimizer,
     choose_save,
     differences_as_overrides,
     judge,
+    judge_data,
     newest_of,
     tell_other_machine,
     unfinished_of,
@@ -168,6 +170,7 @@ def _resume(stack: ExitStack, folder: RunFolder, name: str | None, before: Confi
     saved = choose_save(CheckpointStore(folder.checkpoints), name)
     judge(changes, config, saved, force)
     trainer, builder = _build(config, kept=saved.info["data"] if saved else None)
+    judge_data(saved, trainer.data, folder, force)
     tell_other_machine(folder, str(builder.device))
     over = state in DONE and name is None and not changes
     if not over:
@@ -237,4 +240,4 @@ def _save_split(folder: RunFolder, builder: Builder) -> None:
     if builder.data.split:
         from safetensors.torch import save
 
-        files.replace_file(folder.path / "split.safetensors", save(dict(builder.data.split)))
+        files.replace_file(folder.path / SPLIT, save(dict(builder.data.split)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,16 @@ def test_going_on_from_an_older_save_puts_the_newer_ones_aside(garments: Path, t
     (aside,) = (again.path / "checkpoints").glob("abandoned-*")
     assert {path.name for path in aside.iterdir()} >= set(saves[1:])
     assert '"epoch": 3' in (aside / "metrics.jsonl").read_text()
+
+
+def test_other_data_under_the_same_config_is_refused(garments: Path, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(garments, root)
+    stopped = fit(small_config(tmp_path, root), STOP)
+    between = fit(small_config(tmp_path, root), {"trainer.epochs": 1})
+    images = root / "FashionMNIST" / "raw" / "train-images-idx3-ubyte"
+    images.write_bytes(images.read_bytes()[:16] + bytes(320 * 784))
+    with pytest.raises(CheckpointError, match="not the data that the run began with: train, valid; in the middle"):
+        fit(resume=stopped.path, overrides={"callbacks": []}, force=True)
+    with pytest.raises(CheckpointError, match="not the data that the run began with: train, valid; --force"):
+        fit(resume=between.path)
