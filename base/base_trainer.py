@@ -107,8 +107,8 @@ class BaseTrainer(ABC):
         reason = "error"
         self._clock = self._last_save = time.monotonic()
         callbacks = self.callbacks = Callbacks(self.parts.callbacks, self)
-        try:
-            with self.request.listening():
+        with self.request.listening():
+            try:
                 callbacks.call("on_fit_start")
                 if self.store is not None and not self.store.names():
                     self.guard.exempt_buffers(self.models)
@@ -116,16 +116,16 @@ class BaseTrainer(ABC):
                 reason = self._loop()
                 if self.settings.test_at_end and reason in ("finished", "early_stop"):
                     self._test()
-        except NotFiniteError:
-            reason = "not_finite"
-            raise
-        finally:
-            try:
-                callbacks.call("on_fit_end", reason)
-                if self.store is not None:
-                    self.store.join()
+            except NotFiniteError:
+                reason = "not_finite"
+                raise
             finally:
-                self.log.end(reason)
+                try:
+                    callbacks.call("on_fit_end", reason)
+                    if self.store is not None:
+                        self.store.join()
+                finally:
+                    self.log.end(reason)
         return reason
 
     def _loop(self) -> str:
@@ -179,7 +179,7 @@ class BaseTrainer(ABC):
                 schedule.after_step()
             self.log.advance(self.tally.means)
             self.callbacks.call("on_step_end", terms)
-            if progress.step % self.settings.log_every == 0 or progress.epoch_step == self.steps_per_epoch:
+            if self._log_due(progress.epoch_step):
                 self._log_step()
             if _due(progress.step, self.settings.validate_every.steps):
                 progress.phase = "evaluate"
@@ -231,9 +231,15 @@ class BaseTrainer(ABC):
 
     def update(self) -> None:
         """Clip, check, step, and clear the gradients."""
-        clip, step = self.settings.clip, self.progress.step + 1
-        checked = _due(step, self.settings.check_gradients or self.settings.log_every) or self.guard.mode == "skip"
-        if clip.norm or clip.value or checked or _due(step, self.settings.log_every):
+        clip, checked = self.settings.clip, _due(self.progress.step + 1, self.settings.check_gradients)
+        self.grad_norm = None
+        if (
+            clip.norm
+            or clip.value
+            or checked
+            or self.guard.mode == "skip"
+            or self._log_due(self.progress.epoch_step + 1)
+        ):
             for optimizer in self.optimizers.values():
                 self.precision.unscale(optimizer)
             parameters = [p for model in self.models.values() for p in model.parameters() if p.grad is not None]
@@ -256,7 +262,7 @@ class BaseTrainer(ABC):
         progress = self.progress
         row: dict[str, Any] = {"epoch": progress.epoch, "step": progress.step, "phase": "step"}
         try:
-            row |= self._validate()
+            row |= self._evaluate_all(self.data.valid, "val")
         except Interrupted:
             return
         progress.phase = "train"
@@ -277,7 +283,7 @@ class BaseTrainer(ABC):
         row |= self.tally.means() | values_of(self.train_metrics)
         if settings.validate_every.steps is None and progress.epoch % settings.validate_every.epochs == 0:
             try:
-                row |= self._validate()
+                row |= self._evaluate_all(self.data.valid, "val")
             except Interrupted:
                 return
         row |= self.rates()
@@ -301,9 +307,6 @@ class BaseTrainer(ABC):
             for schedule in self.schedules.values():
                 schedule.after_evaluation(float(row[self.monitor.name]))
         return improved
-
-    def _validate(self) -> dict[str, float]:
-        return self._evaluate_all(self.data.valid, "val")
 
     def _test(self) -> None:
         """One more row: the test sets, by the best weights, else by the last."""
@@ -372,6 +375,11 @@ class BaseTrainer(ABC):
         if len(groups) == 1:
             return {"lr": float(groups[0]["lr"])}
         return {f"lr/{group.get('name', i)}": float(group["lr"]) for i, group in enumerate(groups)}
+
+    def _log_due(self, epoch_step: int) -> bool:
+        """After every `log_every` steps of the run, and at the end of each epoch."""
+        step = self.progress.step - self.progress.epoch_step + epoch_step
+        return _due(step, self.settings.log_every) or epoch_step == self.steps_per_epoch
 
     def _log_step(self) -> None:
         values = self.interval.means() | self.rates()

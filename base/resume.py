@@ -47,7 +47,7 @@ def unfinished_of(config: Config) -> RunFolder | None:
     folder = newest_run(config.settings.trainer.save_dir, config.settings.name)
     if folder is None or folder.is_locked():
         return None
-    started = Config.read(folder.path / ASKED)
+    started = Config.read(folder.path / ASKED, of_run=True)
     return None if difference(started, config) else folder
 
 
@@ -130,12 +130,15 @@ def judge_data(saved: Saved | None, data: DataSets, folder: RunFolder, force: bo
 
 def _same_split(folder: RunFolder, data: DataSets) -> bool:
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import load
 
     try:
         kept = load((folder.path / SPLIT).read_bytes())
     except FileNotFoundError:
         return True
+    except SafetensorError as error:
+        raise CheckpointError(f"{folder.path / SPLIT}: damaged: {error}") from None
     return kept.keys() == data.split.keys() and all(torch.equal(kept[name], part) for name, part in data.split.items())
 
 

@@ -98,9 +98,10 @@ def fit(
                 return _train(*_start(stack, asked, command))
             folder = found
         if asked is not None:
-            overrides = differences_as_overrides(_read(folder.path / ASKED, (), plugins), asked)
-        before = _read(folder.path / CONFIG, (), plugins)
-        return _resume(stack, folder, name, before, _read(folder.path / CONFIG, overrides, plugins), force)
+            overrides = differences_as_overrides(_read(folder.path / ASKED, (), plugins, of_run=True), asked)
+        before = _read(folder.path / CONFIG, (), plugins, of_run=True)
+        after = _read(folder.path / CONFIG, overrides, plugins, of_run=True)
+        return _resume(stack, folder, name, before, after, force)
 
 
 def check(config: str | Path, overrides: Overrides = (), plugins: Sequence[str] = ()) -> Config:
@@ -110,11 +111,11 @@ def check(config: str | Path, overrides: Overrides = (), plugins: Sequence[str] 
     return settled
 
 
-def _read(path: str | Path, overrides: Overrides = (), plugins: Sequence[str] = ()) -> Config:
+def _read(path: str | Path, overrides: Overrides = (), plugins: Sequence[str] = (), of_run: bool = False) -> Config:
     """The first pass; a file that cannot be read is refused before torch is imported."""
     from base.config import Config
 
-    config = Config.read(path, overrides, plugins=plugins)
+    config = Config.read(path, overrides, plugins=plugins, of_run=of_run)
     WRITERS.get("console")(config.settings.trainer.verbosity)
     return config
 
@@ -167,12 +168,14 @@ def _resume(stack: ExitStack, folder: RunFolder, name: str | None, before: Confi
     state = folder.state()
     stack.enter_context(folder.lock())
     changes = difference(before, config)
-    saved = choose_save(CheckpointStore(folder.checkpoints), name)
+    store = CheckpointStore(folder.checkpoints)
+    newest = store.names()[-1:]
+    saved = choose_save(store, name)
     judge(changes, config, saved, force)
     trainer, builder = _build(config, kept=saved.info["data"] if saved else None)
     judge_data(saved, trainer.data, folder, force)
     tell_other_machine(folder, str(builder.device))
-    over = state in DONE and name is None and not changes
+    over = state in DONE and not changes and saved is not None and [saved.name] == newest
     if not over:
         if changes:
             with writing(folder.path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -100,8 +101,18 @@ def save_number(name: str) -> int:
 def resolve_resume(path: str | Path) -> tuple[RunFolder, str | None]:
     """What a user may name to go on from: a run (then None: its newest good save), `RUN/best`, `RUN/last`, or a save.
 
-    Whether that save is there is the checkpoint store's to say. CheckpointError if it is none of these.
+    Whether that save is there is the checkpoint store's to say. CheckpointError if it is none of these, or if there is
+    a link in the run's folder: the run may be a stranger's, and the link lead anywhere.
     """
+    folder, name = _named(path)
+    for parent, folders, names in os.walk(folder.path):
+        for entry in (Path(parent) / name for name in (*folders, *names)):
+            if entry.is_symlink():
+                raise CheckpointError(f"{entry} is a link: a run has to be whole in its own folder")
+    return folder, name
+
+
+def _named(path: str | Path) -> tuple[RunFolder, str | None]:
     path = Path(path)
     if path.name == CHECKPOINTS and _is_run(path.parent):
         return RunFolder(path.parent), None

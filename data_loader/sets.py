@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch.utils.data import IterableDataset
@@ -34,6 +35,8 @@ def open_sets(components: Mapping[str, Component], offline: str, kept: str | Non
     files are missing and nothing may stand in for them.
     """
     why = "as the run began"
+    if kept is not None:
+        components = {label: _only_read(component) for label, component in components.items()}
     if kept != SYNTHETIC or not any(_has_stand_in(component) for component in components.values()):
         try:
             return _open_all(components), _verdict(components)
@@ -43,9 +46,21 @@ def open_sets(components: Mapping[str, Component], offline: str, kept: str | Non
             if kept == REAL:
                 raise DataError(f"{missing}; the run began on the real data and goes on with nothing else") from missing
             why = str(missing)
-    stand_ins = _open_all({label: _stand_in(component, why) for label, component in components.items()})
+    stand_ins = {label: _stand_in(component, why) for label, component in components.items()}
+    if kept is not None:
+        stand_ins = {label: _only_read(component) for label, component in stand_ins.items()}
     log.warning("SYNTHETIC DATA: SyntheticFashion stands in for FashionMNIST, scores mean nothing for it (%s)", why)
-    return stand_ins, SYNTHETIC
+    return _open_all(stand_ins), SYNTHETIC
+
+
+def _only_read(component: Component) -> Component:
+    """For a run that is resumed or tested, which may be a stranger's: nothing is made in the folders that it names."""
+    args = dict(component.args)
+    if "download" in inspect.signature(DATASETS.get(component.type)).parameters:
+        args["download"] = False
+    if component.type == "SyntheticFashion" and not (Path(args.get("root") or ".") / "SyntheticFashion").is_dir():
+        args.pop("root", None)
+    return component.model_copy(update={"args": args})
 
 
 def _verdict(components: Mapping[str, Component]) -> str:

@@ -13,7 +13,7 @@ from torch import nn
 
 from base import CALLBACKS, MODELS, TRAINERS, Callback, ConfigError, evaluate, fit
 from base.checkpoint import CheckpointStore
-from base.errors import OutOfMemoryError, WriteError
+from base.errors import OutOfMemoryError
 from tests.small_run import assert_same, last_state, rows, small_config
 from trainer import Trainer
 
@@ -252,5 +252,5 @@ def test_out_of_memory_names_what_to_lower_and_what_is_saved(garments: Path, tmp
 
 def test_a_disk_that_refuses_is_one_line(garments: Path, tmp_path: Path) -> None:
     (tmp_path / "saved").write_text("a file where the folder of runs should be")
-    with pytest.raises(WriteError, match=r"saved/small: the run's folder cannot be made"):
+    with pytest.raises(ConfigError, match=r"trainer.save_dir: .*saved is a file, and no folder"):
         fit(small_config(tmp_path, garments))

@@ -21,7 +21,7 @@ from base.checkpoint import CheckpointStore
 from base.run import Run
 from base.run_folder import RunFolder, save_number
 from tests.base.test_kill import scalars
-from tests.small_run import assert_same, assert_same_run, write_garments
+from tests.small_run import assert_same, last_state, rows, write_garments
 
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST = 300.0  # seconds that one process may take
@@ -98,6 +98,7 @@ class Trial:
         self.lab, self.kind = lab, kind
         self.folder = Path(tempfile.mkdtemp(dir=lab.folder))
         self.save_dir = save_dir or self.folder / "saved"
+        self.processes: list[subprocess.Popen[str]] = []
         changes = {
             "device": "cpu",
             "data.train.args": {"root": str(lab.folder), "download": False},
@@ -117,9 +118,11 @@ class Trial:
         command = [sys.executable, "train.py", *argv, "--plugin", "count_steps"]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(self.lab.folder)}
         with (self.folder / errors).open("w") as file:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 command, cwd=ROOT, env=environment, text=True, stdout=subprocess.DEVNULL, stderr=file
             )
+        self.processes.append(process)
+        return process
 
     @property
     def run(self) -> Path | None:
@@ -164,15 +167,25 @@ class Trial:
         """Resumes, and compares with the run of this kind that was left alone."""
         code = ended(self.launch())
         assert code == 0, f"exit {code}: {self.errors[-500:]}"
-        reference = self.lab.reference(self.kind).trial
-        one, other = (cast(Run, RunFolder.open(trial.run or "")) for trial in (reference, self))
-        assert_same_run(one, other)
-        assert scalars(one.path) == scalars(other.path)
-        best = [trial.store.load("best") for trial in (reference, self)]
-        assert_same(best[0].weights(), best[1].weights())
-        assert not self.saving()
+        one, other = (trial.outcome() for trial in (self.lab.reference(self.kind).trial, self))
+        assert_same(one, other)
+        assert not self.saving(), "a temporary folder is left"
+
+    def outcome(self) -> dict[str, Any]:
+        """All that must be equal."""
+        run = cast(Run, RunFolder.open(self.run or ""))
+        best = self.store.load("best")
+        return {
+            "rows": rows(run),
+            "state": last_state(run),
+            "best": {"step": best.info["step"], "weights": best.weights()},
+            "scalars": scalars(run.path),
+        }
 
     def close(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.wait()
         shutil.rmtree(self.folder)
 
 

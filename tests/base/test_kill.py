@@ -1,0 +1,153 @@
+"""kill -9 of a real process at chosen instants, and what else it may meet: resumed, the run ends as if nothing had
+happened, to the last bit."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+from base import fit
+from base.run import Run
+from base.run_folder import RunFolder
+from tests.small_run import assert_same_run, small_config
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no kill -9")
+
+ROOT = Path(__file__).resolve().parents[2]
+RICH: dict[str, Any] = {
+    "data__transform__train": [
+        {"type": "ToFloat"},
+        {"type": "RandomHorizontalFlip"},
+        {"type": "RandomCrop", "args": {"size": 28, "padding": 2}},
+    ],
+    "data__loader__batch_size": 16,
+    "model": {"type": "ConvNet", "args": {"widths": [4, 4], "hidden": 8}},
+    "optimizer": {"type": "AdamW", "args": {"lr": 0.01}},
+    "lr_scheduler": {"type": "OneCycleLR", "args": {"max_lr": 0.02, "total_steps": "${trainer.total_steps}"}},
+    "trainer__accumulate": 2,
+    "trainer__ema": {"decay": 0.9},
+    "trainer__log_every": 3,
+    "trainer__save_every": {"steps": 3},
+    "trainer__tensorboard": True,
+}
+"""Three epochs of eight steps, with dropout and batch norm in the network; saves are 0 (step 0), then at the steps
+3, 6, 8 (end of the epoch), 9, 12 ..."""
+
+DRIVER = """
+import os, signal, sys
+from base import command_line
+from base.base_trainer import BaseTrainer
+from base.checkpoint import CheckpointStore
+from logger.run_log import RunLog
+from trainer.supervised import Trainer
+from utils import files
+
+
+def kill(owner, name, number, after=False, counts=lambda *args: True, by=signal.SIGKILL):
+    "A signal to itself before, or right after, the `number`-th call of `owner.name` that counts."
+    method, seen = getattr(owner, name), 0
+
+    def counted(*args, **options):
+        nonlocal seen
+        seen += counts(*args)
+        now = seen == number and counts(*args)
+        if now and not after:
+            os.kill(os.getpid(), by)
+        result = method(*args, **options)
+        if now and after:
+            os.kill(os.getpid(), by)
+        return result
+
+    setattr(owner, name, counted)
+
+
+def commits(disk, source, target):
+    return target.parent.name == "checkpoints" and "-step-" in target.name and source.name.startswith(files.TEMPORARY)
+
+
+exec(sys.argv[1])
+sys.exit(command_line.train(sys.argv[2:]))
+"""
+MOMENTS = {
+    "in a step of the second epoch, the weights just changed": "kill(BaseTrainer, 'update', 13, True)",
+    "in the validation of the second epoch": "kill(Trainer, 'eval_step', 8)",
+    "in a save, all written and not yet renamed": "kill(files.Disk, 'replace', 5, counts=commits)",
+    "right after a save, the pointers not yet turned": "kill(files.Disk, 'replace', 5, True, counts=commits)",
+    "in save 0": "kill(files.Disk, 'replace', 1, counts=commits)",
+    "at the end of an epoch, its row written and not yet saved": "kill(RunLog, 'row', 2, True)",
+}
+
+
+def python(*argv: object) -> int:
+    return subprocess.run([sys.executable, *map(str, argv)], cwd=ROOT, capture_output=True, timeout=120).returncode
+
+
+def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard shows of a run, by tag: each tag's steps must increase. Tags of the clock are left out."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for path in sorted(run.glob("events.out.tfevents.*")):
+        for event in EventFileLoader(str(path)).Load():
+            for value in event.summary.value:
+                if value.metadata.plugin_data.plugin_name == "scalars" and not value.tag.startswith("system/"):
+                    found.setdefault(value.tag, []).append((event.step, value.tensor.float_val[0]))
+    for tag, points in found.items():
+        steps = [step for step, _ in points]
+        assert steps == sorted(set(steps)), f"{tag}: {steps}"
+    return found
+
+
+@pytest.fixture(scope="module")
+def start(garments: Path) -> Callable[[Path], Path]:
+    return lambda folder: small_config(folder, garments, **RICH)
+
+
+@pytest.fixture(scope="module")
+def whole(start: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return fit(start(tmp_path_factory.mktemp("whole")))
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_and_resumed(moment: str, start: Callable[[Path], Path], whole: Run, tmp_path: Path) -> None:
+    config = start(tmp_path)
+    assert python("-c", DRIVER, MOMENTS[moment], "-c", config) == -signal.SIGKILL
+    (run,) = (tmp_path / "saved" / "small").iterdir()
+    assert "end" not in (run / "metrics.jsonl").read_text()
+    resumed = fit(resume=run)
+    assert resumed.reason == "finished"
+    assert_same_run(whole, resumed)
+    assert scalars(run) == scalars(whole.path)
+    assert not list(run.rglob(".tmp-*"))
+
+
+def test_a_signal_in_the_last_save_loses_nothing(start: Callable[[Path], Path], whole: Run, tmp_path: Path) -> None:
+    """Training is over by then; of the two saves at step 24 the second is the one that says so."""
+    last = "counts=lambda *args: commits(*args) and args[2].name.endswith('24'), by=signal.SIGTERM"
+    code = python("-c", DRIVER, f"kill(files.Disk, 'replace', 2, {last})", "-c", start(tmp_path))
+    assert code in (0, 128 + signal.SIGTERM)
+    (run,) = (tmp_path / "saved" / "small").iterdir()
+    assert_same_run(whole, cast(Run, RunFolder.open(run)))
+
+
+def test_a_finished_run_whose_last_save_is_damaged_is_finished_again(
+    start: Callable[[Path], Path], whole: Run, tmp_path: Path
+) -> None:
+    shutil.copytree(whole.path, tmp_path / "run")
+    saves = tmp_path / "run" / "checkpoints"
+    (saves / (saves / "last").read_text().strip() / "state.pt").write_bytes(b"")
+    resumed = fit(resume=tmp_path / "run")
+    assert_same_run(whole, resumed)
+    assert scalars(resumed.path) == scalars(whole.path)
+
+
+def test_what_is_compared_is_there(whole: Run) -> None:
+    shown = scalars(whole.path)
+    assert shown.keys() >= {"loss/train", "loss/val", "accuracy/val", "lr", "grad_norm", "loss/step", "best/val_loss"}
+    assert [step for step, _ in shown["grad_norm"]] == [3, 6, 8, 9, 12, 15, 16, 18, 21, 24]
