@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from base.base_metric import Mean
 from base.base_trainer import BaseTrainer
+from base.config.lengths import usual_unit
 from base.errors import ConfigError, UserError
 from base.parts import Parts, steps_per_epoch
 from base.protocols import DataSets, Loader
@@ -28,7 +32,7 @@ from base.registry import (
     WRITERS,
     Registry,
 )
-from base.schedule import Link, Schedule, usual_unit
+from base.schedule import Link, Schedule
 from base.users_code import users_frames
 from base.weights import take_weights
 from utils.device import select_device
@@ -50,23 +54,53 @@ class Builder:
     def __init__(self, config: Config, kept: Mapping[str, Any] | None = None) -> None:
         """`kept` is what a run decided when it began: `decisions` of its data."""
         self.config, self.settings, self.begins = config, config.settings, kept is None
+        if self.begins and not config.of_run:
+            self._check_folder()
         try:
             self.device = select_device(self.settings.device)
         except ValueError as error:
             raise ConfigError([config.fault("device", str(error))], config.source) from None
         if self.settings.threads is not None:
             torch.set_num_threads(self.settings.threads)
-        self.data: DataSets = LOADERS.get("standard")(
-            self.settings.data, seed=self.settings.seed, device=self.device, kept=kept
-        )
+        try:
+            self.data: DataSets = LOADERS.get("standard")(
+                self.settings.data, seed=self.settings.seed, device=self.device, kept=kept
+            )
+        except ConfigError as error:
+            raise config.placed(error.faults) from error
         self.facts: dict[str, Any] = _Facts(self.data.facts)
-        if not len(self.data.train):
-            size, batch = self.data.train.size, self.settings.data.loader.batch_size
-            what = f"no batch is left: {size} training samples make no full batch of {batch}, and drop_last is on"
-            raise ConfigError([config.fault("data.loader.batch_size", what)], config.source)
+        self._check_lengths()
         steps = steps_per_epoch(self.settings, self.data.train)
+        self.facts["trainer.epochs"] = self.settings.trainer.epochs
         self.facts["trainer.steps_per_epoch"] = steps
         self.facts["trainer.total_steps"] = steps * self.settings.trainer.epochs
+
+    def _check_folder(self) -> None:
+        """That the folder of all runs can be made, before anything is read or built."""
+        folder = Path(self.settings.trainer.save_dir).absolute()
+        nearest = next(path for path in (folder, *folder.parents) if path.exists())
+        if not nearest.is_dir():
+            what = f"{nearest} is a file, and no folder"
+        elif not os.access(nearest, os.W_OK):
+            what = f"{nearest} is a folder that this user may not write to"
+        else:
+            return
+        raise ConfigError([self.config.fault("trainer.save_dir", what)], self.config.source)
+
+    def _check_lengths(self) -> None:
+        """Batches against the data, schedules against the steps."""
+        config, train, batch = self.config, self.data.train, self.settings.data.loader.batch_size
+        faults = []
+        if not len(train):
+            what = f"no batch is left: the training data is smaller than one batch of {batch}, and drop_last is on"
+            faults.append(config.fault("data.loader.batch_size", what))
+        elif self.begins and config.node("data.loader.batch_size") and 0 < train.size < batch:
+            what, most = "larger than the training data", f"{train.size} at most, the number of its samples"
+            faults.append(config.fault("data.loader.batch_size", what, str(batch), most))
+        if self.begins:
+            faults += config.faults_of_lengths(steps_per_epoch(self.settings, train) * self.settings.trainer.epochs)
+        if faults:
+            raise ConfigError(faults, config.source)
 
     def loaders(self) -> dict[str, Loader]:
         """Every data set's loader by the name that `test.py --data` takes."""
@@ -156,9 +190,11 @@ class Builder:
         return metric.to(self.device) if isinstance(metric, nn.Module) else metric
 
     def _build(self, place: str, registry: Registry, component: Any, **supplied: Any) -> Any:
-        return self._or_fault(place, partial(registry.build, component, self.facts, **supplied), component.type)
+        return self._or_fault(
+            place, partial(registry.build, component, self.facts, **supplied), component.type, component.args
+        )
 
-    def _or_fault(self, place: str, make: Callable[[], Any], name: str) -> Any:
+    def _or_fault(self, place: str, make: Callable[[], Any], name: str, args: Iterable[str] = ()) -> Any:
         try:
             return make()
         except (UserError, MemoryError):
@@ -166,8 +202,10 @@ class Builder:
         except Exception as error:
             if users_frames(error):
                 raise
-            what = f"{name} refuses this: {type(error).__name__}: {error}"
-            raise ConfigError([self.config.fault(place, what)], self.config.source) from error
+            told = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            named = [argument for argument in args if re.search(rf"\b{re.escape(argument)}\b", told, re.IGNORECASE)]
+            key = f"{place}.args.{named[0]}" if len(named) == 1 else place
+            raise ConfigError([self.config.fault(key, f"{name} refuses this: {told}")], self.config.source) from error
 
     def _dry_run(self, trainer: BaseTrainer) -> None:
         """One evaluation batch, so that shapes, labels and the monitored name are known to fit before the run begins.

@@ -7,7 +7,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from base.config.layers import SHORT_FLAGS
 from base.errors import OutOfMemoryError, UserError, ran_out_of_memory
@@ -36,16 +36,25 @@ def _train(argv: Sequence[str]) -> int:
         "--auto-resume", action="store_true", help="with -c: that run if it is unfinished and equal, else a new one"
     )
     parser.add_argument("--check", action="store_true", help="only check the config; nothing is written")
+    _add_questions(parser)
     parser.add_argument("--force", action="store_true", help="on a resume, accept changes that alter its course")
     parser.add_argument("--plugin", action="append", default=[], metavar="MODULE", help="a module that registers names")
     for flag, key in SHORT_FLAGS.items():
         parser.add_argument(flag, dest=key, metavar="VALUE", help=f"short for {key}=VALUE")
     arguments = parser.parse_intermixed_args(argv)
+    for question in ("explain", "list", "schema"):  # `--explain seed=1`: an override, and no key
+        if "=" in (getattr(arguments, question) or ""):
+            arguments.overrides.append(getattr(arguments, question))
+            setattr(arguments, question, "")
     given = vars(arguments)
     overrides = [f"{flag}={given[key]}" for flag, key in SHORT_FLAGS.items() if given[key] is not None]
     overrides += arguments.overrides
+    if arguments.list is not None or arguments.schema is not None:
+        return _describe_names(arguments)
     if arguments.config is None and (arguments.resume is None or arguments.check):
         parser.error("-c CONFIG starts a run, -r PATH goes on with one")
+    if arguments.explain is not None:
+        return _explain_config(arguments, overrides)
 
     from base.run import check, fit
 
@@ -65,6 +74,45 @@ def _train(argv: Sequence[str]) -> int:
     )
     _say_goodbye(run)
     return 128 + run.signal if run.signal else 0
+
+
+def _add_questions(parser: argparse.ArgumentParser) -> None:
+    """Flags that answer and start nothing."""
+    asks: dict[str, Any] = {"nargs": "?", "const": ""}
+    explain = "print the whole config, or KEY of it, with where each value comes from; nothing is started"
+    parser.add_argument("--explain", **asks, metavar="KEY", help=explain)
+    names = "print the kinds of components, the names of one kind (losses), or all about one name (SGD)"
+    parser.add_argument("--list", **asks, metavar="WORD", help=names)
+    schema = "write a JSON Schema of all keys and names, for editors (default: saved/schema.json)"
+    parser.add_argument("--schema", **asks, metavar="FILE", help=schema)
+
+
+def _describe_names(arguments: argparse.Namespace) -> int:
+    from base.plugins import load_plugin
+
+    for module in arguments.plugin:
+        load_plugin(module)
+    if arguments.list is not None:
+        from base.listings import describe_registry
+
+        print(describe_registry(arguments.list))
+    if arguments.schema is not None:
+        from base.json_schema import write_schema
+
+        print(write_schema(arguments.schema))
+    return 0
+
+
+def _explain_config(arguments: argparse.Namespace, overrides: list[str]) -> int:
+    from base.config import Config
+    from base.explain import explain
+    from base.run_folder import CONFIG, resolve_resume
+
+    of_run = arguments.resume is not None
+    path = resolve_resume(arguments.resume)[0].path / CONFIG if of_run else arguments.config
+    config = Config.read(path, overrides, plugins=arguments.plugin, of_run=of_run)
+    print(explain(config, arguments.explain))
+    return 0
 
 
 def _test(argv: Sequence[str]) -> int:

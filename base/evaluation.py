@@ -34,7 +34,7 @@ def evaluate(run: str | Path, data: str = "test", overrides: Sequence[str] = ())
     from base.state import load_weights
 
     folder, name = resolve_resume(run)
-    config = Config.read(folder.path / "config.yaml", overrides)
+    config = Config.read(folder.path / "config.yaml", overrides, of_run=True)
     WRITERS.get("console")()
     store = CheckpointStore(folder.checkpoints)
     saved = store.load(name or ("best" if store.best() else "last"))

@@ -9,13 +9,6 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-PER_STEP = {"OneCycleLR", "CyclicLR"}
-
-
-def usual_unit(type_: str) -> str:
-    """When a scheduler steps if the config does not say: `step`, `epoch` or `monitor`."""
-    return "step" if type_ in PER_STEP else "monitor" if type_ == "ReduceLROnPlateau" else "epoch"
-
 
 @dataclass(frozen=True)
 class Link:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from annotated_types import Interval
 from numpy.typing import NDArray
 from torch import Tensor
 
 from base.registry import TRANSFORMS
 from data_loader.transforms import Transform, Uniforms, between, per_channel
+
+Probability = Annotated[float, Interval(ge=0, le=1)]
 
 
 @TRANSFORMS.register
@@ -23,7 +26,7 @@ class RandomHorizontalFlip(Transform):
 
     draws = 1
 
-    def __init__(self, p: float = 0.5) -> None:
+    def __init__(self, p: Probability = 0.5) -> None:
         if not 0 <= p <= 1:
             raise ValueError(f"RandomHorizontalFlip: p must be in [0, 1], found {p}")
         self.p = p
@@ -143,7 +146,7 @@ class RandomErasing(Transform):
 
     def __init__(
         self,
-        p: float = 0.5,
+        p: Probability = 0.5,
         scale: Sequence[float] = (0.02, 0.33),
         ratio: Sequence[float] = (0.3, 3.3),
         value: float | Sequence[float] = 0,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Annotated
 
+from annotated_types import Interval
 from torch import Tensor, nn
 
 from base.registry import MODELS
@@ -23,7 +25,7 @@ class ConvNet(nn.Module):
         num_classes: int = 10,
         widths: Sequence[int] = (32, 64),
         hidden: int = 128,
-        dropout: float = 0.25,
+        dropout: Annotated[float, Interval(ge=0, le=1)] = 0.25,
     ) -> None:
         super().__init__()
         stages = [

@@ -79,13 +79,15 @@ def load_plugins(tree: Node, allowed_here: Iterable[str] = ()) -> list[Fault]:
         return faults
     allowed = allowed_plugins(allowed_here)
     for i, node in enumerate(plugins.value):
+        if not isinstance(node.value, str):
+            continue  # which the sections tell
         if node.value in allowed:
             try:
                 load_plugin(allowed[node.value])
             except Exception as error:
                 what = f"{node.value} cannot be imported: {type(error).__name__}: {error}"
                 faults.append(Fault(node.origin, f"plugins.{i}", what))
-        elif isinstance(node.value, str):
+        else:
             hint = "list it in pyproject.toml under [tool.torch_atelier] plugins, or start with --plugin"
             faults.append(Fault(node.origin, f"plugins.{i}", f"{node.value!r} is not allowed here", hint=hint))
     return faults

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,21 +23,24 @@ class Config(Mapping[str, Any]):
     `config.settings` has every key with its type, `config["trainer"]["epochs"]` reads the same as plain values.
     """
 
-    def __init__(self, tree: Node, settings: Settings, source: str) -> None:
-        self.settings, self.source = settings, source
+    def __init__(self, tree: Node, settings: Settings, source: str, of_run: bool) -> None:
+        self.settings, self.source, self.of_run = settings, source, of_run
         self._tree = tree
         self._values = freeze(self.to_dict())
 
     @classmethod
-    def read(cls, path: str | Path, overrides: Overrides = (), *, plugins: Iterable[str] = ()) -> Config:
+    def read(
+        cls, path: str | Path, overrides: Overrides = (), *, plugins: Iterable[str] = (), of_run: bool = False
+    ) -> Config:
         """The config of a YAML or JSON file with overrides: `key.path=value` texts (`--lr=0.1` is one, too), or a
-        mapping of such paths to values. `plugins` are modules allowed in addition to the project's.
+        mapping of such paths to values. `plugins` are modules allowed in addition to the project's. `of_run`: the file
+        is a run's own, whose lengths may contradict each other, for the command line had its say in them.
 
         Raises ConfigError with every fault that the texts, the sections, the registries and the signatures show.
         """
         faults: list[Fault] = []
         tree = read_layers(Path(path), faults)
-        return cls._checked(tree, overrides, faults, str(path), plugins)
+        return cls._checked(tree, overrides, faults, str(path), plugins, of_run)
 
     @classmethod
     def from_dict(
@@ -50,25 +54,32 @@ class Config(Mapping[str, Any]):
         """The config that `to_dict` gave, or one put together in code; raises ConfigError as `read` does."""
         faults: list[Fault] = []
         tree = desugar(from_plain(values, Origin(source), faults))
-        return cls._checked(tree, overrides, faults, source, plugins)
+        return cls._checked(tree, overrides, faults, source, plugins, of_run=True)
 
     @classmethod
     def _checked(
-        cls, tree: Node | None, overrides: Overrides, faults: list[Fault], source: str, plugins: Iterable[str]
+        cls,
+        tree: Node | None,
+        overrides: Overrides,
+        faults: list[Fault],
+        source: str,
+        plugins: Iterable[str],
+        of_run: bool,
     ) -> Config:
         if tree is None:
             raise ConfigError(faults, source)
         from base.config.contradictions import check_together
+        from base.config.lengths import check_lengths
         from base.config.validate import check_sections, without_removed
 
         tree = without_removed(apply_overrides(tree, overrides, faults))
         settings, wrong = check_sections(tree)
-        wrong += [*check_together(tree), *_check_code(tree, plugins)]
+        wrong += [*check_together(tree), *([] if of_run else check_lengths(tree)), *_check_code(tree, plugins)]
         unread = {(fault.origin, fault.key) for fault in faults}  # left without a value, which is no second fault
         faults += [fault for fault in wrong if (fault.origin, fault.key) not in unread]
         if faults or settings is None:
             raise ConfigError(faults, source)
-        return cls(tree, settings, source)
+        return cls(tree, settings, source, of_run)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values: components as `{type, args}`, `${facts}` kept, and every default that means something."""
@@ -88,8 +99,12 @@ class Config(Mapping[str, Any]):
 
     def origin(self, key: str) -> Origin:
         """Where the value at `key` (`optimizer.args.lr`) was written, or `default`."""
-        node = self._tree.at(_place(key))
+        node = self.node(key)
         return node.origin if node else DEFAULT
+
+    def node(self, key: str) -> Node | None:
+        """What was written at `key`, with its place and what it took the place of; None if nothing was."""
+        return self._tree.at(_place(key))
 
     def fault(self, key: str, what: str, found: str = "", expected: str = "", hint: str = "") -> Fault:
         """A fault at the place of `key`, or of the nearest section above that was written."""
@@ -97,6 +112,16 @@ class Config(Mapping[str, Any]):
         while (node := self._tree.at(place)) is None:
             place = place[:-1]
         return Fault(node.origin, key, what, found, expected, hint)
+
+    def faults_of_lengths(self, steps: int) -> list[Fault]:
+        """Lengths that do not go together in a run of so many optimizer steps."""
+        from base.config.lengths import check_lengths
+
+        return [] if self.of_run else check_lengths(self._tree, steps)
+
+    def placed(self, faults: Iterable[Fault]) -> ConfigError:
+        """What was found by those who know the keys alone, at the places of the keys."""
+        return ConfigError((replace(fault, origin=self.fault(fault.key, "").origin) for fault in faults), self.source)
 
     def __getitem__(self, key: str) -> Any:
         return self._values[key]

@@ -13,7 +13,7 @@ DECIDES = {"sampler": ("shuffle",), "batch_sampler": ("batch_size", "shuffle", "
 
 def check_together(tree: Node) -> list[Fault]:
     """All of them; torch is not imported."""
-    return [*_loader(tree), *_monitor(tree), *_metrics(tree), *_chain(tree)]
+    return [*_loader(tree), *_monitor(tree), *_metrics(tree), *_chain(tree), *_without_effect(tree)]
 
 
 def _on(tree: Node, key: str) -> Node | None:
@@ -58,6 +58,26 @@ def _monitor(tree: Node) -> Iterator[Fault]:
 def _monitor_is_off(tree: Node) -> bool:
     written = "monitor" in (tree.at(("trainer",)) or tree)
     return not _on(tree, "trainer.monitor") and (written or not _on(tree, "data.valid"))
+
+
+_ONLY_WITH = {
+    "data.max_errors": (10, "data.on_error", "skip"),
+    "trainer.max_skipped": (10, "trainer.non_finite", "skip"),
+}
+"""Keys that mean something only beside another: their default, the other key, and what that must be."""
+
+
+def _without_effect(tree: Node) -> Iterator[Fault]:
+    for key, (default, other, value) in _ONLY_WITH.items():
+        node, beside = tree.at(tuple(key.split("."))), tree.at(tuple(other.split(".")))
+        if node is not None and node.value != default and (beside is None or beside.value != value):
+            name = key.rpartition(".")[2]
+            yield _fault(tree, key, f"has no effect without {other}: {value}", f"set that, or remove {name}")
+    valid = tree.at(("data", "valid"))
+    parts = valid.value.values() if valid is not None and valid.is_map and "type" not in valid else [valid]
+    if _on(tree, "data.stratify") and not any(part and type(part.value) in (int, float) for part in parts):
+        hint = "set data.valid to a fraction or a count, or remove stratify"
+        yield _fault(tree, "data.stratify", "has no effect: no part of the training data is set aside", hint)
 
 
 def _metrics(tree: Node) -> Iterator[Fault]:

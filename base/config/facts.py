@@ -14,6 +14,7 @@ FACTS: dict[str, tuple[str, Any]] = {
     "data.input_shape": ("a list of whole numbers", [1, 28, 28]),
     "data.class_counts": ("a list of whole numbers", [6000] * 10),
     "data.vocab_size": ("a whole number", 1000),
+    "trainer.epochs": ("a whole number", 10),
     "trainer.total_steps": ("a whole number", 1000),
     "trainer.steps_per_epoch": ("a whole number", 100),
 }

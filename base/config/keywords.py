@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import itertools
 import textwrap
@@ -16,6 +17,7 @@ Parameters = dict[str, Parameter]
 _NAMED = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
 
+@functools.cache
 def parameters(target: Callable[..., Any]) -> tuple[Parameters, bool]:
     """What `target` may be given by name, its annotations resolved, and whether any other name may be given too: true
     for `**kwargs` that cannot be followed.

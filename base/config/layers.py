@@ -45,6 +45,7 @@ def read_layers(path: Path, faults: list[Fault]) -> Node | None:
             return None
         seen.append(path.resolve())
         base = tree.value.pop("extends", None)
+        tree.value.pop("$schema", None)  # for editors
         layers.append(desugar(tree))
         if base is None or base.value is None:
             break

@@ -6,6 +6,7 @@ annotated_types.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from inspect import Parameter
 from typing import Annotated, Any, Literal, get_origin
 
@@ -27,7 +28,8 @@ RANGES: dict[str, dict[str, Any]] = {
         "final_div_factor": Gt(0),
         "gamma": Gt(0),
         "max_lr": Gt(0),
-        "milestones": Ge(1),
+        "lr_lambda": Callable[..., Any],
+        "milestones": list[Annotated[int, Ge(1)]],
         "min_lr": Ge(0),
         "patience": Ge(0),
         "pct_start": _SHARE,
@@ -52,7 +54,7 @@ RANGES: dict[str, dict[str, Any]] = {
     "torchvision.models": {"dropout": _SHARE, "num_classes": Ge(1)},
     "torchvision.transforms": {"p": _SHARE},
 }
-"""By module and parameter; the longest module that fits counts."""
+"""By module and parameter, the first module that fits; a whole annotation where torch's own says too little."""
 
 
 def with_range(parameter: Parameter, target: Any, annotation: Any) -> Any:
@@ -63,5 +65,5 @@ def with_range(parameter: Parameter, target: Any, annotation: Any) -> Any:
             known = ranges.get(parameter.name)
             if known is None:
                 return annotation
-            return known if get_origin(known) is Literal else Annotated[annotation, known]
+            return Annotated[annotation, known] if get_origin(known) is None else known
     return annotation

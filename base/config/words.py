@@ -31,7 +31,7 @@ _ONE_AND_MANY: dict[Any, tuple[str, str]] = {
     type(None): ("null", "null"),
 }
 _TORCH = {"Tensor": "a list of numbers", "dtype": "a dtype such as float32", "device": "a device such as cpu"}
-_NO_CONFIG = ", which no config can write"
+NO_CONFIG = ", which no config can write"
 _LIMITS = {
     ("ge",): ", {ge} or more",
     ("gt",): " above {gt}",
@@ -98,7 +98,7 @@ def _describe_union(kinds: Iterable[Any], many: bool) -> str:
     kinds = list(kinds)
     if float in kinds:
         kinds = [kind for kind in kinds if kind is not int and getattr(kind, "__name__", "") != "Tensor"]
-    kinds = [kind for kind in kinds if not describe(kind).endswith(_NO_CONFIG)] or kinds
+    kinds = [kind for kind in kinds if not describe(kind).endswith(NO_CONFIG)] or kinds
     kinds.sort(key=lambda kind: kind is type(None))
     return listing(list(dict.fromkeys(describe(kind, many) for kind in kinds)))
 
@@ -112,7 +112,7 @@ def _describe_class(annotation: Any) -> str:
             return "a path"
         if annotation.__module__ == "torch" and name in _TORCH:
             return _TORCH[name]
-    return f"a {name} object{_NO_CONFIG}"
+    return f"a {name} object{NO_CONFIG}"
 
 
 def limits(metadata: Iterable[Any]) -> str:

@@ -27,6 +27,7 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def to_yaml(values: Any) -> str:
-    """The text that `base.config.yaml_reader` reads as `values`."""
-    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+def to_yaml(values: Any, inline: bool = False) -> str:
+    """The text that `base.config.yaml_reader` reads as `values`; `inline` writes innermost lists as `[1, 2]`."""
+    style = None if inline else False
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=style)

@@ -136,12 +136,16 @@ def test_a_signal_in_the_last_save_loses_nothing(start: Callable[[Path], Path], 
     assert_same_run(whole, cast(Run, RunFolder.open(run)))
 
 
-def test_a_finished_run_whose_last_save_is_damaged_is_finished_again(
-    start: Callable[[Path], Path], whole: Run, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("left", ["damaged", "moved aside by a resume that was killed then"])
+def test_a_finished_run_without_its_last_save_is_finished_again(left: str, whole: Run, tmp_path: Path) -> None:
     shutil.copytree(whole.path, tmp_path / "run")
     saves = tmp_path / "run" / "checkpoints"
-    (saves / (saves / "last").read_text().strip() / "state.pt").write_bytes(b"")
+    last = (saves / "last").read_text().strip()
+    if left == "damaged":
+        (saves / last / "state.pt").write_bytes(b"")
+    else:
+        (saves / "rejected").mkdir()
+        (saves / last).rename(saves / "rejected" / last)
     resumed = fit(resume=tmp_path / "run")
     assert_same_run(whole, resumed)
     assert scalars(resumed.path) == scalars(whole.path)

@@ -76,11 +76,12 @@ def kills(lab: Lab, row: Row, count: int, kinds: list[str], kill: Callable[[Lab,
 
 
 def kill_at_random(lab: Lab, trial: Trial) -> bool:
-    """Whether the process was alive until then."""
-    delay = lab.random.random() * lab.reference(trial.kind).seconds
+    """In any of the steps that are left, or a little after it. Whether the process was alive until then."""
+    left = max(1, lab.reference(trial.kind).trial.steps_done() - trial.steps_saved())
+    target, delay = len(trial.steps()) + lab.random.randrange(left), 0.1 * lab.random.random()
     process = trial.launch()
-    if until(lambda: trial.training(process), process):
-        pause(delay, process)
+    until(lambda: trial.training(process) and len(trial.steps()) >= target, process)
+    pause(delay, process)
     process.kill()
     return process.wait() == -signal.SIGKILL
 

@@ -147,9 +147,13 @@ class Trial:
     def saving(self) -> bool:
         return any(self.save_dir.glob("*/*/checkpoints/.tmp-*/"))
 
-    def steps_done(self) -> int:
+    def steps(self) -> list[int]:
+        """The number of each step that was done, in order; those that were done again stand there again."""
         file = self.folder / "steps"
-        return int(file.read_text().split()[-1]) if file.exists() and file.stat().st_size else 0
+        return list(map(int, file.read_text().split())) if file.exists() else []
+
+    def steps_done(self) -> int:
+        return (self.steps() or [0])[-1]
 
     def is_at(self, step: int) -> bool:
         return self.steps_done() >= step

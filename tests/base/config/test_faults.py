@@ -10,11 +10,14 @@ from typing import Annotated, Any, Literal
 import pytest
 import torch
 from annotated_types import Interval
+from jsonschema import Draft7Validator
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from base.config import Config
+from base.config.yaml_reader import read_yaml
 from base.errors import ConfigError
+from base.json_schema import json_schema
 from base.registry import DATASETS, FUNCTIONS, LOSSES, METRICS, MODELS
 
 TABLE = (Path(__file__).parent / "faults.txt").read_text(encoding="utf-8")
@@ -136,3 +139,18 @@ def test_a_name_like_no_other_is_told_what_there_is(tmp_path: Path) -> None:
 
 def test_the_longest_message_is_two_lines_long() -> None:
     assert max(len(line) for line in TABLE.splitlines()) < 2 * 120
+
+
+def test_the_schema_agrees_with_the_table() -> None:
+    """It lets everything pass that is right, and rejects what is wrong as far as one file can tell."""
+    schema = Draft7Validator(json_schema())
+    found: dict[tuple[bool, bool], list[str]] = {}
+    for case in cases():
+        changes, overrides, messages = case.values
+        node = read_yaml(changed(changes), "bad.yaml", [])
+        if not overrides and node is not None:
+            key = (messages == ["nothing is wrong"], schema.is_valid(node.plain()))
+            found.setdefault(key, []).append(case.id)
+    assert found.get((True, False), []) == []
+    rejected, missed = len(found[False, False]), found[False, True]
+    assert rejected > 3 * len(missed), missed

@@ -1,0 +1,120 @@
+"""`--list`: kinds, names, and all about one name, with a block that can be pasted as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from base import command_line
+from base.catalogue import YOURS, argument_docs, doc_line, entry, names_by_source, public_name
+from base.config.components import supplied
+from base.config.facts import FACTS
+from base.config.merge import desugar
+from base.config.nodes import Place
+from base.config.signature import check
+from base.config.yaml_reader import read_yaml
+from base.listings import describe, describe_registry
+from base.paste import FUNCTION, block, place_of
+from base.registry import FUNCTIONS, LOSSES, METRICS, MODELS, OPTIMIZERS, REGISTRIES, SCHEDULERS
+
+NAMES = [(symbol, name) for symbol, registry in REGISTRIES.items() if place_of(symbol) for name in registry.names()]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def a_function_of_ones_own() -> Iterator[None]:
+    FUNCTIONS.register(FUNCTION)(a_function)
+    yield
+    FUNCTIONS._registered.pop((FUNCTION, __name__))
+
+
+def a_function(x: Any) -> Any:
+    return x
+
+
+def test_every_block_of_every_name_validates() -> None:
+    without = []
+    for symbol, name in NAMES:
+        one = entry(REGISTRIES[symbol], name)
+        text = block(one)
+        if not text:
+            without.append(name)
+            continue
+        tree = read_yaml(text, "pasted.yaml", [])
+        assert tree is not None
+        place: Place = tuple(0 if part == "#" else part for part in place_of(symbol).split("."))
+        component = desugar(tree).at(place)
+        assert component is not None and component.value["type"].value == name
+        faults = check(one.target, component, place, supplied(one.registry, one.target))
+        assert faults == [], text
+    assert len(NAMES) > 400
+    assert without == ["BootStrapper", "ClasswiseWrapper", "MinMaxMetric", "MultioutputWrapper"]
+
+
+def test_the_kinds(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.train(["--list"]) == 0
+    out = capsys.readouterr().out
+    lines = {line.split()[0]: " ".join(line.split()) for line in out.splitlines() if line}
+    assert lines["losses"].startswith("losses loss ") and lines["losses"].endswith("of torch.nn")
+    assert "15 of torch.optim" in lines["optimizers"]
+    assert lines["writers"].startswith("writers (the program asks for these)")
+    assert set(lines) >= {symbol.lower() for symbol in REGISTRIES}
+
+
+def test_the_names_of_a_kind_stand_where_they_come_from() -> None:
+    assert names_by_source(LOSSES)["torch.nn"].count("MSELoss") == 1
+    assert "torchvision.models" in names_by_source(MODELS) and "LeNet" in names_by_source(MODELS)["the framework's"]
+    assert FUNCTION in names_by_source(FUNCTIONS)[YOURS]
+    assert next(iter(names_by_source(FUNCTIONS))) == YOURS
+    assert describe_registry("loss") == describe_registry("losses")
+    assert "the framework's:\n  accuracy, " in describe_registry("metrics")
+
+
+def test_all_about_one_name() -> None:
+    assert describe(entry(SCHEDULERS, "StepLR")).splitlines() == [
+        "scheduler StepLR, torch.optim.lr_scheduler.StepLR",
+        "  Decays the learning rate of each parameter group by gamma every step_size epochs",
+        "",
+        "  step_size: a whole number, 1 or more; needed",
+        "      Period of learning rate decay",
+        "  gamma: a number above 0; default 0.1",
+        "      Multiplicative factor of learning rate decay",
+        "",
+        "lr_scheduler:",
+        "  type: StepLR",
+        "  args: {step_size: 1, gamma: 0.1}",
+    ]
+    lines = describe_registry("accuracy").splitlines()
+    assert lines[0].startswith("metric accuracy, model/metrics.py:") and lines[-1] == "- {type: accuracy}"
+    assert describe_registry("LambdaLR").endswith("a function of yours, decorated with @FUNCTIONS.register")
+    assert describe_registry("MinMaxMetric").endswith("no key of a config names it: no config can write base_metric")
+    assert "any other argument is taken, and not checked" in describe(entry(METRICS, "Accuracy"))
+
+
+def test_facts_stand_where_a_number_would_be_a_guess() -> None:
+    assert "num_classes: '${data.num_classes}'" in block(entry(MODELS, "resnet18"))
+    assert "T_max: '${trainer.epochs}'" in block(entry(SCHEDULERS, "CosineAnnealingLR"))
+    assert {"data.num_classes", "trainer.epochs", "trainer.total_steps"} <= set(FACTS)
+
+
+def test_a_word_that_is_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    for word, hint in (("adamw", "'AdamW'"), ("optimiser", "'optimizers'"), ("LenNet", "'LeNet'")):
+        assert command_line.train(["--list", word]) == 2
+        assert capsys.readouterr().err == f"--list {word}: neither a kind nor a name; did you mean {hint}?\n"
+
+
+def test_docstrings_of_libraries_become_plain_lines() -> None:
+    class Thing:
+        r"""Draws a :class:`~a.Box` of ``x``, see `the paper <https://example.org>`_. More.
+
+        Args:
+            size (int or tuple(int, int), optional): how large
+                it is (default: 3)
+            name: what it is called. And more.
+        """
+
+    assert doc_line(Thing) == "Draws a Box of x, see the paper"
+    assert argument_docs(Thing) == {"size": "how large it is", "name": "what it is called"}
+    assert public_name(OPTIMIZERS.get("SGD"), "SGD") == "torch.optim.SGD"
+    assert public_name(MODELS.get("resnet18"), "resnet18") == "torchvision.models.resnet18"

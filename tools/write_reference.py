@@ -1,0 +1,155 @@
+"""Write what is generated from the code: configs/schema.json, docs/config.md, docs/faults_of_configs.md.
+
+python -m tools.write_reference
+"""
+
+from __future__ import annotations
+
+import re
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from base.catalogue import names_by_source
+from base.config.facts import FACTS
+from base.config.nodes import Place, dotted
+from base.config.places import PLACES
+from base.config.schema import expected, section_of
+from base.config.sections import Component, Section, Settings
+from base.json_schema import schema_text
+from base.paste import place_of
+from base.registry import REGISTRIES
+
+ROOT = Path(__file__).parents[1]
+TABLE = ROOT / "tests/base/config/faults.txt"
+_RESUME = {
+    "harmless": "yes",
+    "force": "with `--force`",
+    "epoch_end": "with `--force`, between epochs",
+    "impossible": "no",
+}
+_CONFIG_PAGE = """\
+# Every key of a config
+
+Written by `make docs` from base/config/sections.py. `python train.py -c CONFIG --explain` shows every key of a config
+with its value and where that comes from; `--list` shows the names that components may have, `--list SGD` the arguments
+of one.
+
+A component is `{{type: Name, args: {{...}}}}`, or the bare name. `extends: other.yaml` lays a file onto another:
+mappings merge, everything else replaces, another `type` drops the `args` below, `null` takes a key away. On the command
+line `key.path=value` does the same. The last column says whether a run that is resumed takes another value.
+
+{tables}
+
+## Names and where they stand
+
+| kind | keys | names |
+|---|---|---|
+{kinds}
+
+## Facts
+
+Arguments may name what is known only once the data is read: `num_classes: ${{data.num_classes}}`. Inside `[ ]` and
+`{{ }}` it stands in quotes.
+
+| fact | what it is |
+|---|---|
+{facts}
+"""
+_FAULTS_PAGE = """\
+# What is said of a wrong config
+
+Written by `make docs` from tests/base/config/faults.txt, where each case is a test: the text and the place, to the
+letter. Every fault of a config is told at once, with file, line and column, and nothing is started: exit code 2.
+
+Each case changes this config, a line replacing the one that begins with the same key; `$` is the command line:
+
+```text
+{base}
+```
+{cases}"""
+
+
+def config_page() -> str:
+    """docs/config.md."""
+    sections = [f"## {title}\n\n{_table(section, place)}" for title, section, place in _sections(Settings, ())]
+    facts = [f"| `${{{name}}}` | {words} |" for name, (words, _) in FACTS.items()]
+    return _CONFIG_PAGE.format(
+        tables="\n\n".join(sections), kinds="\n".join(_kinds()), facts="\n".join(facts), **_RESUME
+    )
+
+
+def _sections(section: type[Section], place: Place) -> Iterator[tuple[str, type[Section], Place]]:
+    yield dotted(place) or "At the top", section, place
+    for name, field in section.model_fields.items():
+        inner = section_of(field.annotation)
+        if inner is not None and (not issubclass(inner, Component) or set(inner.model_fields) > {"type", "args"}):
+            is_list = typing.get_origin(field.annotation) is tuple
+            yield from _sections(inner, (*place, name, 0) if is_list else (*place, name))
+
+
+def _table(section: type[Section], place: Place) -> str:
+    rows = [_row(name, field, (*place, name)) for name, field in section.model_fields.items()]
+    return "\n".join(
+        ["| key | what it may hold | default | what it is | on a resume |", "|---|---|---|---|---|", *rows]
+    )
+
+
+def _row(name: str, field: FieldInfo, place: Place) -> str:
+    extra: Any = field.json_schema_extra
+    cells = [f"`{name}`", expected(place), _default(field), field.description or "", _RESUME[extra["resume"]]]
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _default(field: FieldInfo) -> str:
+    default = field.default
+    if field.is_required():
+        return "must be given"
+    if default is None:
+        return "null"
+    if isinstance(default, bool):
+        return str(default).lower()
+    return "" if isinstance(default, dict | tuple | Section) else str(default)
+
+
+def _kinds() -> Iterator[str]:
+    for symbol, registry in REGISTRIES.items():
+        if place_of(symbol):
+            keys = [f"`{place.replace('.#', '')}`" for place, symbols in PLACES.items() if symbol in symbols]
+            names = names_by_source(registry)
+            own = ", ".join(f"`{name}`" for name in names.pop("the framework's", []))
+            libraries = [f"{len(known)} of {source}" for source, known in names.items() if source != "yours"]
+            there_is = "; ".join(filter(None, [own, *libraries]))
+            yield f"| {registry.kind} | {', '.join(dict.fromkeys(keys))} | {there_is} |"
+
+
+def faults_page() -> str:
+    """docs/faults_of_configs.md."""
+    head, *blocks = TABLE.read_text(encoding="utf-8").strip().split("\n\n")
+    base, *cases = blocks if head.startswith("#") else [head, *blocks]
+    lines = [f"\n## {case[2:]}\n" if case.startswith("# ") else _case(case) for case in cases]
+    return _FAULTS_PAGE.format(base=base, cases="\n".join(lines))
+
+
+def _case(case: str) -> str:
+    said = re.sub(r"(?m)^  ", "", "\n".join(line for line in case.splitlines() if line.startswith("  ")))
+    wrong = "\n".join(line for line in case.splitlines() if not line.startswith("  "))
+    return f"```text\n{wrong}\n```\n```text\n{said}\n```\n"
+
+
+def written() -> dict[str, str]:
+    """Every generated file by its path."""
+    return {
+        "configs/schema.json": schema_text(users=False),
+        "docs/config.md": config_page(),
+        "docs/faults_of_configs.md": faults_page(),
+    }
+
+
+if __name__ == "__main__":
+    for name, text in written().items():
+        (ROOT / name).write_text(text, encoding="utf-8")
+        print(f"written: {name}")
