@@ -5,7 +5,6 @@ python -m tools.write_reference
 
 from __future__ import annotations
 
-import re
 import typing
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,8 +61,9 @@ Arguments may name what is known only once the data is read: `num_classes: ${{da
 _FAULTS_PAGE = """\
 # What is said of a wrong config
 
-Written by `make docs` from tests/base/config/faults.txt, where each case is a test: the text and the place, to the
-letter. Every fault of a config is told at once, with file, line and column, and nothing is started: exit code 2.
+Written by `make docs` from tests/base/config (faults.txt and test_nodes.py), where each case is a test: the text and
+the place, to the letter. Every fault of a config is told at once, with file, line and column, and nothing is started:
+exit code 2.
 
 Each case changes this config, a line replacing the one that begins with the same key; `$` is the command line:
 
@@ -83,7 +83,7 @@ def config_page() -> str:
 
 
 def _sections(section: type[Section], place: Place) -> Iterator[tuple[str, type[Section], Place]]:
-    yield dotted(place) or "At the top", section, place
+    yield dotted(place).replace(".0", ", each of them") or "At the top", section, place
     for name, field in section.model_fields.items():
         inner = section_of(field.annotation)
         if inner is not None and (not issubclass(inner, Component) or set(inner.model_fields) > {"type", "args"}):
@@ -128,16 +128,30 @@ def _kinds() -> Iterator[str]:
 
 def faults_page() -> str:
     """docs/faults_of_configs.md."""
-    head, *blocks = TABLE.read_text(encoding="utf-8").strip().split("\n\n")
-    base, *cases = blocks if head.startswith("#") else [head, *blocks]
-    lines = [f"\n## {case[2:]}\n" if case.startswith("# ") else _case(case) for case in cases]
+    from tests.base.config.test_nodes import BAD_FILES, BAD_JSON, BAD_YAML
+
+    _, base, *blocks = TABLE.read_text(encoding="utf-8").strip().split("\n\n")
+    lines = [f"\n## {block[2:]}\n" if block.startswith("# ") else _of_table(block) for block in blocks]
+    for title, cases in (("Texts that are no YAML", BAD_YAML), ("Texts that are no JSON", BAD_JSON)):
+        lines.append(f"\n## {title}\n")
+        lines += [_case(_short(text), f"a.{title.rpartition(' ')[2].lower()}:{said}") for text, said in cases.items()]
+    lines.append("\n## Files that hold no config\n")
+    lines += [_case(_short(repr(data)[1:]), said) for data, said in BAD_FILES.items()]
     return _FAULTS_PAGE.format(base=base, cases="\n".join(lines))
 
 
-def _case(case: str) -> str:
-    said = re.sub(r"(?m)^  ", "", "\n".join(line for line in case.splitlines() if line.startswith("  ")))
-    wrong = "\n".join(line for line in case.splitlines() if not line.startswith("  "))
+def _of_table(block: str) -> str:
+    said = "\n".join(line.removeprefix("  ") for line in block.splitlines() if line.startswith("  "))
+    return _case("\n".join(line for line in block.splitlines() if not line.startswith("  ")), said)
+
+
+def _case(wrong: str, said: str) -> str:
     return f"```text\n{wrong}\n```\n```text\n{said}\n```\n"
+
+
+def _short(text: str) -> str:
+    text = text.replace("\t", "<tab>").rstrip("\n")
+    return text if len(text) < 200 else text[:100] + " ..."
 
 
 def written() -> dict[str, str]:

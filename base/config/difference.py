@@ -34,6 +34,10 @@ class Difference:
     origin_after: Origin
     verdict: Verdict
 
+    def __str__(self) -> str:
+        """`optimizer.args.lr: 0.1 (configs/a.yaml:9:35) -> 0.5 (command line: --lr=0.5)`."""
+        return f"{self.key}: {self.before!r} ({self.origin_before}) -> {self.after!r} ({self.origin_after})"
+
 
 def difference(before: Config, after: Config) -> list[Difference]:
     """What differs, down to single arguments and list entries; what only `after` has comes last."""

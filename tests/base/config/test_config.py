@@ -333,7 +333,7 @@ def test_differences_are_judged() -> None:
         "callbacks.0.type": (ABSENT, "QuickstartLines", "harmless"),
     }
     first = difference(before, after)[0]
-    assert [str(first.origin_before), str(first.origin_after)] == ["base.yaml:12:19", "command line: project.sizes.0=7"]
+    assert str(first) == "project.sizes.0: 1 (base.yaml:12:19) -> 7 (command line: project.sizes.0=7)"
 
 
 def test_more_epochs_are_harmless_unless_the_rate_depends_on_them() -> None:
