@@ -53,7 +53,7 @@ class Builder:
 
     def __init__(self, config: Config, kept: Mapping[str, Any] | None = None) -> None:
         """`kept` is what a run decided when it began: `decisions` of its data."""
-        self.config, self.settings, self.begins = config, config.settings, kept is None
+        self.config, self.settings, self.begins = config, config.settings, not kept
         if self.begins and not config.of_run:
             self._check_folder()
         try:

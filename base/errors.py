@@ -1,6 +1,7 @@
 """What goes wrong by the user's doing: errors whose text is already fit for the user, each kind with its exit code."""
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,6 +73,7 @@ class Origin:
 
 
 DEFAULT = Origin("default")
+_LINE_BREAK = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class Fault:
             parts.append(self.hint)
         said = self.origin.source.replace("=", " ").split()  # an override names its key
         where = str(self.origin) if not self.key or self.key in said else f"{self.origin}: {self.key}"
-        return f"{where}: {'; '.join(parts)}"
+        return _LINE_BREAK.sub(lambda found: repr(found[0])[1:-1], f"{where}: {'; '.join(parts)}")
 
 
 class ConfigError(UserError):

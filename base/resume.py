@@ -85,6 +85,13 @@ def choose_save(store: CheckpointStore, name: str | None) -> Saved | None:
     return saved
 
 
+def is_complete(saved: Saved, config: Config) -> bool:
+    """True if nothing is left to train after this save; its run may have been over, and its last save lost."""
+    trainer = config.settings.trainer
+    stopped = trainer.early_stop is not None and saved.state["monitor"]["waited"] >= trainer.early_stop
+    return saved.info["phase"] == "epoch end" and (saved.info["epoch"] >= trainer.epochs or stopped)
+
+
 def judge(changes: Sequence[Difference], after: Config, saved: Saved | None, force: bool) -> None:
     """Shows every difference; refuses those that the run cannot take, or only with `force`.
 

@@ -26,6 +26,7 @@ from base.resume import (
     apply_to_optimizer,
     choose_save,
     differences_as_overrides,
+    is_complete,
     judge,
     judge_data,
     newest_of,
@@ -168,14 +169,12 @@ def _resume(stack: ExitStack, folder: RunFolder, name: str | None, before: Confi
     state = folder.state()
     stack.enter_context(folder.lock())
     changes = difference(before, config)
-    store = CheckpointStore(folder.checkpoints)
-    newest = store.names()[-1:]
-    saved = choose_save(store, name)
+    saved = choose_save(CheckpointStore(folder.checkpoints), name)
     judge(changes, config, saved, force)
-    trainer, builder = _build(config, kept=saved.info["data"] if saved else None)
+    trainer, builder = _build(config, kept=saved.info["data"] if saved else {})
     judge_data(saved, trainer.data, folder, force)
     tell_other_machine(folder, str(builder.device))
-    over = state in DONE and not changes and saved is not None and [saved.name] == newest
+    over = state in DONE and not changes and saved is not None and is_complete(saved, config)
     if not over:
         if changes:
             with writing(folder.path):
@@ -201,7 +200,8 @@ def _train(trainer: BaseTrainer, folder: RunFolder, config: Config) -> Run:
     except Exception as error:
         log.info("the run ended with an error", exc_info=True)  # the traceback, for train.log alone
         assert trainer.store is not None
-        last = f"the last good checkpoint is {trainer.store.folder / trainer.store.names()[-1]}"
+        names = trainer.store.names()
+        last = f"the last good checkpoint is {trainer.store.folder / names[-1]}" if names else "nothing was saved yet"
         if isinstance(error, NotFiniteError):
             raise NotFiniteError(f"{error}; {last}") from None
         if ran_out_of_memory(error):

@@ -53,7 +53,7 @@ def standard(data: DataSettings, *, seed: int, device: torch.device, kept: Mappi
 
     Raises ConfigError where the data cannot be had as the config asks, DataError where it is missing or broken.
     """
-    return _Assembly(data, seed, device, kept or {}).assemble()
+    return _Assembly(data, seed, device, kept).assemble()
 
 
 @dataclass
@@ -79,8 +79,8 @@ class _Set:
 
 
 class _Assembly:
-    def __init__(self, data: DataSettings, seed: int, device: torch.device, kept: Mapping[str, Any]) -> None:
-        self.data, self.seed, self.device, self.kept = data, seed, device, kept
+    def __init__(self, data: DataSettings, seed: int, device: torch.device, kept: Mapping[str, Any] | None) -> None:
+        self.data, self.seed, self.device, self.kept, self.resumed = data, seed, device, kept or {}, kept is not None
         self.places = Places(data.keys.input, data.keys.target)
         self.decisions: dict[str, Any] = {"in_memory": {}, "fingerprint": {}}
 
@@ -89,7 +89,7 @@ class _Assembly:
         components = {"train": self.data.train}
         components |= {_label("valid", name): part for name, part in valid.items() if isinstance(part, Component)}
         components |= {_label("test", name): component for name, component in test.items()}
-        datasets, self.decisions["data"] = open_sets(components, self.data.offline, self.kept.get("data"))
+        datasets, self.decisions["data"] = open_sets(components, self.data.offline, self.kept.get("data"), self.resumed)
         sets = {label: _Set(label, components[label], one, tensors_of(one)) for label, one in datasets.items()}
         split = self._split(
             sets["train"], {_label("valid", n): part for n, part in valid.items() if not isinstance(part, Component)}

@@ -27,15 +27,17 @@ def test_components(data: Data) -> dict[str, Component]:
     return data.test_sets if has_parts and data.train.args.get("train") is not False else {}
 
 
-def open_sets(components: Mapping[str, Component], offline: str, kept: str | None = None) -> tuple[dict[str, Any], str]:
+def open_sets(
+    components: Mapping[str, Component], offline: str, kept: str | None = None, resumed: bool = False
+) -> tuple[dict[str, Any], str]:
     """The data sets by label, and whether they are "real" or "synthetic".
 
     The verdict is one for all sets: where the files of one are missing and cannot be fetched, and `offline` allows it,
-    SyntheticFashion stands in for every FashionMNIST. `kept` is the verdict of the run that is resumed. DataError if
+    SyntheticFashion stands in for every FashionMNIST. `kept` is the verdict of a run that is `resumed`. DataError if
     files are missing and nothing may stand in for them.
     """
     why = "as the run began"
-    if kept is not None:
+    if resumed:
         components = {label: _only_read(component) for label, component in components.items()}
     if kept != SYNTHETIC or not any(_has_stand_in(component) for component in components.values()):
         try:
@@ -47,7 +49,7 @@ def open_sets(components: Mapping[str, Component], offline: str, kept: str | Non
                 raise DataError(f"{missing}; the run began on the real data and goes on with nothing else") from missing
             why = str(missing)
     stand_ins = {label: _stand_in(component, why) for label, component in components.items()}
-    if kept is not None:
+    if resumed:
         stand_ins = {label: _only_read(component) for label, component in stand_ins.items()}
     log.warning("SYNTHETIC DATA: SyntheticFashion stands in for FashionMNIST, scores mean nothing for it (%s)", why)
     return _open_all(stand_ins), SYNTHETIC

@@ -9,12 +9,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from base import fit
+from base.errors import WriteError
 from base.run import Run
 from base.run_folder import RunFolder
 from tests.small_run import assert_same_run, small_config
@@ -149,6 +151,17 @@ def test_a_finished_run_without_its_last_save_is_finished_again(left: str, whole
     resumed = fit(resume=tmp_path / "run")
     assert_same_run(whole, resumed)
     assert scalars(resumed.path) == scalars(whole.path)
+
+
+def test_no_room_for_the_first_save(
+    start: Callable[[Path], Path], whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as full:
+        full.setattr("shutil.disk_usage", lambda path: SimpleNamespace(total=10**9, free=0))
+        with pytest.raises(WriteError, match="there is no earlier one"):
+            fit(start(tmp_path))
+    (run,) = (tmp_path / "saved" / "small").iterdir()
+    assert_same_run(whole, fit(resume=run))
 
 
 def test_what_is_compared_is_there(whole: Run) -> None:

@@ -109,9 +109,9 @@ def change_config(run: Path, **changes: Any) -> None:
     (run / "config.yaml").write_text(yaml.safe_dump(config))
 
 
-def reseal(save: Path) -> None:
+def reseal(save: Path, **changes: Any) -> None:
     """What an attacker does: all hashes fit again."""
-    manifest = json.loads((save / "manifest.json").read_bytes())
+    manifest = json.loads((save / "manifest.json").read_bytes()) | changes
     for name, entry in manifest["files"].items():
         data = (save / name).read_bytes()
         entry.update(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
@@ -325,22 +325,26 @@ def test_a_resumed_run_writes_into_its_own_folder_only(run: Path, tmp_path: Path
     assert not watch.outside(run)
 
 
-@pytest.mark.parametrize(
-    ("type_", "args"),
-    [("FashionMNIST", {"download": True}), ("MNIST", {}), ("SyntheticFashion", {}), ("KMNIST", {"download": True})],
-)
+@pytest.mark.parametrize("saves", ["as they were", "silent about the data", "none"])
+@pytest.mark.parametrize("type_", ["FashionMNIST", "SyntheticFashion", "KMNIST"])
 def test_a_resumed_run_makes_no_data_outside(
-    type_: str, args: Any, run: Path, tmp_path: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch
+    type_: str, saves: str, run: Path, tmp_path: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A folder for data is made, and filled, where the user's own config says so, not where a stranger's does."""
     monkeypatch.setattr("data_loader.synthetic.TRAIN_SIZE", 1000)
     monkeypatch.setattr("data_loader.synthetic.TEST_SIZE", 1000)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    if saves == "none":
+        shutil.rmtree(run / "checkpoints")
+    elif saves == "silent about the data":
+        for save in (run / "checkpoints").glob("*-step-*"):
+            reseal(save, data={})
     root = tmp_path / "victim"
-    change_config(run, data__train={"type": type_, "args": {"root": str(root), **args}}, data__offline="synthetic")
+    args = {"root": str(root), **({} if type_ == "SyntheticFashion" else {"download": True})}
+    change_config(run, data__train={"type": type_, "args": args}, data__offline="synthetic")
     watch.changed.clear()
     for use in (lambda: fit(resume=run), lambda: evaluate(run)):
-        with contextlib.suppress(UserError):
+        with contextlib.suppress(UserError, KeyError):
             use()
     assert not root.exists()
     assert not watch.outside(run, tmp_path / "cache")

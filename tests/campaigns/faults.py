@@ -251,6 +251,7 @@ def main() -> int:
     parser.add_argument("kills", type=int, help="how many times to kill -9, half of them inside a save of 100 MB")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # which cleans up
     half = arguments.kills // 2
     few = max(3, arguments.kills // 10)
     classes: list[tuple[str, Callable[..., None], tuple[Any, ...]]] = [

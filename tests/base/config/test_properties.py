@@ -136,7 +136,7 @@ _edits = st.tuples(
 )
 
 
-@settings(QUICK, max_examples=300)
+@settings(QUICK, max_examples=200)
 @given(st.sampled_from(TEXTS), st.lists(_edits, min_size=1, max_size=4))
 def test_a_file_with_anything_done_to_it_is_read_or_refused(
     tmp_path: Path, text: str, edits: list[tuple[int, int, str]]
