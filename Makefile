@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 p
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv/bin/python
 
-.PHONY: train test lint types faults manifest clean
+.PHONY: train test lint types faults docs manifest clean
 train: .venv/ready
 	$(VENV) train.py -c configs/fashion_mnist.yaml $(ARGS)
 
@@ -23,6 +23,10 @@ types: .venv/ready
 # Kills, signals, damage, full disks on real processes: a table of what held (docs/faults.md).
 faults: .venv/ready
 	$(VENV) tests/campaigns/faults.py $(or $(N),20)
+
+# configs/schema.json, docs/config.md and docs/faults_of_configs.md, written anew; a test fails when one is stale.
+docs: .venv/ready
+	$(VENV) -m tools.write_reference
 
 # The framework's own files; every other file in these folders is a user's, whose names may shadow these.
 manifest:
