@@ -13,6 +13,7 @@ The arguments and the distributions are those of torchvision.transforms.v2 of th
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,15 +26,15 @@ from base.registry import TRANSFORMS
 Uniforms = NDArray[np.float64]
 
 
-class Transform:
+class Transform(ABC):
     """Base class of transforms that work on whole batches."""
 
     draws: int = 0
     """Uniform numbers that one sample needs."""
 
+    @abstractmethod
     def __call__(self, batch: Tensor, uniforms: Uniforms) -> Tensor:
         """The transformed batch, which may be the given one, overwritten. `uniforms` is (B, draws) in [0, 1)."""
-        raise NotImplementedError
 
 
 def between(uniforms: Uniforms, low: float, high: float) -> Uniforms:
