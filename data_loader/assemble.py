@@ -112,6 +112,10 @@ class _Assembly:
             return {}
         if whole.streamed:
             raise _refused("data.valid", f"{whole.component.type} is read as a stream, no part can be set aside")
+        if getattr(whole.dataset, "overlapping", False):
+            hint = f"{{type: {whole.component.type}, args: {{part: valid, ...}}}}"
+            what = f"samples of {whole.component.type} overlap, and parts drawn by lot would share their data"
+            raise _refused("data.valid", f"{what}; expected {hint}")
         labels = targets_of(whole.dataset, whole.tensors, self.places) if self.data.stratify else None
         try:
             return split_indices(len(whole.dataset), shares, self._seed("split"), labels)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from torch import Tensor
-from torch.utils.data import Dataset
-
 from base.errors import DataError
 from base.registry import DATASETS
 from data_loader.download import Unreachable, download_idx
+from data_loader.held import Held
 from data_loader.idx import find_idx, read_idx
 
 
@@ -18,7 +16,7 @@ class MissingFiles(DataError):
     """The files of a data set are not there and could not be fetched."""
 
 
-class IdxImages(Dataset[tuple[Tensor, int]]):
+class IdxImages(Held):
     """Images and class numbers from four IDX files in `root/<class name>/raw`, gzipped or not.
 
     A sample is (uint8 (1, 28, 28), class number). Missing files are downloaded through torchvision (mirrors,
@@ -43,7 +41,7 @@ class IdxImages(Dataset[tuple[Tensor, int]]):
         images, labels = read_idx(images_file, 3), read_idx(labels_file, 1)
         if len(images) != len(labels):
             raise DataError(f"{images_file} has {len(images)} images, {labels_file} has {len(labels)} labels")
-        self._images, self._labels = images.unsqueeze(1), labels.long()
+        super().__init__(images.unsqueeze(1), labels.long())
 
     @classmethod
     def _fetch(cls, name: str, root: Path, folder: Path, download: bool) -> None:
@@ -54,16 +52,6 @@ class IdxImages(Dataset[tuple[Tensor, int]]):
         except Unreachable as error:
             names = ", ".join(f"{file}.gz" for pair in cls.FILES.values() for file in pair)
             raise MissingFiles(f"{name}: its files are not in {folder} and {error}; put there: {names}") from error
-
-    def as_tensors(self) -> tuple[Tensor, Tensor]:
-        """Images, uint8 (N, 1, 28, 28), and labels, int64 (N,); the set's own memory, not a copy."""
-        return self._images, self._labels
-
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self._images[index], int(self._labels[index])
 
 
 @DATASETS.register

@@ -20,11 +20,18 @@ REAL, SYNTHETIC = "real", "synthetic"
 
 
 def test_components(data: Data) -> dict[str, Component]:
-    """The test sets by name. `auto` is the training set's class with `train: false`, if it has such a parameter."""
+    """The test sets by name. `auto` is the training set's class with `train: false` or `part: test`, if it takes that
+    and its data is not that already."""
     if data.test != "auto":
         return data.test_sets
-    has_parts = "train" in inspect.signature(DATASETS.get(data.train.type)).parameters
-    return data.test_sets if has_parts and data.train.args.get("train") is not False else {}
+    parameters, args = inspect.signature(DATASETS.get(data.train.type)).parameters, data.train.args
+    if "train" in parameters and args.get("train") is not False:
+        other: dict[str, Any] = {"train": False}
+    elif "part" in parameters and args.get("part", parameters["part"].default) == "train":
+        other = {"part": "test"}
+    else:
+        return {}
+    return {"": data.train.model_copy(update={"args": {**args, **other}})}
 
 
 def open_sets(

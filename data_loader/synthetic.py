@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import Dataset
 
 from base.registry import DATASETS
 from data_loader.garments import SIDE, SKETCHES, Dice, draw
+from data_loader.held import Held
 
 TRAIN_SIZE, TEST_SIZE = 60_000, 10_000
 CHUNK = 1_000  # samples drawn together, 100 of each class, from streams of their own
@@ -27,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 @DATASETS.register
-class SyntheticFashion(Dataset[tuple[Tensor, int]]):
+class SyntheticFashion(Held):
     """Look-alikes of Fashion-MNIST: 60,000 training and 10,000 test images, 28x28 uint8, ten equally frequent classes.
 
     The images are a function of ``seed`` and ``train`` alone, the same bits on every machine. The full set is drawn
@@ -52,17 +51,7 @@ class SyntheticFashion(Dataset[tuple[Tensor, int]]):
             images, labels = _kept_or_drawn(file, full, train, seed)
         else:
             images, labels = _draw(size, train, seed)
-        self._images, self._labels = torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels)
-
-    def as_tensors(self) -> tuple[Tensor, Tensor]:
-        """Images, uint8 (N, 1, 28, 28), and labels, int64 (N,); the set's own memory, not a copy."""
-        return self._images, self._labels
-
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self._images[index], int(self._labels[index])
+        super().__init__(torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels))
 
 
 def _draw(size: int, train: bool, seed: int) -> Arrays:

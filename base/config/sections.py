@@ -140,7 +140,7 @@ class Data(Section):
         expected="a data set, a fraction between 0 and 1, a count, names with one of these each, or off",
     )
     test: Annotated[TestSets | None, Off] = key(
-        "the test data; auto: data.train with `train: false`, if it takes that",
+        "the test data; auto: data.train with `train: false` or `part: test`, if it takes that",
         "auto",
         resume="harmless",
         expected="a data set, names with a data set each, auto or off",
@@ -161,10 +161,8 @@ class Data(Section):
 
     @property
     def test_sets(self) -> dict[str, Component]:
-        """By name; the usual single one is named ""."""
-        if self.test == "auto":
-            return {"": self.train.model_copy(update={"args": freeze({**self.train.args, "train": False})})}
-        return _by_name(self.test)
+        """By name; the usual single one is named "". Of `auto` none: the data set's class decides that."""
+        return {} if self.test == "auto" else _by_name(self.test)
 
 
 def _by_name(sets: Any) -> dict[str, Any]:

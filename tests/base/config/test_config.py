@@ -273,7 +273,7 @@ def test_sets_by_name() -> None:
     ).settings.data
     assert data.valid_sets == {"a": 0.1, "b": 50, "c": Component(type="ToyDigits")}
     assert read().settings.data.valid_sets == {"": 0.1}
-    assert data.test_sets == {"": Component(type="ToyDigits", args={"train": False})}
+    assert data.test_sets == {}  # of `auto` the class of the data set decides
     data = read("extends: base.yaml\ndata: {test: {far: ToyDigits}}\n").settings.data
     assert data.test_sets == {"far": Component(type="ToyDigits")}
 
