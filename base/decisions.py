@@ -37,6 +37,8 @@ def decisions(config: Config) -> tuple[dict[str, str], Mapping[str, Any]]:
     found["data"] = builder.data.decisions["data"]
     for label, decided in builder.data.decisions["in_memory"].items():
         found[f"in memory, {label}"] = f"{'yes' if decided['in_memory'] else 'no'}: {decided['reason']}"
+    for label, decided in builder.data.decisions["on_device"].items():
+        found[f"on device, {label}"] = f"{'yes' if decided['on_device'] else 'no'}: {decided['reason']}"
     facts = dict(builder.facts)
     for name in builder.data.facts:
         try:

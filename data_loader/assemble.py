@@ -19,9 +19,10 @@ from base.protocols import Loader
 from base.registry import FUNCTIONS, LOADERS, SAMPLERS, TRANSFORMS, Registry
 from data_loader.dataset_facts import Facts, fingerprint, targets_of, tensors_of
 from data_loader.in_memory import InMemoryLoader
-from data_loader.ordering import Batching, Consecutive, InOrder, OfPart, Order, Sampled, SampledBatches, Shuffled
+from data_loader.ordering import Batching, Consecutive, InOrder, Order, Sampled, SampledBatches, Shuffled
 from data_loader.per_sample import PerSampleLoader
 from data_loader.pipeline import Pipeline, SampleError
+from data_loader.placement import Placement
 from data_loader.sample_parts import Places, get_part
 from data_loader.samples import Samples, words
 from data_loader.sets import open_sets, test_components
@@ -82,7 +83,8 @@ class _Assembly:
     def __init__(self, data: DataSettings, seed: int, device: torch.device, kept: Mapping[str, Any] | None) -> None:
         self.data, self.seed, self.device, self.kept, self.resumed = data, seed, device, kept or {}, kept is not None
         self.places = Places(data.keys.input, data.keys.target)
-        self.decisions: dict[str, Any] = {"in_memory": {}, "fingerprint": {}}
+        self.placement = Placement(device)
+        self.decisions: dict[str, Any] = {"in_memory": {}, "on_device": self.placement.reasons, "fingerprint": {}}
 
     def assemble(self) -> Data:
         valid, test = self.data.valid_sets, test_components(self.data)
@@ -161,14 +163,13 @@ class _Assembly:
             return PerSampleLoader(samples, batching, self.device, self.data.max_errors, **self._worker_options())
         assert one.tensors is not None
         return InMemoryLoader(
-            one.tensors,
+            self.placement.put(one.label, one.tensors),
             one.name,
             batching,
             self.places,
             samples.transform,
             samples.target_transform,
             self.device,
-            self._pin_memory,
         )
 
     def _samples(self, one: _Set, kind: str) -> Samples:
@@ -240,13 +241,10 @@ class _Assembly:
             return f"{self.data.loader.collate_fn.type} makes batches of single samples"
         return ""
 
-    @property
-    def _pin_memory(self) -> bool:
-        return self.data.loader.pin_memory and self.device.type != "cpu"
-
     def _worker_options(self) -> dict[str, Any]:
         loader = self.data.loader
-        options = {name: getattr(loader, name) for name in _PASSED_ON} | {"pin_memory": self._pin_memory}
+        options = {name: getattr(loader, name) for name in _PASSED_ON}
+        options["pin_memory"] = loader.pin_memory and self.device.type != "cpu"
         if loader.worker_init_fn is not None:
             options["worker_init_fn"] = self._build("data.loader.worker_init_fn", FUNCTIONS, loader.worker_init_fn)
         return options
@@ -254,13 +252,11 @@ class _Assembly:
     def _batching(self, one: _Set, batch_size: int, kind: str) -> Batching:
         size, options, seed = len(one.indices()), self.data.loader, self._seed(one.label, "order")
         order: Order = Shuffled(size, seed) if kind == "train" and options.shuffle else InOrder(size)
-        batching: Batching = Consecutive(order, batch_size, kind == "train" and options.drop_last)
         if kind == "train" and options.batch_sampler is not None:
-            batching = SampledBatches(self._sampler("batch_sampler", one, order), size, batch_size, seed)
-        elif kind == "train" and options.sampler is not None:
-            sampled = Sampled(self._sampler("sampler", one, order), size, seed)
-            batching = Consecutive(sampled, batch_size, options.drop_last)
-        return batching if one.members is None else OfPart(batching, one.members)
+            return SampledBatches(self._sampler("batch_sampler", one, order), size, batch_size, seed, one.members)
+        if kind == "train" and options.sampler is not None:
+            order = Sampled(self._sampler("sampler", one, order), size, seed)
+        return Consecutive(order, batch_size, kind == "train" and options.drop_last, one.members)
 
     def _sampler(self, key: str, one: _Set, order: Order) -> Callable[[], Any]:
         """Makes the sampler, given of the data set and the order what its constructor asks for."""

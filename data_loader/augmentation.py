@@ -20,6 +20,12 @@ from data_loader.transforms import Transform, Uniforms, between, per_channel
 Probability = Annotated[float, Interval(ge=0, le=1)]
 
 
+def probability(p: float, name: str) -> float:
+    if not 0 <= p <= 1:
+        raise ValueError(f"{name}: p must be in [0, 1], found {p}")
+    return p
+
+
 @TRANSFORMS.register
 class RandomHorizontalFlip(Transform):
     """Mirrors left and right with probability `p`."""
@@ -27,16 +33,33 @@ class RandomHorizontalFlip(Transform):
     draws = 1
 
     def __init__(self, p: Probability = 0.5) -> None:
-        if not 0 <= p <= 1:
-            raise ValueError(f"RandomHorizontalFlip: p must be in [0, 1], found {p}")
-        self.p = p
+        self.p = probability(p, "RandomHorizontalFlip")
 
     def __call__(self, batch: Tensor, uniforms: Uniforms) -> Tensor:
-        count = len(batch)
-        rows = np.arange(count)
-        rows[uniforms[:, 0] < self.p] += count
-        # Picking from both is faster than a choice by a mask, and unlike writing the mirrored ones needs no wait.
-        return torch.cat((batch, batch.flip(-1))).index_select(0, torch.from_numpy(rows).to(batch.device))
+        return _flipped(batch, uniforms[:, 0] < self.p, -1)
+
+
+@TRANSFORMS.register
+class RandomVerticalFlip(Transform):
+    """Mirrors top and bottom with probability `p`."""
+
+    draws = 1
+
+    def __init__(self, p: Probability = 0.5) -> None:
+        self.p = probability(p, "RandomVerticalFlip")
+
+    def __call__(self, batch: Tensor, uniforms: Uniforms) -> Tensor:
+        return _flipped(batch, uniforms[:, 0] < self.p, -2)
+
+
+def _flipped(batch: Tensor, chosen: NDArray[np.bool_], dimension: int) -> Tensor:
+    """The batch with the chosen images mirrored. Picking from given and mirrored ones is faster than a choice by a mask
+    or writing to them, and needs no wait for the device."""
+    numbers = np.flatnonzero(chosen)
+    rows = np.arange(len(chosen))
+    rows[numbers] = np.arange(len(chosen), len(chosen) + len(numbers))
+    mirrored = batch.index_select(0, torch.from_numpy(numbers).to(batch.device)).flip(dimension)
+    return torch.cat((batch, mirrored)).index_select(0, torch.from_numpy(rows).to(batch.device))
 
 
 @TRANSFORMS.register
@@ -151,13 +174,12 @@ class RandomErasing(Transform):
         ratio: Sequence[float] = (0.3, 3.3),
         value: float | Sequence[float] = 0,
     ) -> None:
-        if not 0 <= p <= 1:
-            raise ValueError(f"RandomErasing: p must be in [0, 1], found {p}")
         if not 0 <= scale[0] <= scale[1] <= 1:
             raise ValueError(f"RandomErasing: scale must be (low, high) in [0, 1], found {scale}")
         if not 0 < ratio[0] <= ratio[1]:
             raise ValueError(f"RandomErasing: ratio must be (low, high) above 0, found {ratio}")
-        self.p, self.scale, self.ratio, self.value = p, tuple(scale), tuple(ratio), value
+        self.p = probability(p, "RandomErasing")
+        self.scale, self.ratio, self.value = tuple(scale), tuple(ratio), value
 
     def rectangles(self, height: int, width: int, uniforms: Uniforms) -> NDArray[np.int64]:
         """(B, 4): top, left, height, width of each image's rectangle; height and width are 0 where none is erased."""

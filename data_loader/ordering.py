@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from base.errors import DataError
 from utils.seed import derive, foreign
+
+CPU = torch.device("cpu")
 
 
 class Order(Protocol):
@@ -63,7 +66,7 @@ def _indices(drawn: Iterable[int], limit: int) -> Tensor:
 
 
 class Batching(Protocol):
-    """The batches of a pass."""
+    """The batches of a pass over a data set, or over a part of it."""
 
     size: int
     """Samples in a pass."""
@@ -72,59 +75,63 @@ class Batching(Protocol):
     def __len__(self) -> int:
         """Batches in a pass."""
 
-    def batches(self, pass_: int, start: int) -> Iterator[tuple[int, Tensor]]:
-        """From batch `start` on, the position of each batch's first sample in the pass, and its int64 indices."""
+    def batches(self, pass_: int, start: int, device: torch.device = CPU) -> Iterator[tuple[int, Tensor]]:
+        """From batch `start` on, the position of each batch's first sample in the pass, and its int64 indices, which
+        are copied to `device` once for the whole pass."""
 
 
 class Consecutive:
-    """Batches of `batch_size` along an order, the last one shorter or, with `drop_last`, left out."""
+    """Batches of `batch_size` along an order, the last one shorter or, with `drop_last`, left out.
 
-    def __init__(self, order: Order, batch_size: int, drop_last: bool = False) -> None:
-        self.order, self.batch_size = order, batch_size
+    `members` (int64) are the indices that the part has in the whole data set, if the order is that of a part.
+    """
+
+    def __init__(self, order: Order, batch_size: int, drop_last: bool = False, members: Tensor | None = None) -> None:
+        self.order, self.batch_size, self.members = order, batch_size, members
         self.size = order.size - order.size % batch_size if drop_last else order.size
 
     def __len__(self) -> int:
         return -(-self.size // self.batch_size)
 
-    def batches(self, pass_: int, start: int) -> Iterator[tuple[int, Tensor]]:
-        order = self.order(pass_)
+    def batches(self, pass_: int, start: int, device: torch.device = CPU) -> Iterator[tuple[int, Tensor]]:
+        order = _of_whole(self.order(pass_), self.members).to(device)
         for first in range(start * self.batch_size, self.size, self.batch_size):
             yield first, order[first : first + self.batch_size]
 
 
 class SampledBatches:
-    """What a batch sampler yields, made for each pass: indices below `limit`, as many batches as in the first pass."""
+    """What a batch sampler yields, made for each pass: indices below `limit`, as many batches as in the first pass.
 
-    def __init__(self, make: Callable[[], Iterable[Iterable[int]]], limit: int, batch_size: int, seed: int) -> None:
-        self.make, self.limit, self.batch_size, self.seed = make, limit, batch_size, seed
+    `members` is as in `Consecutive`.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], Iterable[Iterable[int]]],
+        limit: int,
+        batch_size: int,
+        seed: int,
+        members: Tensor | None = None,
+    ) -> None:
+        self.make, self.limit, self.batch_size, self.seed, self.members = make, limit, batch_size, seed, members
         first_pass = self._draw(0)
         self.size, self._len = sum(map(len, first_pass)), len(first_pass)
 
     def __len__(self) -> int:
         return self._len
 
-    def batches(self, pass_: int, start: int) -> Iterator[tuple[int, Tensor]]:
-        first = 0
-        for number, indices in enumerate(self._draw(pass_)):
-            if number >= start:
-                yield first, indices
-            first += len(indices)
+    def batches(self, pass_: int, start: int, device: torch.device = CPU) -> Iterator[tuple[int, Tensor]]:
+        drawn = self._draw(pass_)
+        sizes = [len(batch) for batch in drawn]
+        if not drawn:
+            return iter(())
+        batches = torch.split(_of_whole(torch.cat(drawn), self.members).to(device), sizes)
+        return itertools.islice(zip(itertools.accumulate(sizes, initial=0), batches, strict=False), start, None)
 
     def _draw(self, pass_: int) -> list[Tensor]:
         with foreign(derive(self.seed, pass_)):
             return [_indices(batch, self.limit) for batch in self.make()]
 
 
-class OfPart:
-    """The batches of a part of a data set, with the indices of the whole: `members` (int64) are those of the part."""
-
-    def __init__(self, batching: Batching, members: Tensor) -> None:
-        self.batching, self.members = batching, members
-        self.size, self.batch_size = batching.size, batching.batch_size
-
-    def __len__(self) -> int:
-        return len(self.batching)
-
-    def batches(self, pass_: int, start: int) -> Iterator[tuple[int, Tensor]]:
-        for first, indices in self.batching.batches(pass_, start):
-            yield first, self.members[indices]
+def _of_whole(indices: Tensor, members: Tensor | None) -> Tensor:
+    return indices if members is None else members[indices]

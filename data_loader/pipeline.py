@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from data_loader.transforms import Transform, Uniforms
 from utils.seed import derive, foreign, uniforms
 
-Positions = NDArray[np.int64]
+BLOCK = 1024
+"""Samples whose uniform numbers are worked out together: for 64 alone the calls cost more than the numbers."""
 
 
 class Step(NamedTuple):
@@ -44,36 +44,40 @@ class Pipeline:
         ends = list(itertools.accumulate((getattr(t, "draws", 0) for t in transforms), initial=0))
         self._draws, columns = ends[-1], [slice(*pair) for pair in itertools.pairwise(ends)]
         self._steps = [Step(*step) for step in zip(self.transforms, columns, itertools.count(), strict=False)]
+        self._block, self._pass, self._first = np.empty((0, self._draws)), 0, 0
 
     def foreign_names(self) -> list[str]:
         """Those that treat one sample at a time."""
         return [_name(t) for t in self.transforms if not isinstance(t, Transform)]
 
-    def on_batch(self, batch: Tensor, pass_: int, positions: Positions) -> Tensor:
-        """All transforms, none of them foreign, on a batch of samples that stand at `positions` of the pass."""
-        return _apply(self._steps, batch, self._numbers(pass_, positions))
+    def on_batch(self, batch: Tensor, pass_: int, first: int) -> Tensor:
+        """All transforms, none of them foreign, on a batch of samples that follow each other in the pass from position
+        `first` on."""
+        return _apply(self._steps, batch, self._numbers(pass_, first, batch.shape[0]))
 
-    def on_samples(self, samples: list[Any], pass_: int, positions: Positions) -> list[Any]:
+    def on_samples(self, samples: list[Any], pass_: int, first: int) -> list[Any]:
         """All transforms on samples of any kind and shape; equal to `on_batch` where that applies."""
-        numbers = self._numbers(pass_, positions)
+        numbers = self._numbers(pass_, first, len(samples))
         for whole, group in itertools.groupby(self._steps, lambda step: isinstance(step.transform, Transform)):
             steps = list(group)
-            if whole:
-                samples = _together(steps, samples, numbers)
-            else:
-                samples = self._one_by_one(steps, samples, pass_, positions)
+            samples = _together(steps, samples, numbers) if whole else self._one_by_one(steps, samples, pass_, first)
         return samples
 
-    def _numbers(self, pass_: int, positions: Positions) -> Uniforms:
+    def _numbers(self, pass_: int, first: int, count: int) -> Uniforms:
         """The uniform numbers of all transforms, side by side: one call costs what one for each would."""
         if not self._draws:
-            return np.empty((len(positions), 0))
-        return uniforms(self.seed, pass_, positions, 0, self._draws)
+            return np.empty((count, 0))
+        begin = first - self._first
+        if pass_ != self._pass or begin < 0 or begin + count > len(self._block):
+            positions = np.arange(first, first + max(count, BLOCK))
+            self._block = uniforms(self.seed, pass_, positions, 0, self._draws)
+            self._pass, self._first, begin = pass_, first, 0
+        return self._block[begin : begin + count]
 
-    def _one_by_one(self, steps: list[Step], samples: list[Any], pass_: int, positions: Positions) -> list[Any]:
+    def _one_by_one(self, steps: list[Step], samples: list[Any], pass_: int, first: int) -> list[Any]:
         done = list[Any]()
         with foreign() as reseed:
-            for position, sample in zip(positions.tolist(), samples, strict=True):
+            for position, sample in enumerate(samples, first):
                 reseed(derive(self.seed, pass_, position, steps[0].stream))
                 for transform, _, _ in steps:
                     try:

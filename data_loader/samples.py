@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from torch.utils.data import default_collate
 
 from base.errors import DataError, ran_out_of_memory
@@ -138,9 +137,8 @@ class Samples:
 
     def transformed(self, samples: list[Any], pass_: int, first: int) -> list[Any]:
         """Samples at consecutive positions, input and target transformed. Raises SampleError."""
-        positions = np.arange(first, first + len(samples))
-        samples = _transformed(samples, self.transform, self.places.of_input, pass_, positions)
-        return _transformed(samples, self.target_transform, self.places.of_target, pass_, positions)
+        samples = _transformed(samples, self.transform, self.places.of_input, pass_, first)
+        return _transformed(samples, self.target_transform, self.places.of_target, pass_, first)
 
     def _failure(self, error: BaseException, index: int, step: str = "") -> Failure:
         if ran_out_of_memory(error):
@@ -153,7 +151,7 @@ class Samples:
 
 
 def _transformed(
-    samples: list[Any], pipeline: Pipeline, place_in: Callable[[Any], Any], pass_: int, positions: Any
+    samples: list[Any], pipeline: Pipeline, place_in: Callable[[Any], Any], pass_: int, first: int
 ) -> list[Any]:
     if not pipeline.transforms or not samples:
         return samples
@@ -162,7 +160,7 @@ def _transformed(
     except ValueError as error:
         raise SampleError(0, "", error) from error
     parts = [get_part(sample, place) for sample, place in zip(samples, places, strict=True)]
-    parts = pipeline.on_samples(parts, pass_, positions)
+    parts = pipeline.on_samples(parts, pass_, first)
     return [with_part(*changed) for changed in zip(samples, places, parts, strict=True)]
 
 

@@ -13,6 +13,7 @@ The arguments and the distributions are those of torchvision.transforms.v2 of th
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
@@ -54,9 +55,13 @@ class ToFloat(Transform):
     def __call__(self, batch: Tensor, uniforms: Uniforms) -> Tensor:
         if batch.is_floating_point() or batch.dtype == torch.bool:
             return batch.to(torch.float32)
-        # By a tensor: CUDA divides by a plain number as a product with its reciprocal, which rounds another way.
-        largest = torch.full((), torch.iinfo(batch.dtype).max, dtype=torch.float32, device=batch.device)
-        return batch.to(torch.float32).div_(largest)
+        return batch.to(torch.float32).div_(_largest(batch.dtype, batch.device))
+
+
+@functools.lru_cache
+def _largest(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """As a tensor: CUDA divides by a plain number as a product with its reciprocal, which rounds another way."""
+    return torch.full((), torch.iinfo(dtype).max, dtype=torch.float32, device=device)
 
 
 @TRANSFORMS.register

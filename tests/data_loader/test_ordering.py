@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.data import BatchSampler, RandomSampler, WeightedRandomSampler
 
-from data_loader.ordering import Batching, Consecutive, InOrder, OfPart, Sampled, SampledBatches, Shuffled
+from data_loader.ordering import Batching, Consecutive, InOrder, Sampled, SampledBatches, Shuffled
 
 
 def all_batches(batching: Batching, pass_: int = 0, start: int = 0) -> list[tuple[int, list[int]]]:
@@ -67,6 +67,9 @@ def test_a_batch_sampler_gives_batches_of_its_own_sizes_with_running_positions()
 
 
 def test_a_part_is_told_in_indices_of_the_whole() -> None:
-    part = OfPart(Consecutive(InOrder(3), 2), torch.tensor([10, 20, 30]))
+    members = torch.tensor([10, 20, 30])
+    part = Consecutive(InOrder(3), 2, members=members)
     assert (part.size, part.batch_size, len(part)) == (3, 2, 2)
     assert all_batches(part, start=1) == [(2, [30])] and all_batches(part)[0] == (0, [10, 20])
+    sampled = SampledBatches(lambda: [[2, 0], [1]], 3, 2, 0, members)
+    assert all_batches(sampled) == [(0, [30, 10]), (2, [20])] and all_batches(sampled, start=1) == [(2, [20])]

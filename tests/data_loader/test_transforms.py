@@ -248,24 +248,31 @@ def test_means_of_other_channels_are_refused() -> None:
 
 
 def test_each_transform_of_a_list_has_randomness_of_its_own() -> None:
-    batch, positions = images(200, torch.uint8), np.arange(200)
-    twice = Pipeline([RandomHorizontalFlip(), RandomHorizontalFlip()], 0).on_batch(batch, 0, positions)
+    batch = images(200, torch.uint8)
+    twice = Pipeline([RandomHorizontalFlip(), RandomHorizontalFlip()], 0).on_batch(batch, 0, 0)
     flipped = (twice != batch).flatten(1).any(1)
     assert 60 < flipped.sum() < 140  # of 200; none if both drew the same
-    once = Pipeline([RandomHorizontalFlip()], 0).on_batch(batch, 0, positions)
-    for other in ((1, 0, positions), (0, 1, positions), (0, 0, positions + 1)):
-        seed, pass_, places = other
-        assert not torch.equal(Pipeline([RandomHorizontalFlip()], seed).on_batch(batch, pass_, places), once)
+    once = Pipeline([RandomHorizontalFlip()], 0).on_batch(batch, 0, 0)
+    for seed, pass_, first in ((1, 0, 0), (0, 1, 0), (0, 0, 1)):
+        assert not torch.equal(Pipeline([RandomHorizontalFlip()], seed).on_batch(batch, pass_, first), once)
+
+
+def test_numbers_follow_the_position_alone_whatever_was_asked_for_before() -> None:
+    batch = images(64, torch.uint8)
+    used = Pipeline([RandomHorizontalFlip(), RandomCrop(9)], 0)
+    for pass_, first in ((0, 0), (0, 1000), (0, 990), (0, 5000), (1, 5000), (1, 4999), (0, 1024)):
+        anew = Pipeline([RandomHorizontalFlip(), RandomCrop(9)], 0).on_batch(batch, pass_, first)
+        assert torch.equal(used.on_batch(batch, pass_, first), anew)
 
 
 def test_a_foreign_transform_used_twice_draws_twice() -> None:
     def add_random(value: Tensor) -> Tensor:
         return value + torch.rand(())
 
-    zero, place = [torch.zeros(1)], np.arange(1)
-    once = Pipeline([add_random], 0).on_samples(zero, 0, place)[0]
-    apart = Pipeline([add_random, ToFloat(), add_random], 0).on_samples(zero, 0, place)[0]
-    together = Pipeline([add_random, add_random], 0).on_samples(zero, 0, place)[0]
+    zero = [torch.zeros(1)]
+    once = Pipeline([add_random], 0).on_samples(zero, 0, 0)[0]
+    apart = Pipeline([add_random, ToFloat(), add_random], 0).on_samples(zero, 0, 0)[0]
+    together = Pipeline([add_random, add_random], 0).on_samples(zero, 0, 0)[0]
     assert once != apart != 2 * once and once != together != 2 * once
 
 
@@ -273,7 +280,7 @@ def test_samples_of_different_shapes_and_kinds_go_one_by_one() -> None:
     from PIL import Image
 
     pictures = [Image.new("L", (10, 12), 100), Image.new("RGB", (11, 12), (1, 2, 3)), images(1, torch.uint8)[0]]
-    done = Pipeline([RandomCrop(8), ToFloat()], 0).on_samples(pictures, 0, np.arange(3))
+    done = Pipeline([RandomCrop(8), ToFloat()], 0).on_samples(pictures, 0, 0)
     assert [tuple(image.shape) for image in done] == [(1, 8, 8), (3, 8, 8), (3, 8, 8)]
     assert math.isclose(done[0].mean(), 100 / 255, rel_tol=1e-6)
     assert as_tensor(pictures[1])[:, 0, 0].tolist() == [1, 2, 3] and as_tensor(3).dtype == torch.int64
