@@ -19,26 +19,18 @@ log = logging.getLogger(__name__)
 
 
 def train(argv: Sequence[str]) -> int:
-    return _exit_code(lambda: _train(argv), "--traceback" in argv)
+    return exit_code(lambda: _train(argv), "--traceback" in argv)
 
 
 def test(argv: Sequence[str]) -> int:
-    return _exit_code(lambda: _test(argv), "--traceback" in argv)
+    return exit_code(lambda: _test(argv), "--traceback" in argv)
 
 
 def _train(argv: Sequence[str]) -> int:
     parser = _parser("Trains what a config describes, or goes on with a run.")
-    parser.add_argument("-c", "--config", metavar="CONFIG", help="a YAML or JSON file: starts a run")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("-r", "--resume", metavar="PATH", help="a run, or a checkpoint in it: goes on where it stopped")
-    which.add_argument("--resume-newest", action="store_true", help="with -c: the newest run of the config's name")
-    which.add_argument(
-        "--auto-resume", action="store_true", help="with -c: that run if it is unfinished and equal, else a new one"
-    )
+    _add_runs(parser)
     parser.add_argument("--check", action="store_true", help="only check the config; nothing is written")
     _add_questions(parser)
-    parser.add_argument("--force", action="store_true", help="on a resume, accept changes that alter its course")
-    parser.add_argument("--plugin", action="append", default=[], metavar="MODULE", help="a module that registers names")
     for flag, key in SHORT_FLAGS.items():
         parser.add_argument(flag, dest=key, metavar="VALUE", help=f"short for {key}=VALUE")
     arguments = parser.parse_intermixed_args(argv)
@@ -70,10 +62,29 @@ def _train(argv: Sequence[str]) -> int:
         auto=arguments.auto_resume,
         force=arguments.force,
         plugins=arguments.plugin,
+        note=arguments.note,
+        tags=arguments.tag,
         command=sys.argv,
     )
     _say_goodbye(run)
     return 128 + run.signal if run.signal else 0
+
+
+def _add_runs(parser: argparse.ArgumentParser) -> None:
+    """Flags that say which run, and what goes with it."""
+    parser.add_argument("-c", "--config", metavar="CONFIG", help="a YAML or JSON file: starts a run")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("-r", "--resume", metavar="PATH", help="a run, or a checkpoint in it: goes on where it stopped")
+    which.add_argument("--resume-newest", action="store_true", help="with -c: the newest run of the config's name")
+    which.add_argument(
+        "--auto-resume", action="store_true", help="with -c: that run if it is unfinished and equal, else a new one"
+    )
+    parser.add_argument("--force", action="store_true", help="on a resume, accept changes that alter its course")
+    parser.add_argument(
+        "--note", default="", metavar="TEXT", help="why this run: kept in it, shown by tools/compare.py"
+    )
+    parser.add_argument("--tag", action="append", default=[], metavar="WORD", help="a word to find the run by")
+    parser.add_argument("--plugin", action="append", default=[], metavar="MODULE", help="a module that registers names")
 
 
 def _add_questions(parser: argparse.ArgumentParser) -> None:
@@ -150,7 +161,8 @@ def _say_goodbye(run: Run) -> None:
     log.info("  watch   tensorboard --logdir %s", run.config.settings.trainer.save_dir)
 
 
-def _exit_code(work: Callable[[], int], whole_traceback: bool) -> int:
+def exit_code(work: Callable[[], int], whole_traceback: bool = False) -> int:
+    """What `work` returns, or the code of what it raises, which is told on stderr."""
     try:
         return work()
     except UserError as error:

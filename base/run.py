@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from base.errors import CheckpointError, NotFiniteError, OutOfMemoryError, UserError, ran_out_of_memory, writing
+from base.notes import Note
 from base.registry import WRITERS
 from base.resume import (
     ASKED,
@@ -76,6 +77,8 @@ def fit(
     auto: bool = False,
     force: bool = False,
     plugins: Sequence[str] = (),
+    note: str = "",
+    tags: Sequence[str] = (),
     command: Sequence[str] = (),
 ) -> Run:
     """Starts a run from a config, or goes on with one where it stopped.
@@ -83,9 +86,11 @@ def fit(
     `resume` is a run or a checkpoint in it: its own config is the base, `config` and `overrides` are differences,
     judged by what they would do to the run; `force` lets pass those that change its course. `newest` goes on with the
     newest run of the config's name; `auto` does so if that is unfinished and its config is equal, else it starts one.
+    `note` and `tags` are kept in the run: why it was made, what it belongs to.
 
     Raises ConfigError, CheckpointError, DataError, NotFiniteError, WriteError, or what the user's own code raises.
     """
+    remark = Note(note, tuple(tags))
     with ExitStack() as stack:
         asked = _read(config, overrides, plugins) if config is not None else None
         name = None
@@ -96,13 +101,13 @@ def fit(
         else:
             found = newest_of(asked) if newest else unfinished_of(asked) if auto else None
             if found is None:
-                return _train(*_start(stack, asked, command))
+                return _train(*_start(stack, asked, remark, command))
             folder = found
         if asked is not None:
             overrides = differences_as_overrides(_read(folder.path / ASKED, (), plugins, of_run=True), asked)
         before = _read(folder.path / CONFIG, (), plugins, of_run=True)
         after = _read(folder.path / CONFIG, overrides, plugins, of_run=True)
-        return _resume(stack, folder, name, before, after, force)
+        return _resume(stack, folder, name, before, after, force, remark)
 
 
 def check(config: str | Path, overrides: Overrides = (), plugins: Sequence[str] = ()) -> Config:
@@ -135,12 +140,15 @@ def _build(config: Config, kept: Mapping[str, Any] | None = None) -> tuple[BaseT
     return trainer, builder
 
 
-def _start(stack: ExitStack, config: Config, command: Sequence[str]) -> tuple[BaseTrainer, RunFolder, Config]:
+def _start(
+    stack: ExitStack, config: Config, note: Note, command: Sequence[str]
+) -> tuple[BaseTrainer, RunFolder, Config]:
     trainer, builder = _build(config)
     name = config.settings.name.removesuffix(SYNTHETIC) + SYNTHETIC * builder.synthetic
     folder = RunFolder.create(config.settings.trainer.save_dir, name)
     stack.enter_context(folder.lock())
     _write_beginning(folder, config, builder, command)
+    note.add_to(folder.path)
     _equip(stack, trainer, builder, folder)
     return trainer, folder, config
 
@@ -161,7 +169,9 @@ def _write_beginning(folder: RunFolder, config: Config, builder: Builder, comman
         files.replace_file(folder.path / CONFIG, (header + to_yaml(decided)).encode())
 
 
-def _resume(stack: ExitStack, folder: RunFolder, name: str | None, before: Config, config: Config, force: bool) -> Run:
+def _resume(
+    stack: ExitStack, folder: RunFolder, name: str | None, before: Config, config: Config, force: bool, note: Note
+) -> Run:
     from base.checkpoint import CheckpointStore
     from base.config.difference import difference
     from base.state import restore
@@ -174,6 +184,7 @@ def _resume(stack: ExitStack, folder: RunFolder, name: str | None, before: Confi
     trainer, builder = _build(config, kept=saved.info["data"] if saved else {})
     judge_data(saved, trainer.data, folder, force)
     tell_other_machine(folder, str(builder.device))
+    note.add_to(folder.path)
     over = state in DONE and not changes and saved is not None and is_complete(saved, config)
     if not over:
         if changes:

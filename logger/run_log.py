@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from base import protocols
+from base.notes import read_notes
 from base.registry import WRITERS
 from logger.console import EPOCH, TrainLog
 from logger.events import EventWriter, NullEventWriter, cut_back
@@ -61,13 +62,15 @@ def run_log(
 
 
 def introduce(writer: EventWriter, folder: Path, header: Mapping[str, Any], tags: Tags) -> None:
-    """What TensorBoard shows of a run beside its curves: charts, config, environment."""
+    """What TensorBoard shows of a run beside its curves: charts, config, environment, notes."""
     writer.add_custom_scalars(tags.charts())
     writer.add_text("run", fenced("json", json.dumps(header, indent=2)))
     for name, language in (("config.yaml", "yaml"), ("environment.json", "json")):
         if (folder / name).exists():
             text = (folder / name).read_text(encoding="utf-8")
             writer.add_text(name.partition(".")[0], fenced(language, text[:LONGEST_TEXT]))
+    if notes := read_notes(folder):
+        writer.add_text("notes", fenced("text", "\n".join(map(str, notes))))
 
 
 def fenced(language: str, text: str) -> str:

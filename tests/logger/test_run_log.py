@@ -120,6 +120,7 @@ def test_the_lengths_are_those_of_all_files_also_when_tensorboard_is_switched_of
 def test_what_tensorboard_shows_beside_the_curves(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("name: small\n")
     (tmp_path / "environment.json").write_text('{"python": "3.11"}\n')
+    (tmp_path / "notes.jsonl").write_text('{"time": "2026-11-20 16:42:03", "note": "why", "tags": ["a", "b"]}\n')
     log = open_log(tmp_path)
     train(log, range(1, 2))
     log.close()
@@ -127,6 +128,7 @@ def test_what_tensorboard_shows_beside_the_curves(tmp_path: Path) -> None:
     assert shown["config/text_summary"] == [b"```yaml\nname: small\n\n```"]
     assert b'"python"' in shown["environment/text_summary"][0]
     assert b'"data": "synthetic"' in shown["run/text_summary"][0]
+    assert shown["notes/text_summary"] == [b"```text\n2026-11-20 16:42:03 why #a #b\n```"]
     assert b"accuracy/train$" in shown["custom_scalars__config__"][0]
 
 
