@@ -36,6 +36,7 @@ from base.schedule import Link, Schedule
 from base.users_code import users_frames
 from base.weights import take_weights
 from utils.device import select_device
+from utils.model_summary import calls_of
 from utils.precision import Precision
 from utils.seed import rng_state, seed_everything, set_rng_state
 
@@ -212,7 +213,8 @@ class Builder:
         Random states, metrics and modes are put back; lazy modules learn their sizes."""
         state = rng_state()
         loader = next(iter(trainer.data.valid.values()), trainer.data.train)
-        row = self._or_fault("model", lambda: trainer.evaluate(_FirstBatch(loader), ""), self.settings.model.type)
+        with calls_of(trainer.models) as trainer.parts.calls:
+            row = self._or_fault("model", lambda: trainer.evaluate(_FirstBatch(loader), ""), self.settings.model.type)
         set_rng_state(state)
         for metric in trainer.eval_metrics.values():
             metric.reset()

@@ -16,6 +16,7 @@ from base.base_callback import Callback
 from base.protocols import DataSets, Loader, RunLog
 from base.schedule import Schedule
 from base.signals import StopRequest
+from utils.model_summary import Call
 from utils.precision import Precision
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class Parts:
     optimizers: dict[str, Optimizer] = field(default_factory=dict)
     schedules: dict[str, Schedule] = field(default_factory=dict)
     callbacks: list[Callback] = field(default_factory=list)
+    calls: dict[str, Call] = field(default_factory=dict)
+    """The shapes that each model was given in the dry run."""
     store: CheckpointStore | None = None
     request: StopRequest = field(default_factory=StopRequest)
 

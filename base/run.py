@@ -228,6 +228,7 @@ def _equip(
 ) -> None:
     """Gives a trainer its log, its checkpoints and its ears for signals: from here on it leaves traces."""
     from base.checkpoint import CheckpointStore
+    from utils.model_summary import describe
 
     settings = builder.settings.trainer
     trainer.log = WRITERS.get("run_log")(
@@ -244,6 +245,8 @@ def _equip(
         epochs=settings.epochs,
         lengths=saved.state["logs"] if saved else None,
         purge_step=saved.info["step"] + 1 if saved else None,
+        config=builder.decided(),
+        describe_model=lambda: describe(trainer.models, trainer.parts.calls),
     )
     stack.callback(trainer.log.close)
     trainer.store = CheckpointStore(folder.checkpoints, settings.keep, settings.keep_every)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from base import protocols
-from base.notes import read_notes
 from base.registry import WRITERS
 from logger.console import EPOCH, TrainLog
 from logger.events import EventWriter, NullEventWriter, cut_back
+from logger.introduction import introduce
 from logger.metrics_file import MetricsFile
 from logger.progress_bar import Progress, Read, duration, number, progress
 from logger.tags import CLOCK, PLACE, Tags
 
-LONGEST_TEXT = 20_000
-"""Characters of a file that TensorBoard shows; environment.json may hold a long diff."""
 log = logging.getLogger(__name__)
 
 
@@ -34,21 +32,19 @@ def run_log(
     epochs: int,
     lengths: Mapping[str, int] | None = None,
     purge_step: int | None = None,
+    config: Mapping[str, Any] | None = None,
+    describe_model: Callable[[], str] = lambda: "",
 ) -> RunLog:
     """The log of the run in `folder`.
 
     `header` becomes the first line of metrics.jsonl; the names in its `metrics` and `valid_sets` decide TensorBoard's
     tags and charts. `monitor` is the name of the watched value. On a resume, `lengths` is what `flush` gave when the
-    state was saved: later rows and events are cut off; `purge_step` is the first step that is done again.
+    state was saved: later rows and events are cut off; `purge_step` is the first step that is done again. `config`,
+    every key of it, becomes the run's row in HParams; `describe_model` is called when the first event is written.
     """
     lengths = lengths or {}
     tags = Tags(header.get("metrics", ()), header.get("valid_sets", ()))
-    kept = cut_back(folder, lengths)
-
-    def prologue(writer: EventWriter) -> None:
-        if not kept:
-            introduce(writer, folder, header, tags)
-
+    prologue = partial(introduce, folder, header, config or {}, tags, describe_model)
     return RunLog(
         train_log=TrainLog(folder / "train.log"),
         metrics=MetricsFile(folder / "metrics.jsonl", header, lengths.get("metrics.jsonl", 0)),
@@ -57,24 +53,8 @@ def run_log(
         tags=tags,
         monitor=monitor,
         epochs=epochs,
-        kept=kept,
+        kept=cut_back(folder, lengths),
     )
-
-
-def introduce(writer: EventWriter, folder: Path, header: Mapping[str, Any], tags: Tags) -> None:
-    """What TensorBoard shows of a run beside its curves: charts, config, environment, notes."""
-    writer.add_custom_scalars(tags.charts())
-    writer.add_text("run", fenced("json", json.dumps(header, indent=2)))
-    for name, language in (("config.yaml", "yaml"), ("environment.json", "json")):
-        if (folder / name).exists():
-            text = (folder / name).read_text(encoding="utf-8")
-            writer.add_text(name.partition(".")[0], fenced(language, text[:LONGEST_TEXT]))
-    if notes := read_notes(folder):
-        writer.add_text("notes", fenced("text", "\n".join(map(str, notes))))
-
-
-def fenced(language: str, text: str) -> str:
-    return f"```{language}\n{text}\n```"
 
 
 class RunLog:
@@ -130,6 +110,7 @@ class RunLog:
 
     def end(self, reason: str) -> None:
         self._metrics.end(reason)
+        self._events.end(reason)
 
     def flush(self) -> dict[str, int]:
         return {**self._kept, **self._metrics.lengths, **self._events.flush()}

@@ -60,11 +60,19 @@ def _leaves(value: Any, place: Place = ()) -> Iterator[tuple[Place, Any]]:
         yield place, value
 
 
+def is_harmless(place: Place) -> bool:
+    """True if the key, or a section around it, is marked so."""
+    return "harmless" in _marks(place)
+
+
+def _marks(place: Place) -> list[Verdict]:
+    return [cast(dict[str, Verdict], field.json_schema_extra)["resume"] for field in fields_along(place)]
+
+
 def _verdict(place: Place, before: Settings, after: Settings) -> Verdict:
     """The mark of the key, or of a section around it, that is not the usual `force`. Two keys have conditions."""
     if place == ("trainer", "epochs") and not (before.schedulers or after.schedulers):
         return "harmless"
     if place == ("trainer", "log_every") and before.trainer.check_gradients and after.trainer.check_gradients:
         return "harmless"
-    marks = [cast(dict[str, Verdict], field.json_schema_extra)["resume"] for field in fields_along(place)]
-    return next((mark for mark in marks if mark != "force"), "force")
+    return next((mark for mark in _marks(place) if mark != "force"), "force")

@@ -13,7 +13,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator as PluginEventAccumulator
 
-from logger.events import EventWriter, NullEventWriter, cut_back, next_path
+from logger.events import EventBuffer, EventWriter, NullEventWriter, cut_back, next_path
 
 
 def read(folder: Path) -> EventAccumulator:
@@ -111,10 +111,20 @@ def test_a_new_file_is_stamped_later_than_all_others(tmp_path: Path) -> None:
 
 
 def test_the_prologue_comes_first_and_once(tmp_path: Path) -> None:
-    writer = EventWriter(tmp_path, prologue=lambda writer: writer.add_text("config", "lr: 0.1"))
+    found: list[list[Path]] = []
+    writer = EventWriter(tmp_path, prologue=lambda: found.append(list(tmp_path.iterdir())))
     writer.add_scalar("loss", 0.5, 10)
     writer.add_scalar("loss", 0.5, 11)
     writer.close()
+    assert found == [[]]
+
+
+def test_a_whole_file_in_memory(tmp_path: Path) -> None:
+    buffer = EventBuffer()
+    buffer.add_scalar("loss", 0.5, 10)
+    buffer.add_text("config", "lr: 0.1")
+    (tmp_path / "events.out.tfevents.0000000001.about").write_bytes(buffer.data)
+    assert points(tmp_path, "loss") == [(10, 0.5)]
     (text,) = read(tmp_path).Tensors("config/text_summary")
     assert (text.step, text.tensor_proto.string_val[0]) == (0, b"lr: 0.1")
 

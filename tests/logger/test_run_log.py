@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from base.protocols import RunLog as Protocol
 from base.registry import WRITERS
 from logger.console import EPOCH, set_up
+from logger.introduction import ABOUT
 from logger.metrics_file import read_lines
 from logger.run_log import NullLog, epoch_line, run_log
 
@@ -41,7 +42,8 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 def texts(folder: Path) -> dict[str, list[bytes]]:
     events = EventAccumulator(str(folder)).Reload()
-    return {tag: [e.tensor_proto.string_val[0] for e in events.Tensors(tag)] for tag in events.Tags()["tensors"]}
+    tags = [tag for tag in events.Tags()["tensors"] if not tag.startswith("_hparams_")]
+    return {tag: [e.tensor_proto.string_val[0] for e in events.Tensors(tag)] for tag in tags}
 
 
 def test_the_trainer_finds_both_logs_by_name() -> None:
@@ -108,7 +110,8 @@ def test_the_lengths_are_those_of_all_files_also_when_tensorboard_is_switched_of
     train(log, range(1, 2))
     lengths = log.flush()
     log.close()
-    assert lengths == {p.name: p.stat().st_size for p in tmp_path.iterdir() if p.name != "train.log"}
+    written = {p.name: p.stat().st_size for p in tmp_path.iterdir() if p.name not in ("train.log", ABOUT)}
+    assert lengths == written
     log = open_log(tmp_path, lengths=lengths, purge_step=3, tensorboard=False)
     train(log, range(2, 3))
     later = log.flush()

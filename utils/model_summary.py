@@ -1,0 +1,157 @@
+"""What a model is made of: the output shape, parameters and operations of each layer, found without computing anything.
+
+A call of the model is recorded as shapes alone; later it is made again with a copy of the model on the meta device,
+which holds no memory and leaves the model, its buffers and the random generators as they are.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+Call = tuple[tuple[Any, ...], dict[str, Any]]
+"""Positional and named arguments, their tensors on the meta device."""
+
+
+@dataclass
+class Layer:
+    name: str
+    kind: str
+    parameters: int
+    """Its own, without those of the layers in it; one that several layers share counts once."""
+    output: str = ""
+    """The shape without the batch, `64 x 7 x 7`, as the layer's last call gave it; empty if it was not called."""
+    flops: int = 0
+    """Of its own, forward, for one sample: matrix products and convolutions, a multiply-add counts as two."""
+
+
+@dataclass
+class Summary:
+    layers: list[Layer]
+    trainable: int
+    frozen: int
+    buffers: int
+    trouble: str = ""
+    """Why shapes and operations are not known; empty if they are."""
+
+    @property
+    def flops(self) -> int:
+        return sum(layer.flops for layer in self.layers)
+
+
+@contextmanager
+def calls_of(models: Mapping[str, nn.Module]) -> Iterator[dict[str, Call]]:
+    """The last call of each model inside the block, by name."""
+    calls: dict[str, Call] = {}
+
+    def keep(name: str) -> Any:
+        return lambda model, args, kwargs: calls.update({name: tree_map(hollow_tensor, (args, kwargs))})
+
+    with ExitStack() as stack:
+        for name, model in models.items():
+            stack.callback(model.register_forward_pre_hook(keep(name), with_kwargs=True).remove)
+        yield calls
+
+
+def hollow_tensor(value: Any) -> Any:
+    return torch.empty_like(value, device="meta") if isinstance(value, Tensor) else value
+
+
+def hollow_copy(model: nn.Module) -> nn.Module:
+    """The same modules with parameters and buffers on the meta device, in eval mode."""
+    held: dict[int, Any] = {id(b): hollow_tensor(b) for b in model.buffers()}
+    held |= {id(p): nn.Parameter(hollow_tensor(p), p.requires_grad) for p in model.parameters()}
+    return copy.deepcopy(model, held).eval()
+
+
+def summarize(model: nn.Module, call: Call | None) -> Summary:
+    """`call` is one of `calls_of`; without it, or if the copy cannot be called, shapes and operations stay unknown."""
+    parameters, buffers = list(model.parameters()), list(model.buffers())
+    summary = Summary(
+        layers=_layers(model),
+        trainable=sum(p.numel() for p in parameters if p.requires_grad),
+        frozen=sum(p.numel() for p in parameters if not p.requires_grad),
+        buffers=sum(b.numel() for b in buffers),
+    )
+    if call is None:
+        summary.trouble = "the model itself was not called"
+        return summary
+    try:
+        _call_hollow(hollow_copy(model), call, {layer.name: layer for layer in summary.layers})
+    except Exception as error:  # a model may ask for values, which the meta device has none of
+        summary.trouble = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return summary
+
+
+def _layers(model: nn.Module) -> list[Layer]:
+    seen: set[int] = set()
+    layers = []
+    for name, module in model.named_modules():
+        own = {id(p): p.numel() for p in module.parameters(recurse=False) if id(p) not in seen}
+        seen |= own.keys()
+        layers.append(Layer(name, type(module).__name__, sum(own.values())))
+    return layers
+
+
+def _call_hollow(model: nn.Module, call: Call, layers: Mapping[str, Layer]) -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    def note(layer: Layer) -> Any:
+        return lambda module, inputs, output: setattr(layer, "output", shape_of(output))
+
+    for name, module in model.named_modules():
+        module.register_forward_hook(note(layers[name]))
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        model(*call[0], **call[1])
+    batch = next((len(leaf) for leaf in tree_leaves(call) if isinstance(leaf, Tensor) and leaf.dim()), 1) or 1
+    root = type(model).__name__
+    totals = {
+        name: sum(counter.get_flop_counts().get(f"{root}.{name}" if name else root, {}).values()) for name in layers
+    }
+    for name, layer in layers.items():
+        inner = sum(totals[child] for child in layers if child != name and _parent(child, layers) == name)
+        layer.flops = (totals[name] - inner) // batch
+
+
+def _parent(name: str, layers: Mapping[str, Layer]) -> str:
+    """The nearest layer around it; "" is the model."""
+    while name:
+        name = name.rpartition(".")[0]
+        if name in layers:
+            break
+    return name
+
+
+def shape_of(output: Any) -> str:
+    """`64 x 7 x 7` of a tensor (B, 64, 7, 7), `scalar` of (B,); of several in a tuple or dict each."""
+    shapes = [leaf.shape[1:] for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
+    return ", ".join(" x ".join(map(str, shape)) or "scalar" for shape in shapes)
+
+
+def describe(models: Mapping[str, nn.Module], calls: Mapping[str, Call]) -> str:
+    """All models, in Markdown."""
+    return "\n\n".join(as_markdown(name, summarize(model, calls.get(name))) for name, model in models.items())
+
+
+def as_markdown(title: str, summary: Summary) -> str:
+    """A table with a line for each layer."""
+    lines = [
+        f"**{title}: {summary.trainable:,} trainable parameters**, {summary.frozen:,} frozen; "
+        f"{summary.buffers:,} numbers in buffers; {summary.flops:,} FLOPs a sample, forward "
+        "(matrix products, convolutions; a multiply-add is two)",
+        "",
+        "| layer | type | output of a sample | parameters | FLOPs |",
+        "|---|---|---|---:|---:|",
+    ]
+    for layer in summary.layers:
+        cells = (layer.name or "(whole)", layer.kind, layer.output, f"{layer.parameters:,}", f"{layer.flops:,}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, *[f"\nshapes and FLOPs are not known: {summary.trouble}"] * bool(summary.trouble)])
