@@ -49,12 +49,10 @@ def tensors_of(dataset: Any) -> tuple[Tensor, ...] | None:
 
 
 def _torchvision_tensors(dataset: Any) -> tuple[Tensor, ...] | None:
-    """Of those of torchvision's data sets that hold all images as one array."""
+    """Of those of torchvision's data sets that hold all images as one array and that none of ours stands in for."""
     kind = type(dataset)
     if kind.__module__ == "torchvision.datasets.mnist" and kind.__name__ in ("MNIST", "KMNIST", "EMNIST"):
         return dataset.data.unsqueeze(1), dataset.targets.long()
-    if kind.__module__ == "torchvision.datasets.cifar":
-        return torch.from_numpy(dataset.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(dataset.targets)
     return None
 
 

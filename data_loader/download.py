@@ -1,21 +1,24 @@
-"""Fetching the files of torchvision's MNIST-like data sets, with a limit on how long silence is borne."""
+"""Fetching the files of data sets, whole or not at all, with a limit on how long silence is borne."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import http.client
 import queue
+import shutil
 import socket
+import tarfile
 import tempfile
 import threading
 import time
 import urllib.request
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from base.errors import WriteError
+from base.errors import DataError, WriteError
 
 PATIENCE = 10.0  # seconds without a byte, from all mirrors together
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -23,6 +26,10 @@ _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPE
 
 class Unreachable(Exception):
     """No mirror gave the files; the text says what happened."""
+
+
+class MissingFiles(DataError):
+    """The files of a data set are not there and could not be fetched."""
 
 
 def download_idx(name: str, root: Path) -> None:
@@ -33,26 +40,77 @@ def download_idx(name: str, root: Path) -> None:
     """
     from torchvision import datasets
 
-    source = getattr(datasets, name)
+    source, folder = getattr(datasets, name), root / name / "raw"
+    addresses = [mirror + source.resources[0][0] for mirror in source.mirrors]
+    with _temporary(name, folder, addresses) as temporary:
+        with _or_unreachable():
+            source(temporary, download=True)
+        for file in (temporary / name / "raw").iterdir():
+            file.replace(folder / file.name)
+
+
+def download_archive(name: str, url: str, md5: str, folder: Path, files: Sequence[str]) -> None:
+    """Puts `files`, which the .tar.gz at `url` holds in a folder of the same name, into `folder`; errors as above."""
+    with _temporary(name, folder, [url]) as temporary:
+        archive = temporary / "archive.tar.gz"
+        with _or_unreachable():
+            _fetch(url, archive, md5)
+            with tarfile.open(archive) as opened:
+                for file in files:
+                    member = opened.extractfile(f"{folder.name}/{file}")
+                    if member is None:
+                        raise RuntimeError(f"{file} is no file in it")
+                    with member, (temporary / file).open("wb") as target:
+                        shutil.copyfileobj(member, target)
+        for file in files:
+            (temporary / file).replace(folder / file)
+
+
+def _fetch(url: str, file: Path, md5: str) -> None:
+    from tqdm import tqdm
+
+    digest = hashlib.md5(usedforsecurity=False)
+    with urllib.request.urlopen(url) as response, file.open("wb") as target:
+        size = int(response.headers.get("Content-Length") or 0) or None
+        with tqdm(total=size, unit="B", unit_scale=True, desc=url.rpartition("/")[2]) as bar:
+            while block := response.read(1 << 20):
+                digest.update(block)
+                target.write(block)
+                bar.update(len(block))
+    if digest.hexdigest() != md5:
+        raise RuntimeError(f"{url} has the MD5 {digest.hexdigest()}, expected {md5}")
+
+
+@contextmanager
+def _temporary(name: str, folder: Path, addresses: Sequence[str]) -> Iterator[Path]:
+    """A folder inside the one that is to be filled, once an address has answered; silence is borne no longer."""
     begun = time.monotonic()
-    if not _answers([mirror + source.resources[0][0] for mirror in source.mirrors], PATIENCE):
+    if not _answers(addresses, PATIENCE):
         raise Unreachable(f"no mirror answered within {PATIENCE:.0f} s")
-    folder = root / name / "raw"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as temporary:
-            with _socket_timeout(max(1.0, PATIENCE - (time.monotonic() - begun))):
-                _fetch(source, temporary)
-            for file in (Path(temporary) / name / "raw").iterdir():
-                file.replace(folder / file.name)
+        with (
+            tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as temporary,
+            _socket_timeout(max(1.0, PATIENCE - (time.monotonic() - begun))),
+        ):
+            yield Path(temporary)
     except OSError as error:
         raise WriteError(f"{name} cannot be downloaded to {folder}: {error}") from error
 
 
-def _fetch(source: Any, folder: str) -> None:
+@contextmanager
+def _or_unreachable() -> Iterator[None]:
     try:
-        source(folder, download=True)
-    except (OSError, RuntimeError, http.client.HTTPException) as error:
+        yield
+    except (
+        OSError,
+        RuntimeError,
+        KeyError,
+        EOFError,
+        zlib.error,
+        tarfile.TarError,
+        http.client.HTTPException,
+    ) as error:
         if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
             raise
         raise Unreachable(f"the download failed ({' '.join(str(error).split())})") from error

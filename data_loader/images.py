@@ -7,13 +7,9 @@ from typing import ClassVar
 
 from base.errors import DataError
 from base.registry import DATASETS
-from data_loader.download import Unreachable, download_idx
+from data_loader.download import MissingFiles, Unreachable, download_idx
 from data_loader.held import Held
 from data_loader.idx import find_idx, read_idx
-
-
-class MissingFiles(DataError):
-    """The files of a data set are not there and could not be fetched."""
 
 
 class IdxImages(Held):

@@ -13,7 +13,8 @@ from torch.utils.data import IterableDataset
 from base.config.sections import Component, Data
 from base.errors import DataError, UserError
 from base.registry import DATASETS
-from data_loader.images import FashionMNIST, MissingFiles
+from data_loader.download import MissingFiles
+from data_loader.images import FashionMNIST
 
 log = logging.getLogger(__name__)
 REAL, SYNTHETIC = "real", "synthetic"
