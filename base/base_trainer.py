@@ -70,15 +70,15 @@ class BaseTrainer(ABC):
 
     @property
     def model(self) -> nn.Module:
-        return self.models["model"]
+        return self.models[self.parts.sole("model")]
 
     @property
     def criterion(self) -> Callable[..., Any]:
-        return self.criteria["loss"]
+        return self.criteria[self.parts.sole("loss")]
 
     @property
     def optimizer(self) -> Optimizer:
-        return self.optimizers["optimizer"]
+        return self.optimizers[self.parts.sole("optimizer")]
 
     @property
     def evaluated(self) -> dict[str, nn.Module]:

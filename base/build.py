@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -17,8 +18,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from base.base_metric import Mean
 from base.base_trainer import BaseTrainer
 from base.config.lengths import usual_unit
-from base.errors import ConfigError, UserError
-from base.parts import Parts, steps_per_epoch
+from base.errors import ConfigError, UserError, listing
+from base.param_groups import learning
+from base.parts import NotSole, Parts, steps_per_epoch
 from base.protocols import DataSets, Loader
 from base.registry import (
     CALLBACKS,
@@ -38,10 +40,12 @@ from base.weights import take_weights
 from utils.device import select_device
 from utils.model_summary import calls_of
 from utils.precision import Precision
-from utils.seed import rng_state, seed_everything, set_rng_state
+from utils.seed import derive, rng_state, seed_everything, set_rng_state
 
 if TYPE_CHECKING:
     from base.config import Config
+    from base.config.sections import Component
+    from base.config.sections import Optimizer as OptimizerSettings
 
 FUSED = {"Adam", "AdamW"}
 """Optimizers that are faster fused on every device: on a CPU 0.56 against 2.1 ms for 670,000 parameters."""
@@ -112,16 +116,15 @@ class Builder:
     def parts(self, **places: Any) -> Parts:
         """Model, loss and metrics, enough to evaluate. The same seed gives the same first weights."""
         seed_everything(self.settings.seed)
-        model = self._build("model", MODELS, self.settings.model).to(self.device)
+        models = {name: self._model(name, component) for name, component in self.settings.models.items()}
         if self.begins and self.settings.init_from:
-            take_weights(model, self.settings.init_from)
-        loss = self._build("loss", LOSSES, self.settings.loss)
+            take_weights(models, self.settings.init_from)
         return Parts(
             settings=self.settings,
             device=self.device,
             data=self.data,
-            models={"model": model},
-            criteria={"loss": loss.to(self.device) if isinstance(loss, nn.Module) else loss},
+            models=models,
+            criteria={name: self._loss(name, component) for name, component in self.settings.losses.items()},
             metrics={
                 metric.name or metric.type: self._metric(f"metrics.{i}", metric)
                 for i, metric in enumerate(self.settings.metrics)
@@ -138,25 +141,25 @@ class Builder:
         return trainer
 
     def add_training(self, parts: Parts) -> None:
-        """Optimizer, schedule, averages and callbacks."""
+        """Optimizers, schedules, averages and callbacks."""
         if ema := self.settings.trainer.ema:
             parts.averages |= {name: average(model, ema.decay) for name, model in parts.models.items()}
-        parts.optimizers["optimizer"] = self._optimizer(parts.models["model"])
-        links = [
-            Link(self._scheduler(i, component), component.every or usual_unit(component.type), component.steps)
-            for i, component in enumerate(self.settings.schedulers)
-        ]
-        parts.schedules["lr_scheduler"] = Schedule(parts.optimizers["optimizer"], links)
+        for name, component in self.settings.optimizers.items():
+            parts.optimizers[name] = self._optimizer(name, component, parts.models)
+        for name, chain in self.settings.schedules.items():
+            links = [
+                Link(self._scheduler(name, i, link), link.every or usual_unit(link.type), link.steps)
+                for i, link in enumerate(chain)
+            ]
+            parts.schedules[name] = Schedule(parts.optimizers[name], links)
         parts.callbacks += [
             self._build(f"callbacks.{i}", CALLBACKS, callback) for i, callback in enumerate(self.settings.callbacks)
         ]
 
-    @property
-    def fused(self) -> bool:
+    def fused(self, optimizer: OptimizerSettings) -> bool:
         """Decided once: the resolved config keeps it, for it changes bits."""
-        wish = self.settings.optimizer.fused
         by_kind = FUSED if self.device.type == "cpu" else FUSED_ON_ACCELERATORS
-        return self.settings.optimizer.type in by_kind if wish is None else wish
+        return optimizer.type in by_kind if optimizer.fused is None else optimizer.fused
 
     @property
     def synthetic(self) -> bool:
@@ -166,19 +169,46 @@ class Builder:
         """The config with what was left to the program filled in, so that a resume does not decide otherwise."""
         config = self.config.to_dict()
         config |= {"device": str(self.device), "threads": torch.get_num_threads()}
-        config["optimizer"] |= {"fused": self.fused}
+        several = isinstance(self.settings.optimizer, dict)
+        for name, component in self.settings.optimizers.items():
+            (config["optimizer"][name] if several else config["optimizer"])["fused"] = self.fused(component)
         return config
 
-    def _optimizer(self, model: nn.Module) -> Optimizer:
-        parameters = [p for p in model.parameters() if p.requires_grad]
-        options = {"fused": True} if self.fused else {}
-        optimizer: Optimizer = self._build(
-            "optimizer", OPTIMIZERS, self.settings.optimizer, params=parameters, **options
-        )
+    def _model(self, name: str, component: Component) -> nn.Module:
+        """Of several each has first weights of its own, whatever others there are."""
+        place = self.settings.place("model", name)
+        seed = self.settings.seed
+        seed_everything(seed if place == "model" else derive(seed, zlib.crc32(name.encode())))
+        model: nn.Module = self._build(place, MODELS, component).to(self.device)
+        return model
+
+    def _loss(self, name: str, component: Component) -> Callable[..., Any]:
+        loss: Callable[..., Any] = self._build(self.settings.place("loss", name), LOSSES, component)
+        return loss.to(self.device) if isinstance(loss, nn.Module) else loss
+
+    def _optimizer(self, name: str, component: OptimizerSettings, models: Mapping[str, nn.Module]) -> Optimizer:
+        place = self.settings.place("optimizer", name)
+        chosen = component.params or (name if name in models else None)
+        parameters = learning(models, chosen)
+        if not parameters:
+            what = "no parameter is left to learn"
+            if component.params:
+                what = f"neither a model nor a parameter that learns has a name like {chosen!r}"
+            key = f"{place}.params" if component.params else place
+            names = listing(name for name, _ in learning(models))
+            raise ConfigError([self.config.fault(key, what, hint=names and f"there are {names}")], self.config.source)
+        options = {"fused": True} if self.fused(component) else {}
+        group: dict[str, Any] = {"params": [parameter for _, parameter in parameters]}
+        if isinstance(self.settings.optimizer, dict):
+            group["name"] = name  # in the logs
+        optimizer: Optimizer = self._build(place, OPTIMIZERS, component, params=[group], **options)
         return optimizer
 
-    def _scheduler(self, number: int, component: Any) -> Callable[[Optimizer], Any]:
-        place = f"lr_scheduler.{number}" if isinstance(self.settings.lr_scheduler, tuple) else "lr_scheduler"
+    def _scheduler(self, name: str, number: int, component: Any) -> Callable[[Optimizer], Any]:
+        whole = self.settings.lr_scheduler
+        chain = whole.get(name) if isinstance(whole, dict) else whole
+        place = f"lr_scheduler.{name}" if isinstance(whole, dict) else "lr_scheduler"
+        place = f"{place}.{number}" if isinstance(chain, tuple) else place
         return lambda optimizer: self._build(place, SCHEDULERS, component, optimizer=optimizer)
 
     def _metric(self, place: str, component: Any) -> Any:
@@ -198,7 +228,7 @@ class Builder:
     def _or_fault(self, place: str, make: Callable[[], Any], name: str, args: Iterable[str] = ()) -> Any:
         try:
             return make()
-        except (UserError, MemoryError):
+        except (UserError, MemoryError, NotSole):
             raise
         except Exception as error:
             if users_frames(error):
@@ -213,8 +243,13 @@ class Builder:
         Random states, metrics and modes are put back; lazy modules learn their sizes."""
         state = rng_state()
         loader = next(iter(trainer.data.valid.values()), trainer.data.train)
-        with calls_of(trainer.models) as trainer.parts.calls:
-            row = self._or_fault("model", lambda: trainer.evaluate(_FirstBatch(loader), ""), self.settings.model.type)
+        kinds = listing((component.type for component in self.settings.models.values()), "and")
+        try:
+            with calls_of(trainer.models) as trainer.parts.calls:
+                row = self._or_fault("model", lambda: trainer.evaluate(_FirstBatch(loader), ""), kinds)
+        except NotSole as error:
+            what = f"{self.settings.trainer.type} {error}"
+            raise ConfigError([self.config.fault("trainer.type", what)], self.config.source) from None
         set_rng_state(state)
         for metric in trainer.eval_metrics.values():
             metric.reset()

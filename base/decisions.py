@@ -22,7 +22,7 @@ def decisions(config: Config) -> tuple[dict[str, str], Mapping[str, Any]]:
 
     settings = config.settings
     found = {"precision": _precision(settings.trainer.precision)}
-    for link in settings.schedulers:
+    for link in (link for chain in settings.schedules.values() for link in chain):
         if link.every is None:
             found[link.type] = f"steps every {usual_unit(link.type)}: the usual way of its kind"
     try:
@@ -33,7 +33,8 @@ def decisions(config: Config) -> tuple[dict[str, str], Mapping[str, Any]]:
         unless = "synthetic unless it can be fetched" if settings.data.offline == "synthetic" else "not known"
         return known | found | {"data": f"{unless}: {first}"}, {}
     found = {"device": _device(settings.device)} | found
-    found["fused"] = _fused(settings.optimizer, builder)
+    for name, optimizer in settings.optimizers.items():
+        found[settings.place("optimizer", name).replace("optimizer", "fused", 1)] = _fused(optimizer, builder)
     found["data"] = builder.data.decisions["data"]
     for label, decided in builder.data.decisions["in_memory"].items():
         found[f"in memory, {label}"] = f"{'yes' if decided['in_memory'] else 'no'}: {decided['reason']}"
@@ -61,7 +62,7 @@ def _fused(optimizer: Optimizer, builder: Builder) -> str:
     if optimizer.fused is not None:
         return f"{str(optimizer.fused).lower()}: the config says so"
     kind, device = optimizer.type, builder.device.type
-    if builder.fused:
+    if builder.fused(optimizer):
         return f"true: one kernel for all parameters makes {kind} faster on {device}"
     return f"false: {kind} gains nothing from it on {device}, and its bits would differ"
 

@@ -31,7 +31,8 @@ def explain(config: Config, key: str = "") -> str:
     text = _Explained(config, facts)
     if key:
         return _aligned(text.one(key).splitlines())
-    decided = [f"#   {name:<16} {why}" for name, why in decisions.items()]
+    width = max(map(len, decisions), default=0)
+    decided = [f"#   {name:<{width}} {why}" for name, why in decisions.items()]
     return _aligned([*text.lines(text.values, ()), "", "# decided by the program", *decided])
 
 

@@ -17,8 +17,8 @@ from pydantic.fields import FieldInfo
 
 from base.catalogue import Argument, Entry, entry, names_by_source, plain
 from base.config.annotation_schema import OPEN, annotation_schema, limited, limits_schema
-from base.config.nodes import Place
-from base.config.places import registries_at
+from base.config.nodes import Place, dotted
+from base.config.places import KEYS_OF_ONE, registries_at
 from base.config.schema import nullable
 from base.config.sections import Component, Section, Settings, seconds
 from base.errors import writing
@@ -120,7 +120,8 @@ class _Maker:
             return [{"type": "array", "items": _any_of(self.value(inner[0], (*place, 0)))}]
         if origin is dict and inner[1] is not Any:
             named = {"type": "object", "additionalProperties": _any_of(self.value(inner[1], (*place, "x")))}
-            return [named | {"propertyNames": {"pattern": "^(?!type$|args$)[A-Za-z][A-Za-z0-9_]*$"}}]
+            no_names = "|".join(f"{key}$" for key in KEYS_OF_ONE[dotted(place)])
+            return [named | {"propertyNames": {"pattern": f"^(?!{no_names})[A-Za-z][A-Za-z0-9_]*$"}}]
         if origin in (typing.Union, type(int | str)):
             return [option for one in inner if one is not type(None) for option in self.value(one, place)]
         return [annotation_schema(kind)]

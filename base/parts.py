@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from base.base_callback import Callback
+from base.errors import listing
 from base.protocols import DataSets, Loader, RunLog
 from base.schedule import Schedule
 from base.signals import StopRequest
@@ -46,6 +47,23 @@ class Parts:
     """The shapes that each model was given in the dry run."""
     store: CheckpointStore | None = None
     request: StopRequest = field(default_factory=StopRequest)
+
+    def sole(self, section: str) -> str:
+        """The name of the one model, loss or optimizer there is. NotSole if there are several."""
+        settings = self.settings
+        named: dict[str, list[str]] = {
+            "model": [*settings.models],
+            "loss": [*settings.losses],
+            "optimizer": [*settings.optimizers],
+        }
+        names = named[section]
+        if len(names) > 1:
+            raise NotSole(f"works with one {section}, and there are {listing(names, 'and')}")
+        return names[0]
+
+
+class NotSole(ValueError):
+    """A trainer for one model, loss or optimizer was given several."""
 
 
 def steps_per_epoch(settings: Settings, train: Loader) -> int:

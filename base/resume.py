@@ -149,15 +149,26 @@ def _same_split(folder: RunFolder, data: DataSets) -> bool:
     return kept.keys() == data.split.keys() and all(torch.equal(kept[name], part) for name, part in data.split.items())
 
 
-def apply_to_optimizer(changes: Sequence[Difference], trainer: BaseTrainer) -> None:
-    """What was changed of the optimizer's arguments, after its state is loaded, which holds the old ones."""
-    for change in changes:
-        section, _, name = change.key.partition(".args.")
-        if section == "optimizer":
-            for group in trainer.optimizer.param_groups:
-                group[name] = change.after
-                if name == "lr":
-                    group["initial_lr"] = change.after
+Options = dict[str, list[dict[str, Any]]]
+
+
+def options_of(trainer: BaseTrainer) -> Options:
+    """What each group of each optimizer was given by the config: to be asked before a state is loaded."""
+    return {
+        name: [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+        for name, optimizer in trainer.optimizers.items()
+    }
+
+
+def apply_to_optimizers(changes: Sequence[Difference], trainer: BaseTrainer, options: Options) -> None:
+    """What was changed of the optimizers' arguments, after their state is loaded, which holds the old ones."""
+    changed = {re.sub(r".*\.args\.(\w+).*", r"\1", c.key) for c in changes if c.key.startswith("optimizer.")}
+    for name, optimizer in trainer.optimizers.items():
+        for group, given in zip(optimizer.param_groups, options[name], strict=True):
+            for option in changed & given.keys() - {"lr"}:
+                group[option] = given[option]
+            if group["initial_lr"] != given["initial_lr"]:
+                group["lr"] = group["initial_lr"] = given["initial_lr"]
 
 
 def tell_other_machine(folder: RunFolder, device: str) -> None:

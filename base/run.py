@@ -24,13 +24,14 @@ from base.resume import (
     ASKED,
     DONE,
     SPLIT,
-    apply_to_optimizer,
+    apply_to_optimizers,
     choose_save,
     differences_as_overrides,
     is_complete,
     judge,
     judge_data,
     newest_of,
+    options_of,
     tell_other_machine,
     unfinished_of,
 )
@@ -192,11 +193,12 @@ def _resume(
                 files.replace_file(folder.path / CONFIG, config.to_yaml().encode())
         _equip(stack, trainer, builder, folder, saved)
     if saved is not None:
+        options = options_of(trainer)
         try:
             restore(trainer, saved)
         except RuntimeError as error:
             raise CheckpointError(f"{saved.path}: does not fit the model: {error}") from None
-        apply_to_optimizer(changes, trainer)
+        apply_to_optimizers(changes, trainer, options)
     if over:
         log.info("%s is over already: %s", folder.path, state)
         return Run(folder.path, config, state, 0, trainer.monitor.best, trainer)

@@ -22,11 +22,12 @@ def weights_of(models: Mapping[str, nn.Module]) -> dict[str, Tensor]:
     return {f"{_prefix(models, n)}{k}": v for n, model in models.items() for k, v in model.state_dict().items()}
 
 
-def load_weights(models: Mapping[str, nn.Module], weights: Mapping[str, Tensor]) -> None:
-    """RuntimeError, which names the tensors and shapes, if they do not fit."""
+def load_weights(models: Mapping[str, nn.Module], weights: Mapping[str, Tensor], strict: bool = True) -> None:
+    """RuntimeError, which names the tensors and shapes, if they do not fit, or `strict` and some are missing."""
     for name, model in models.items():
         prefix = _prefix(models, name)
-        model.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
+        own = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+        model.load_state_dict(own, strict=strict)
 
 
 def _prefix(models: Mapping[str, nn.Module], name: str) -> str:

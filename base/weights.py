@@ -9,17 +9,18 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from base.errors import CheckpointError
+from base.state import load_weights, weights_of
 
 log = logging.getLogger(__name__)
 
 
-def take_weights(model: nn.Module, source: str) -> None:
-    """Loads the tensors of `source` that the model has by the same name and shape, and says which it did not.
+def take_weights(models: Mapping[str, nn.Module], source: str) -> None:
+    """Loads the tensors of `source` that the models have by the same name and shape, and says which it did not.
 
     `source` is a run (its best checkpoint, else its last), a checkpoint, or a .safetensors file. CheckpointError if
     nothing of it fits, or it cannot be read.
     """
-    weights, own = read_weights(source), model.state_dict()
+    weights, own = read_weights(source), weights_of(models)
     taken = {name: tensor for name, tensor in weights.items() if name in own and own[name].shape == tensor.shape}
     other = [
         f"{n} {tuple(t.shape)} -> {tuple(own[n].shape)}" for n, t in weights.items() if n in own and n not in taken
@@ -27,7 +28,7 @@ def take_weights(model: nn.Module, source: str) -> None:
     unknown, missing = [n for n in weights if n not in own], [n for n in own if n not in weights]
     if not taken:
         raise CheckpointError(f"{source}: none of its {len(weights)} tensors fits the model by name and shape")
-    model.load_state_dict(taken, strict=False)
+    load_weights(models, taken, strict=False)
     log.info("weights of %s: %d of the model's %d tensors taken", source, len(taken), len(own))
     for what, names in (("of another shape, left", other), ("not in the model", unknown), ("not in it", missing)):
         if names:

@@ -144,9 +144,12 @@ def _check_code(tree: Node, plugins: Iterable[str]) -> list[Fault]:
     """What only the code behind the names can tell; this imports torch."""
     from base.config.components import check_components, load_plugins
     from base.config.contradictions import check_monitor
+    from base.config.places import named
     from base.registry import LOSSES, TRAINERS
 
     faults = [*load_plugins(tree, plugins), *check_components(tree)]
-    named = {LOSSES: tree.at(("loss", "type")), TRAINERS: tree.at(("trainer", "type"))}
-    may_log_more = [node for kind, node in named.items() if node and kind.is_users(str(node.value))]
+    losses = [node.at(("type",)) for _, node in named(tree, "loss").values()]
+    trainer = tree.at(("trainer", "type"))
+    may_log_more = any(node and LOSSES.is_users(str(node.value)) for node in losses)
+    may_log_more |= (trainer is not None and trainer.value != "Trainer") or TRAINERS.is_users("Trainer")
     return faults if may_log_more else [*faults, *check_monitor(tree)]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from base.config.nodes import Node
+from base.config.nodes import Node, dotted
+from base.config.places import chains, named
 from base.errors import Fault, did_you_mean, listing
 
 DECIDES = {"sampler": ("shuffle",), "batch_sampler": ("batch_size", "shuffle", "sampler", "drop_last")}
@@ -13,7 +14,7 @@ DECIDES = {"sampler": ("shuffle",), "batch_sampler": ("batch_size", "shuffle", "
 
 def check_together(tree: Node) -> list[Fault]:
     """All of them; torch is not imported."""
-    return [*_loader(tree), *_monitor(tree), *_metrics(tree), *_chain(tree), *_without_effect(tree)]
+    return [*_loader(tree), *_monitor(tree), *_metrics(tree), *_names(tree), *_chain(tree), *_without_effect(tree)]
 
 
 def _on(tree: Node, key: str) -> Node | None:
@@ -47,9 +48,9 @@ def _monitor(tree: Node) -> Iterator[Fault]:
     if _monitor_is_off(tree):
         if _on(tree, "trainer.early_stop"):
             yield _fault(tree, "trainer.early_stop", "nothing is monitored", "set trainer.monitor, or early_stop: off")
-        for key, link in _links(tree):
-            named, every = link.at(("type",)), link.at(("every",))
-            plateau = named is not None and named.value == "ReduceLROnPlateau" and every is None
+        for key, link in (link for chain in chains(tree).values() for link in chain):
+            kind, every = link.at(("type",)), link.at(("every",))
+            plateau = kind is not None and kind.value == "ReduceLROnPlateau" and every is None
             if plateau or (every is not None and every.value == "monitor"):
                 hint = "set trainer.monitor" if plateau else "set trainer.monitor, or every: epoch"
                 yield _fault(tree, f"{key}.{'type' if plateau else 'every'}", "nothing is monitored", hint)
@@ -91,17 +92,23 @@ def _metrics(tree: Node) -> Iterator[Fault]:
             seen[name.value] = name
 
 
+def _names(tree: Node) -> Iterator[Fault]:
+    """Of an optimizer its model's, of a schedule its optimizer's."""
+    models, optimizers, schedules = (named(tree, key) for key in ("model", "optimizer", "lr_scheduler"))
+    for name, (place, node) in optimizers.items() if "optimizer" not in optimizers else ():
+        if "params" not in node and name not in models:
+            hint = did_you_mean(name, models) or f"set params to {listing(models) if len(models) > 1 else 'a pattern'}"
+            yield Fault(node.key_origin or node.origin, dotted(place), "no model has this name", hint=hint)
+    for name, (place, node) in schedules.items() if "lr_scheduler" not in schedules else ():
+        if name not in optimizers:
+            hint = did_you_mean(name, optimizers) or f"there is {listing(optimizers, 'and')}"
+            yield Fault(node.key_origin or node.origin, dotted(place), "no optimizer has this name", hint=hint)
+
+
 def _chain(tree: Node) -> Iterator[Fault]:
-    for key, link in _links(tree)[:-1]:
+    for key, link in (link for chain in chains(tree).values() for link in chain[:-1]):
         if link.is_map and not _on(link, "steps"):
             yield _fault(tree, key, "this schedule never ends", "set steps, its length, so that the next one follows")
-
-
-def _links(tree: Node) -> list[tuple[str, Node]]:
-    """The schedules with their keys."""
-    chain = [(f"lr_scheduler.{i}", link) for i, link in enumerate(_entries(tree, "lr_scheduler"))]
-    single = tree.at(("lr_scheduler",))
-    return chain or ([("lr_scheduler", single)] if single is not None and single.is_map else [])
 
 
 def _entries(tree: Node, key: str) -> list[Node]:

@@ -71,7 +71,7 @@ def _marks(place: Place) -> list[Verdict]:
 
 def _verdict(place: Place, before: Settings, after: Settings) -> Verdict:
     """The mark of the key, or of a section around it, that is not the usual `force`. Two keys have conditions."""
-    if place == ("trainer", "epochs") and not (before.schedulers or after.schedulers):
+    if place == ("trainer", "epochs") and not any((*before.schedules.values(), *after.schedules.values())):
         return "harmless"
     if place == ("trainer", "log_every") and before.trainer.check_gradients and after.trainer.check_gradients:
         return "harmless"

@@ -11,9 +11,10 @@ from typing import Any
 
 from base.config.merge import desugar, merge
 from base.config.nodes import Node, Place, dotted, from_plain
+from base.config.places import KEYS_OF_ONE, named
 from base.config.read_file import read_file
 from base.config.yaml_reader import read_yaml
-from base.errors import Fault, Origin
+from base.errors import Fault, Origin, listing
 
 Keys = tuple[str, ...]
 Overrides = Sequence[str] | Mapping[str, Any]
@@ -66,7 +67,7 @@ def apply_overrides(tree: Node, overrides: Overrides, faults: list[Fault]) -> No
     The shorter path goes first, so that `optimizer.type=Adam` never drops an `optimizer.args.lr=0.1` beside it; of
     two for the same path the last one counts.
     """
-    read = _from_mapping(overrides, faults) if isinstance(overrides, Mapping) else _from_texts(overrides, faults)
+    read = _from_mapping(overrides, faults) if isinstance(overrides, Mapping) else _from_texts(overrides, tree, faults)
     for keys, node in sorted(read, key=lambda override: len(override[0])):
         layer = _layer(tree, keys, node, (), faults)
         if layer is not None:
@@ -87,12 +88,15 @@ def _from_mapping(overrides: Mapping[str, Any], faults: list[Fault]) -> Iterator
             yield keys, node
 
 
-def _from_texts(overrides: Sequence[str], faults: list[Fault]) -> Iterator[tuple[Keys, Node]]:
+def _from_texts(overrides: Sequence[str], tree: Node, faults: list[Fault]) -> Iterator[tuple[Keys, Node]]:
     for text in overrides:
         origin = Origin(f"command line: {text}")
         key, equals, value = text.partition("=")
-        key = SHORT_FLAGS.get(key, key)
-        if not equals or not _PATH.fullmatch(key):
+        targets = _targets(key, tree)
+        key = targets[0]
+        if len(targets) > 1:
+            faults.append(Fault(origin, "", "has no single target", hint=f"write {listing(targets)}"))
+        elif not equals or not _PATH.fullmatch(key):
             faults.append(Fault(origin, "", "not an override", expected="key.path=value, such as trainer.epochs=3"))
         elif not value.strip():
             faults.append(Fault(origin, key, "nothing after the '='", hint="write null to remove the key"))
@@ -104,6 +108,14 @@ def _from_texts(overrides: Sequence[str], faults: list[Fault]) -> Iterator[tuple
             faults.extend(replace(fault, origin=origin, key=key) for fault in found)
             if node is not None:
                 yield tuple(key.split(".")), _said_at(origin, node)
+
+
+def _targets(key: str, tree: Node) -> list[str]:
+    """What a short flag stands for: one key, or, of several optimizers, one for each; any other key is itself."""
+    section, _, rest = SHORT_FLAGS.get(key, key).partition(".")
+    if key not in SHORT_FLAGS or section not in KEYS_OF_ONE:
+        return [SHORT_FLAGS.get(key, key)]
+    return [dotted((*place, rest)) for place, _ in named(tree, section).values()] or [SHORT_FLAGS[key]]
 
 
 def _said_at(origin: Origin, node: Node) -> Node:

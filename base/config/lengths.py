@@ -4,10 +4,11 @@ contradiction of its file: only what is said in one place, and what cannot go we
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from base.config.nodes import Node
+from base.config.places import chains
 from base.errors import Fault
 
 PER_STEP = {"OneCycleLR", "CyclicLR"}
@@ -33,7 +34,8 @@ def check_lengths(tree: Node, steps: int | None = None) -> list[Fault]:
     if epochs is None or type(epochs.value) is not int:
         return []
     ticks = {"epoch": epochs.value} | ({"step": steps} if steps else {})
-    return [*_patience(tree, epochs), *_schedules(tree, ticks, epochs)]
+    schedules = [fault for links in chains(tree).values() for fault in _schedules(links, ticks, epochs)]
+    return [*_patience(tree, epochs), *schedules]
 
 
 def _patience(tree: Node, epochs: Node) -> Iterator[Fault]:
@@ -51,19 +53,16 @@ def _said_together(one: Node, other: Node) -> bool:
     return one.origin.source == other.origin.source and bool(one.origin.line)
 
 
-def _schedules(tree: Node, ticks: Mapping[str, int], epochs: Node) -> Iterator[Fault]:
-    whole = tree.at(("lr_scheduler",))
-    links = whole.value if whole is not None and whole.is_list else [whole]
+def _schedules(links: Iterable[tuple[str, Node]], ticks: Mapping[str, int], epochs: Node) -> Iterator[Fault]:
     before: dict[str, int] = {}
-    for i, link in enumerate(links):
-        if link is None or not link.is_map:
+    for key, link in links:
+        if not link.is_map:
             return
         unit = str(_value(link, "every") or usual_unit(str(_value(link, "type"))))
         steps = _value(link, "steps")
         steps = steps if type(steps) is int else 0
         used = sum(before.values())
         length = _Length(unit, steps or ticks.get(unit, 0) - used, "this link" if steps else "the training", not used)
-        key = f"lr_scheduler.{i}" if whole is not None and whole.is_list else "lr_scheduler"
         if set(before) <= {unit} and length.ticks > 0 and unit in ticks:
             yield from _schedule(key, link, length, epochs)
         before[unit] = before.get(unit, 0) + steps

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from base.config.nodes import Node, Place
-from base.config.places import is_component, may_hold_components
+from base.config.nodes import Node, Place, dotted
+from base.config.places import KEYS_OF_ONE, are_names, is_component, may_hold_components
 
 
 def desugar(tree: Node, place: Place = ()) -> Node:
@@ -22,9 +22,10 @@ def desugar(tree: Node, place: Place = ()) -> Node:
     return tree
 
 
-def merge(below: Node, above: Node) -> Node:
-    """`above` laid onto `below`: mappings merge, everything else replaces. A new `type` drops `args` from below."""
-    if not (below.is_map and above.is_map):
+def merge(below: Node, above: Node, place: Place = ()) -> Node:
+    """`above` laid onto `below`: mappings merge, everything else replaces. A new `type` drops `args` from below; one
+    component and several by name replace each other."""
+    if not (below.is_map and above.is_map) or _of_another_kind(below, above, place):
         return replace(above, shadowed=(*above.shadowed, below, *below.shadowed))
     items = dict(below.value)
     dropped: tuple[Node, ...] = ()
@@ -32,6 +33,14 @@ def merge(below: Node, above: Node) -> Node:
     if old is not None and new is not None and old.value != new.value and "args" in items:
         dropped = (items.pop("args"),)
     for key, node in above.value.items():
-        items[key] = merge(items[key], node) if key in items else node
-    place = above if above.origin.line else below  # what a section lacks is told of the file that says most of it
-    return replace(place, value=items, shadowed=(*dropped, *above.shadowed, *below.shadowed))
+        items[key] = merge(items[key], node, (*place, key)) if key in items else node
+    told = above if above.origin.line else below  # what a section lacks is told of the file that says most of it
+    return replace(told, value=items, shadowed=(*dropped, *above.shadowed, *below.shadowed))
+
+
+def _of_another_kind(below: Node, above: Node, place: Place) -> bool:
+    """One component where the other holds several by name."""
+    key = dotted(place)
+    if key not in KEYS_OF_ONE or are_names(key, below.value) == are_names(key, above.value):
+        return False
+    return "type" in above or all(node.is_list or "type" in node for node in above.value.values())

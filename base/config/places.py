@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from base.config.nodes import Node, Place
+from base.config.nodes import Node, Place, dotted
+from base.errors import suggest
 
 PLACES: dict[str, tuple[str, ...]] = {
     "model": ("MODELS",),
+    "model.*": ("MODELS",),
     "loss": ("LOSSES",),
+    "loss.*": ("LOSSES",),
     "optimizer": ("OPTIMIZERS",),
+    "optimizer.*": ("OPTIMIZERS",),
     "lr_scheduler": ("SCHEDULERS",),
     "lr_scheduler.#": ("SCHEDULERS",),
+    "lr_scheduler.*": ("SCHEDULERS",),
+    "lr_scheduler.*.#": ("SCHEDULERS",),
     "metrics.#": ("METRICS",),
     "callbacks.#": ("CALLBACKS",),
     "trainer": ("TRAINERS",),
@@ -28,22 +34,60 @@ PLACES: dict[str, tuple[str, ...]] = {
     "data.loader.collate_fn": ("FUNCTIONS",),
     "data.loader.worker_init_fn": ("FUNCTIONS",),
 }
-"""`#` is an index of a list, `*` the name of a data set. A name is looked for in the registries from left to right."""
+"""`#` is an index of a list, `*` a name. A component is looked for in the registries from left to right."""
+KEYS_OF_ONE: dict[str, tuple[str, ...]] = {
+    "model": ("type", "args"),
+    "loss": ("type", "args"),
+    "optimizer": ("type", "args", "fused", "params"),
+    "lr_scheduler": ("type", "args", "every", "steps"),
+    "data.valid": ("type", "args"),
+    "data.test": ("type", "args"),
+}
+"""Where one component may stand or several by name, and the keys of one, which are therefore no names."""
 _WORDS = ("off", "auto")
 """Texts that may stand in such a place and name no component."""
 
 
 def registries_at(place: Place) -> tuple[str, ...]:
     """The symbols of the registries (`"MODELS"`) that a component at this place comes from; none for other places."""
-    if place and place[-1] in ("type", "args"):
-        return ()
-    pattern = ".".join("#" if isinstance(part, int) else part for part in place)
-    return PLACES.get(pattern) or PLACES.get(f"{pattern.rpartition('.')[0]}.*", ())
+    pattern = ["#" if isinstance(part, int) else part for part in place]
+    if symbols := PLACES.get(".".join(pattern)):
+        return symbols
+    for i in range(1, len(pattern)):
+        is_name = pattern[i] != "#" and pattern[i] not in KEYS_OF_ONE.get(".".join(pattern[:i]), ("type", "args"))
+        if is_name and (symbols := PLACES.get(".".join([*pattern[:i], "*", *pattern[i + 1 :]]))):
+            return symbols
+    return ()
 
 
 def is_component(place: Place, text: str) -> bool:
     """True if `text` at this place is short for `{type: text}`."""
     return text not in _WORDS and place != ("trainer",) and bool(registries_at(place))
+
+
+def are_names(key: str, keys: Iterable[str]) -> bool:
+    """True if the keys of a mapping at `key` (`model`) are names of components; `typ` is a slip and no name."""
+    own = KEYS_OF_ONE[key]
+    return bool(keys) and not any(name in own or suggest(name, ("type", "args")) for name in keys)
+
+
+def named(tree: Node, key: str) -> dict[str, tuple[Place, Node]]:
+    """The place and the node of the component at `key`, under the key's own name; of several each under its own."""
+    node = tree.at((key,))
+    if node is None or node.value is None:
+        return {}
+    if node.is_map and are_names(key, node.value):
+        return {name: ((key, name), child) for name, child in node.value.items()}
+    return {key: ((key,), node)}
+
+
+def chains(tree: Node) -> dict[str, list[tuple[str, Node]]]:
+    """The links of every schedule with their keys, by the schedule's name as `named` gives it."""
+    found: dict[str, list[tuple[str, Node]]] = {}
+    for name, (place, node) in named(tree, "lr_scheduler").items():
+        several = [(dotted((*place, i)), link) for i, link in enumerate(node.value)] if node.is_list else []
+        found[name] = several or ([(dotted(place), node)] if node.is_map else [])
+    return found
 
 
 def may_hold_components(place: Place) -> bool:
@@ -56,5 +100,12 @@ def components(tree: Node) -> Iterator[tuple[Place, Node, tuple[str, ...]]]:
     for place, node in tree.walk():
         named = node.at(("type",))
         symbols = registries_at(place) if may_hold_components(place) else ()
-        if symbols and named is not None and isinstance(named.value, str):
+        if symbols and named is not None and isinstance(named.value, str) and not _is_slip(tree, place):
             yield place, node, symbols
+
+
+def _is_slip(tree: Node, place: Place) -> bool:
+    """True of a key that only looks like a name: it stands beside a component's own keys."""
+    around = tree.at(place[:-1])
+    key = dotted(place[:-1])
+    return key in KEYS_OF_ONE and around is not None and around.is_map and not are_names(key, around.value)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from base.config.frozen import freeze
+from base.config.places import are_names
 
 Verdict = Literal["harmless", "force", "epoch_end", "impossible"]
 """On a key that differs in a resumed run. `epoch_end` is `impossible` in the middle of an epoch, else `force`."""
@@ -32,6 +33,15 @@ def seconds(value: Any) -> Any:
         days, hours, minutes, rest = map(int, units.groups("0"))
         return float(86400 * days + 3600 * hours + 60 * minutes + rest)
     raise ValueError("not a time")
+
+
+def pattern(value: str) -> str:
+    """A regular expression as it is; ValueError if it is none."""
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(str(error)) from None
+    return value
 
 
 def _kind_of_set(value: Any) -> str:
@@ -69,6 +79,13 @@ class Metric(Component):
 
 class Optimizer(Component):
     type: str = key("the name of an optimizer", min_length=1, resume="impossible", expected="a name")
+    params: Annotated[str, AfterValidator(pattern)] | None = key(
+        "what it optimizes: a model's name or a pattern of parameters' names; null: its namesake's, else all",
+        None,
+        min_length=1,
+        resume="impossible",
+        expected="a model's name, a regular expression, or null",
+    )
     fused: Annotated[bool | None, Off] = key("one kernel for all parameters; null: by kind of optimizer", None)
 
 
@@ -91,11 +108,28 @@ _Parts = Annotated[dict[SetName, _Part], AfterValidator(freeze), Tag("<sets>")]
 ValidSets = Annotated[_One | _Fraction | _Count | _Parts, Discriminator(_kind_of_set)]
 _Tests = Annotated[dict[SetName, Component], AfterValidator(freeze), Tag("<sets>")]
 TestSets = Annotated[_One | _Tests | Annotated[Literal["auto"], Tag("<word>")], Discriminator(_kind_of_set)]
+
+
+def _one_or_named(key: str) -> Discriminator:
+    def kind(value: Any) -> str:
+        if isinstance(value, list | tuple):
+            return "<chain>"
+        return "<named>" if isinstance(value, Mapping) and are_names(key, value) else "<one>"
+
+    return Discriminator(kind)
+
+
 _Chain = Annotated[tuple[Scheduler, ...], Field(strict=False), Tag("<chain>")]
-Schedule = Annotated[
-    Annotated[Scheduler, Tag("<one>")] | _Chain,
-    Discriminator(lambda value: "<chain>" if isinstance(value, list | tuple) else "<one>"),
-]
+Chain = Annotated[Annotated[Scheduler, Tag("<one>")] | _Chain, _one_or_named("lr_scheduler")]
+_Chains = Annotated[dict[SetName, Chain], AfterValidator(freeze), Tag("<named>")]
+Schedules = Annotated[Annotated[Scheduler, Tag("<one>")] | _Chain | _Chains, _one_or_named("lr_scheduler")]
+_Models = Annotated[dict[SetName, Component], AfterValidator(freeze), Tag("<named>")]
+Models = Annotated[Annotated[Component, Tag("<one>")] | _Models, _one_or_named("model")]
+_Losses = Annotated[dict[SetName, Component], AfterValidator(freeze), Tag("<named>")]
+Losses = Annotated[Annotated[Component, Tag("<one>")] | _Losses, _one_or_named("loss")]
+_Optimizers = Annotated[dict[SetName, Optimizer], AfterValidator(freeze), Tag("<named>")]
+Optimizers = Annotated[Annotated[Optimizer, Tag("<one>")] | _Optimizers, _one_or_named("optimizer")]
+OR_NAMED = "a name, a mapping with type and args, or names with one of these each"
 
 
 class Transform(Section):
@@ -260,14 +294,14 @@ class Settings(Section):
     plugins: tuple[str, ...] = key("modules that register names", (), strict=False, expected="a list of names")
     project: Args = key("keys of your own", {}, validate_default=True, expected="a mapping")
     data: Data = key("data sets, transforms, loading")
-    model: Component = key("the network", resume="impossible")
-    loss: Component = key("what is minimised")
+    model: Models = key("the network, or several by name", resume="impossible", expected=OR_NAMED)
+    loss: Losses = key("what is minimised, or several by name", expected=OR_NAMED)
     metrics: Annotated[tuple[Metric, ...], Empty, Field(strict=False)] = key("what is measured beside the loss", ())
-    optimizer: Optimizer = key("the optimizer")
-    lr_scheduler: Annotated[Schedule | None, Off] = key(
-        "the schedule of the learning rate, or a chain of them",
+    optimizer: Optimizers = key("the optimizer, or several by name", expected=OR_NAMED)
+    lr_scheduler: Annotated[Schedules | None, Off] = key(
+        "the schedule of the learning rate or a chain of them, for all optimizers or by the name of each",
         None,
-        expected="a schedule, a list of them, or off",
+        expected="a schedule, a list of them, names of optimizers with one of these each, or off",
     )
     trainer: Trainer = key("how long and how to train, save and log")
     callbacks: Components = key("observers of the run", (), resume="harmless")
@@ -282,8 +316,29 @@ class Settings(Section):
         return values
 
     @property
-    def schedulers(self) -> tuple[Scheduler, ...]:
-        """The chain of schedules: of none, one, or more."""
-        if isinstance(self.lr_scheduler, Scheduler):
-            return (self.lr_scheduler,)
-        return self.lr_scheduler or ()
+    def models(self) -> dict[str, Component]:
+        """By name; the usual single one is named `model`, as losses are `loss` and optimizers `optimizer`."""
+        return self._named("model")
+
+    @property
+    def losses(self) -> dict[str, Component]:
+        return self._named("loss")
+
+    @property
+    def optimizers(self) -> dict[str, Optimizer]:
+        return self._named("optimizer")
+
+    @property
+    def schedules(self) -> dict[str, tuple[Scheduler, ...]]:
+        """The chain of schedules of each optimizer by its name: of none, one, or more links."""
+        whole = self.lr_scheduler
+        chains = {name: whole.get(name) if isinstance(whole, dict) else whole for name in self.optimizers}
+        return {name: (c,) if isinstance(c, Scheduler) else c or () for name, c in chains.items()}
+
+    def place(self, section: str, name: str) -> str:
+        """Where the component of that name stands: `model`, of several `model.generator`."""
+        return f"{section}.{name}" if isinstance(getattr(self, section), dict) else section
+
+    def _named(self, section: str) -> dict[str, Any]:
+        value = getattr(self, section)
+        return dict(value) if isinstance(value, dict) else {section: value}

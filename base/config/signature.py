@@ -19,6 +19,7 @@ _ELSEWHERE = {
     "transforms": "data.transform",
     "target_transform": "data.target_transform",
     "fused": "optimizer.fused",
+    "params": "optimizer.params",
 }
 """Arguments that the program supplies, and the key that decides them."""
 

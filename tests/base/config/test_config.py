@@ -89,12 +89,12 @@ def test_null_removes_a_key_and_switches_off_what_can_be_off() -> None:
     text = "optimizer: {args: {momentum: null}}\nlr_scheduler: null\nmetrics: null\nproject: {sizes: null}\n"
     config = read(f"extends: base.yaml\n{text}trainer: {{early_stop: null}}\n")
     assert config["optimizer"]["args"] == {"lr": 0.1}
-    assert config["lr_scheduler"] is None and config.settings.schedulers == ()
+    assert config["lr_scheduler"] is None and config.settings.schedules == {"optimizer": ()}
     assert config["trainer"]["early_stop"] is None
     assert config["metrics"] == []
     assert config["project"] == {"type": "Free"}
     assert told("extends: base.yaml\nloss: null\n") == [
-        "a.yaml:1:1: loss: missing; expected a name, or a mapping with type and args"
+        "a.yaml:1:1: loss: missing; expected a name, a mapping with type and args, or names with one of these each"
     ]
 
 
