@@ -146,9 +146,9 @@ def _parser(description: str) -> argparse.ArgumentParser:
 
 
 def _say_goodbye(run: Run) -> None:
-    monitor = run.trainer.monitor
-    if run.best is not None:
-        log.info("best %s %.6g", monitor.name, run.best)
+    """How it ended, what it reached, where it lies and what may be done next."""
+    from base.summary import line, of_end
+
     endings = {
         "finished": "finished",
         "early_stop": "stopped early",
@@ -156,9 +156,11 @@ def _say_goodbye(run: Run) -> None:
         "signal": "stopped, saved",
     }
     log.info("%s: %s", endings.get(run.reason, run.reason), run.path)
-    log.info("  test    python test.py -r %s", run.path)
-    log.info("  resume  python train.py -r %s", run.path)
-    log.info("  watch   tensorboard --logdir %s", run.config.settings.trainer.save_dir)
+    for words in of_end(run.trainer):
+        log.info("%s", words)
+    log.info("%s", line("  test", f"python test.py -r {run.path}"))
+    log.info("%s", line("  resume", f"python train.py -r {run.path}"))
+    log.info("%s", line("  watch", f"tensorboard --logdir {run.config.settings.trainer.save_dir}"))
 
 
 def exit_code(work: Callable[[], int], whole_traceback: bool = False) -> int:

@@ -20,6 +20,7 @@ class Monitor:
     patience: int | None = None
     min_delta: float = 0.0
     best: float | None = None
+    best_epoch: int | None = None
     reference: float | None = None
     waited: int = 0
 
@@ -30,7 +31,7 @@ class Monitor:
         value = float("nan") if row[self.name] is None else float(row[self.name])
         improved = self._better(value, self.best, 0.0)
         if improved:
-            self.best = value
+            self.best, self.best_epoch = value, row.get("epoch")
         if self._better(value, self.reference, self.min_delta):
             self.reference, self.waited = value, 0
         else:
@@ -53,4 +54,5 @@ class Monitor:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Only what was measured: name, mode and patience are the config's."""
-        self.best, self.reference, self.waited = state["best"], state["reference"], state["waited"]
+        self.best, self.best_epoch = state["best"], state["best_epoch"]
+        self.reference, self.waited = state["reference"], state["waited"]

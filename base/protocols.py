@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -23,6 +24,21 @@ class Loader(Protocol):
         """The batches of one pass from batch `start` on; nothing is read to get there."""
 
 
+@dataclass(frozen=True)
+class SetFacts:
+    """What is known of a data set without reading it from a disk."""
+
+    kind: str
+    """The class of it: `FashionMNIST`."""
+    input: str
+    """The first sample's input in words, before all transforms: `1x28x28 uint8`; empty if nothing was read yet."""
+    low: float | None
+    high: float | None
+    """The range of all inputs, where the set is held in memory."""
+    class_counts: tuple[int, ...]
+    """Samples of each class; empty where that is not known."""
+
+
 class DataSets(Protocol):
     """Everything a run learns from and is judged by."""
 
@@ -36,6 +52,9 @@ class DataSets(Protocol):
     """Plain values decided once and kept on resume: in memory or not, real or synthetic, fingerprints."""
     split: Mapping[str, Tensor]
     """int64 indices of the training and validation part, empty when nothing was split."""
+
+    def about(self) -> Mapping[str, SetFacts]:
+        """By label: `train`, `valid`, `valid_<name>`, `test`, `test_<name>`."""
 
 
 class EventWriter(Protocol):

@@ -11,7 +11,7 @@ These raise; the scripts turn what is raised into an exit code.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +114,7 @@ def fit(
 def check(config: str | Path, overrides: Overrides = (), plugins: Sequence[str] = ()) -> Config:
     """Both passes over a config: its text, then what needs data and a model. Writes nothing."""
     settled = _read(config, overrides, plugins)
-    _build(settled)
+    _build(settled, layers=True)
     return settled
 
 
@@ -127,18 +127,27 @@ def _read(path: str | Path, overrides: Overrides = (), plugins: Sequence[str] = 
     return config
 
 
-def _build(config: Config, kept: Mapping[str, Any] | None = None) -> tuple[BaseTrainer, Builder]:
-    """The second pass, which is the building itself; nothing is written yet."""
+def _build(config: Config, kept: Mapping[str, Any] | None = None, layers: bool = False) -> tuple[BaseTrainer, Builder]:
+    """The second pass, which is the building itself; nothing is written yet. It tells what it builds."""
+    from base import summary
     from base.build import Builder
+    from base.witness import Witness
 
     builder = Builder(config, kept)
-    log.info("Using %s device", builder.device)
-    for name, loader in builder.loaders().items():
-        log.info("%-12s %s samples in %s batches", name, f"{loader.size:,}", f"{len(loader):,}")
+    _tell(summary.of_data(builder))
     parts = builder.parts()
-    trainer = builder.trainer(parts)
+    with Witness(parts.models) as seen:
+        trainer = builder.trainer(parts)
     builder.add_training(parts)
+    _tell(summary.of_training(builder, trainer, seen))
+    if layers:
+        _tell(summary.of_layers(trainer))
     return trainer, builder
+
+
+def _tell(lines: Iterable[str]) -> None:
+    for line in lines:
+        log.info("%s", line)
 
 
 def _start(
@@ -147,6 +156,7 @@ def _start(
     trainer, builder = _build(config)
     name = config.settings.name.removesuffix(SYNTHETIC) + SYNTHETIC * builder.synthetic
     folder = RunFolder.create(config.settings.trainer.save_dir, name)
+    log.info("run        %s", folder.path)
     stack.enter_context(folder.lock())
     _write_beginning(folder, config, builder, command)
     note.add_to(folder.path)
@@ -245,6 +255,7 @@ def _equip(
         verbosity=settings.verbosity,
         monitor=trainer.monitor.name,
         epochs=settings.epochs,
+        best=saved.state["monitor"]["best"] if saved else None,
         lengths=saved.state["logs"] if saved else None,
         purge_step=saved.info["step"] + 1 if saved else None,
         config=builder.decided(),

@@ -10,15 +10,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset, Subset
+from torch.utils.data import Subset
 
 from base.config.sections import Component
 from base.config.sections import Data as DataSettings
 from base.errors import ConfigError, DataError, Fault, Origin, UserError
-from base.protocols import Loader
+from base.protocols import Loader, SetFacts
 from base.registry import FUNCTIONS, LOADERS, SAMPLERS, TRANSFORMS, Registry
 from data_loader.dataset_facts import Facts, fingerprint, targets_of, tensors_of
 from data_loader.in_memory import InMemoryLoader
+from data_loader.opened import OpenedSet, in_words
 from data_loader.ordering import Batching, Consecutive, InOrder, Order, Sampled, SampledBatches, Shuffled
 from data_loader.per_sample import PerSampleLoader
 from data_loader.pipeline import Pipeline, SampleError
@@ -46,6 +47,12 @@ class Data:
     facts: Mapping[str, Any]
     decisions: dict[str, Any]
     split: dict[str, Tensor] = field(default_factory=dict)
+    places: Places = field(default_factory=Places)
+    opened: dict[str, OpenedSet] = field(default_factory=dict)
+    """By label: what the loaders read from."""
+
+    def about(self) -> dict[str, SetFacts]:
+        return {label: one.facts(self.places) for label, one in self.opened.items()}
 
 
 @LOADERS.register
@@ -55,28 +62,6 @@ def standard(data: DataSettings, *, seed: int, device: torch.device, kept: Mappi
     Raises ConfigError where the data cannot be had as the config asks, DataError where it is missing or broken.
     """
     return _Assembly(data, seed, device, kept).assemble()
-
-
-@dataclass
-class _Set:
-    """A data set, or the part of it that `members`, int64 indices, make up."""
-
-    label: str
-    component: Component
-    dataset: Any
-    tensors: tuple[Tensor, ...] | None
-    members: Tensor | None = None
-
-    @property
-    def name(self) -> str:
-        return f"{self.component.type} ({self.label})"
-
-    @property
-    def streamed(self) -> bool:
-        return isinstance(self.dataset, IterableDataset)
-
-    def indices(self) -> Tensor:
-        return torch.arange(len(self.dataset)) if self.members is None else self.members
 
 
 class _Assembly:
@@ -92,7 +77,7 @@ class _Assembly:
         components |= {_label("valid", name): part for name, part in valid.items() if isinstance(part, Component)}
         components |= {_label("test", name): component for name, component in test.items()}
         datasets, self.decisions["data"] = open_sets(components, self.data.offline, self.kept.get("data"), self.resumed)
-        sets = {label: _Set(label, components[label], one, tensors_of(one)) for label, one in datasets.items()}
+        sets = {label: OpenedSet(label, components[label], one, tensors_of(one)) for label, one in datasets.items()}
         split = self._split(
             sets["train"], {_label("valid", n): part for n, part in valid.items() if not isinstance(part, Component)}
         )
@@ -106,9 +91,11 @@ class _Assembly:
             facts=self.facts,
             decisions=self.decisions,
             split=split,
+            places=self.places,
+            opened=sets,
         )
 
-    def _split(self, whole: _Set, shares: Mapping[str, Any]) -> dict[str, Tensor]:
+    def _split(self, whole: OpenedSet, shares: Mapping[str, Any]) -> dict[str, Tensor]:
         """Indices of `train` and of each share; nothing if there are no shares."""
         if not shares:
             return {}
@@ -124,7 +111,7 @@ class _Assembly:
         except ValueError as error:
             raise _refused("data.valid", str(error)) from error
 
-    def _facts(self, train: _Set) -> Facts:
+    def _facts(self, train: OpenedSet) -> Facts:
         def targets() -> Tensor:
             return targets_of(train.dataset, train.tensors, self.places)
 
@@ -146,9 +133,9 @@ class _Assembly:
             facts["data.vocab_size"] = lambda: train.dataset.vocab_size
         return Facts(facts)
 
-    def _loader(self, one: _Set) -> Loader:
+    def _loader(self, one: OpenedSet) -> Loader:
         options, kind = self.data.loader, "train" if one.label == "train" else "eval"
-        samples = self._samples(one, kind)
+        one.samples = samples = self._samples(one, kind)
         batch_size = options.batch_size if kind == "train" else options.eval_batch_size or options.batch_size
         in_memory = self._decide(one, samples)
         if one.streamed:
@@ -172,7 +159,7 @@ class _Assembly:
             self.device,
         )
 
-    def _samples(self, one: _Set, kind: str) -> Samples:
+    def _samples(self, one: OpenedSet, kind: str) -> Samples:
         transforms = [
             self._build(f"data.transform.{kind}.{number}", TRANSFORMS, component)
             for number, component in enumerate(getattr(self.data.transform, kind))
@@ -194,21 +181,22 @@ class _Assembly:
             samples.collate = self._build("data.loader.collate_fn", FUNCTIONS, self.data.loader.collate_fn)
         return samples
 
-    def _try_one(self, one: _Set, samples: Samples, key: str) -> Any:
+    def _try_one(self, one: OpenedSet, samples: Samples, key: str) -> Any:
         """The first sample that can be read, transformed, so that what does not fit is found before anything starts."""
         for index in one.indices()[: self.data.max_errors + 1].tolist():
             if read := samples.read_at([index]):
+                one.first = in_words(read[0], self.places)
                 return self._transformed(one, samples, read, index, key)
         raise DataError(f"{one.name}: none of its first {self.data.max_errors + 1} samples can be read")
 
-    def _transformed(self, one: _Set, samples: Samples, read: list[Any], index: int, key: str) -> Any:
+    def _transformed(self, one: OpenedSet, samples: Samples, read: list[Any], index: int, key: str) -> Any:
         try:
             return samples.transformed(read, 0, 0)[0]
         except SampleError as failed:
             step = f"{failed.step} fails" if failed.step else "failure"
             raise _refused(key, f"{step} on sample {index} of {one.name}: {words(failed.error)}") from failed.error
 
-    def _fingerprint(self, one: _Set, samples: Samples) -> str:
+    def _fingerprint(self, one: OpenedSet, samples: Samples) -> str:
         """Of 64 samples spread over the set if they are held as tensors, else of three."""
         members = one.indices()
         count = min(len(members), 3 if one.tensors is None else 64)
@@ -217,7 +205,7 @@ class _Assembly:
             return fingerprint(len(members), samples.read_at(chosen.tolist()))
         return fingerprint(len(members), [tensor.index_select(0, chosen) for tensor in one.tensors])
 
-    def _decide(self, one: _Set, samples: Samples) -> bool:
+    def _decide(self, one: OpenedSet, samples: Samples) -> bool:
         """In memory or not, and why; what was decided before holds in a run that is resumed."""
         wish, obstacle = self.data.loader.in_memory, self._obstacle(one, samples)
         reason = f"data.loader.in_memory is {str(wish).lower()}"
@@ -229,7 +217,7 @@ class _Assembly:
         self.decisions["in_memory"][one.label] = {"in_memory": bool(wish), "reason": reason}
         return bool(wish)
 
-    def _obstacle(self, one: _Set, samples: Samples) -> str:
+    def _obstacle(self, one: OpenedSet, samples: Samples) -> str:
         """What keeps the set from being held in memory, in words; empty if nothing does."""
         if one.streamed:
             return f"{one.component.type} is read as a stream"
@@ -249,7 +237,7 @@ class _Assembly:
             options["worker_init_fn"] = self._build("data.loader.worker_init_fn", FUNCTIONS, loader.worker_init_fn)
         return options
 
-    def _batching(self, one: _Set, batch_size: int, kind: str) -> Batching:
+    def _batching(self, one: OpenedSet, batch_size: int, kind: str) -> Batching:
         size, options, seed = len(one.indices()), self.data.loader, self._seed(one.label, "order")
         order: Order = Shuffled(size, seed) if kind == "train" and options.shuffle else InOrder(size)
         if kind == "train" and options.batch_sampler is not None:
@@ -258,7 +246,7 @@ class _Assembly:
             order = Sampled(self._sampler("sampler", one, order), size, seed)
         return Consecutive(order, batch_size, kind == "train" and options.drop_last, one.members)
 
-    def _sampler(self, key: str, one: _Set, order: Order) -> Callable[[], Any]:
+    def _sampler(self, key: str, one: OpenedSet, order: Order) -> Callable[[], Any]:
         """Makes the sampler, given of the data set and the order what its constructor asks for."""
         component: Component = getattr(self.data.loader, key)
         offered = {

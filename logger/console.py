@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 from collections import deque
 from pathlib import Path
@@ -17,7 +18,7 @@ from base.registry import WRITERS
 EPOCH = 25
 """Level of the epoch lines, between INFO and WARNING."""
 LEVELS = {0: logging.WARNING, 1: EPOCH, 2: logging.INFO}
-BOLD, YELLOW, RED, PLAIN = "\033[1m", "\033[33m", "\033[31m", "\033[0m"
+BOLD, FAINT, YELLOW, RED, PLAIN = "\033[1m", "\033[2m", "\033[33m", "\033[31m", "\033[0m"
 
 
 @WRITERS.register("console")
@@ -37,7 +38,8 @@ def set_up(verbosity: int = 2) -> None:
 
 
 class Console(logging.Handler):
-    """Writes the message alone, above a progress bar if there is one; warnings and errors to stderr.
+    """Writes the message alone, above a progress bar if there is one; warnings and errors to stderr. A record with a
+    `table` is shown as that: train.log has the message, which says the same on a line that can be searched for.
 
     Tracebacks are left to train.log, and so are records below WARNING that carry one.
     """
@@ -47,7 +49,8 @@ class Console(logging.Handler):
             return
         stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
         try:
-            line = paint(record.getMessage().rstrip(), record) if has_colour(stream) else record.getMessage().rstrip()
+            line = getattr(record, "table", record.getMessage()).rstrip()
+            line = paint(line, record) if has_colour(stream) else line
             if "tqdm" in sys.modules:
                 sys.modules["tqdm"].tqdm.write(line, file=stream)
             else:
@@ -86,10 +89,18 @@ class TrainLog(logging.FileHandler):
         super().close()
 
 
-def paint(line: str, record: logging.LogRecord) -> str:
+def paint(text: str, record: logging.LogRecord) -> str:
+    """Warnings yellow, errors red; of a table the heading faint and the row of a new best bold."""
     if record.levelno >= logging.WARNING:
-        return f"{RED if record.levelno >= logging.ERROR else YELLOW}{line}{PLAIN}"
-    return f"{BOLD}{line}{PLAIN}" if getattr(record, "improved", False) else line
+        return f"{RED if record.levelno >= logging.ERROR else YELLOW}{text}{PLAIN}"
+    heading, _, row = text.rpartition("\n") if hasattr(record, "table") else ("", "", text)
+    row = f"{BOLD}{row}{PLAIN}" if getattr(record, "improved", False) else row
+    return f"{FAINT}{heading}{PLAIN}\n{row}" if heading else row
+
+
+def columns() -> int | None:
+    """Characters in a line of the terminal; None where lines go to a file or a pipe, and may be of any length."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def has_colour(stream: TextIO) -> bool:

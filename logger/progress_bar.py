@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-import math
+import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import ClassVar
+
+from utils.figures import duration, number
 
 Read = Callable[[], Mapping[str, float]]
 log = logging.getLogger(__name__)
@@ -27,10 +29,18 @@ class Progress:
     def __init__(self, kind: type[Phase]) -> None:
         self._kind = kind
         self._phases: list[Phase] = []
+        self._epoch_seconds: float | None = None
 
     def begin(self, title: str, total: int, start: int = 0) -> None:
-        """`total` batches follow, the first `start` of them are done already."""
-        self._phases.append(self._kind(title, total, start))
+        """`total` batches follow, the first `start` of them are done already. `train 3/10` is an epoch of several."""
+        phase = self._kind(title, total, start)
+        if epoch := re.fullmatch(r"train (\d+)/(\d+)", title):
+            phase.epochs_after, phase.epoch_seconds = int(epoch[2]) - int(epoch[1]), self._epoch_seconds
+        self._phases.append(phase)
+
+    def end_epoch(self, seconds: float) -> None:
+        """How long the last epoch took, with its validation: the pace at which those to come are reckoned."""
+        self._epoch_seconds = seconds
 
     def advance(self, read: Read) -> None:
         """One more batch is done. `read` gives the running values; it is called only when they are drawn."""
@@ -54,6 +64,7 @@ class NullProgress(Progress):
 
     def __init__(self) -> None: ...
     def begin(self, title: str, total: int, start: int = 0) -> None: ...
+    def end_epoch(self, seconds: float) -> None: ...
     def advance(self, read: Read) -> None: ...
     def end(self) -> None: ...
     def close(self) -> None: ...
@@ -69,10 +80,17 @@ class Phase(ABC):
         self.count = start
         self.begun = monotonic()
         self.due = self.begun + self.every
+        self.epochs_after = 0
+        self.epoch_seconds: float | None = None
 
     def left(self) -> str:
-        rate = (self.count - self.start) / (monotonic() - self.begun)
-        return f"{duration((self.total - self.count) / rate)} left"
+        """`1.2 s left`, and of an epoch `1.2 s left, run 14 s`."""
+        pace = (monotonic() - self.begun) / (self.count - self.start)
+        here = (self.total - self.count) * pace
+        if not self.epochs_after:
+            return f"{duration(here)} left"
+        after = self.epochs_after * (self.epoch_seconds or self.total * pace)
+        return f"{duration(here)} left, run {duration(here + after)}"
 
     @abstractmethod
     def draw(self, values: Mapping[str, float]) -> None: ...
@@ -125,21 +143,3 @@ class Bar(Phase):
 def spelled(values: Mapping[str, float]) -> list[str]:
     """`loss 0.4321`, `accuracy 0.8702`"""
     return [f"{name} {number(value)}" for name, value in values.items()]
-
-
-def number(value: float) -> str:
-    """Four decimals where they say something, else four digits and an exponent."""
-    if not math.isfinite(value):
-        return str(value)
-    if value == 0 or 1e-3 <= abs(value) < 1e5:
-        return f"{value:.4f}"
-    return f"{value:.3e}"
-
-
-def duration(seconds: float) -> str:
-    """`48 s`, `3:07 min`, `2:03:07 h`"""
-    whole = round(seconds)
-    if whole < 100:
-        return f"{seconds:.1f} s" if whole < 10 else f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes}:{rest:02} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02} h"

@@ -11,12 +11,13 @@ from typing import Any
 
 from base import protocols
 from base.registry import WRITERS
-from logger.console import EPOCH, TrainLog
+from logger.console import EPOCH, TrainLog, columns
+from logger.epoch_table import EpochTable, epoch_line
 from logger.events import EventWriter, NullEventWriter, cut_back
 from logger.introduction import introduce
 from logger.metrics_file import MetricsFile
-from logger.progress_bar import Progress, Read, duration, number, progress
-from logger.tags import CLOCK, PLACE, Tags
+from logger.progress_bar import Progress, Read, progress
+from logger.tags import Tags
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ def run_log(
     verbosity: int,
     monitor: str,
     epochs: int,
+    best: float | None = None,
     lengths: Mapping[str, int] | None = None,
     purge_step: int | None = None,
     config: Mapping[str, Any] | None = None,
@@ -38,9 +40,10 @@ def run_log(
     """The log of the run in `folder`.
 
     `header` becomes the first line of metrics.jsonl; the names in its `metrics` and `valid_sets` decide TensorBoard's
-    tags and charts. `monitor` is the name of the watched value. On a resume, `lengths` is what `flush` gave when the
-    state was saved: later rows and events are cut off; `purge_step` is the first step that is done again. `config`,
-    every key of it, becomes the run's row in HParams; `describe_model` is called when the first event is written.
+    tags and charts. `monitor` is the name of the watched value. On a resume, `best` is the best of it so far, `lengths`
+    what `flush` gave when the state was saved: later rows and events are cut off; `purge_step` is the first step to be
+    done again. `config`, every key of it, becomes the run's row in HParams; `describe_model` is called when the first
+    event is written.
     """
     lengths = lengths or {}
     tags = Tags(header.get("metrics", ()), header.get("valid_sets", ()))
@@ -50,6 +53,7 @@ def run_log(
         metrics=MetricsFile(folder / "metrics.jsonl", header, lengths.get("metrics.jsonl", 0)),
         events=EventWriter(folder, purge_step or 0, prologue) if tensorboard else NullEventWriter(),
         progress=progress(verbosity),
+        table=EpochTable(tags, monitor, epochs, best, columns()),
         tags=tags,
         monitor=monitor,
         epochs=epochs,
@@ -67,6 +71,7 @@ class RunLog:
         metrics: MetricsFile,
         events: EventWriter | NullEventWriter,
         progress: Progress,
+        table: EpochTable,
         tags: Tags,
         monitor: str,
         epochs: int,
@@ -77,6 +82,7 @@ class RunLog:
         self._metrics = metrics
         self._events = events
         self._progress = progress
+        self._table = table
         self._tags = tags
         self._monitor = monitor
         self._epochs = epochs
@@ -106,7 +112,10 @@ class RunLog:
             values[f"best/{self._monitor}"] = row[self._monitor]
         self._events.add_values(values, row["step"])
         self._events.flush()
-        log.log(EPOCH, epoch_line(row, self._epochs, improved), extra={"improved": improved})
+        if "seconds" in row:
+            self._progress.end_epoch(row["seconds"])
+        shown = {"improved": improved, "table": self._table.row(row, improved)}
+        log.log(EPOCH, epoch_line(row, self._epochs, improved), extra=shown)
 
     def end(self, reason: str) -> None:
         self._metrics.end(reason)
@@ -144,19 +153,3 @@ class NullLog:
 
     def flush(self) -> dict[str, int]:
         return {}
-
-
-def epoch_line(row: Mapping[str, Any], epochs: int, improved: bool = False) -> str:
-    """`epoch  3/10  loss 0.4321  accuracy 0.8432  val_loss 0.3912  lr 0.001  12 s  4,873 samples/s  best`"""
-    place = f"epoch {row['epoch']:{len(str(epochs))}}/{epochs}"
-    parts = [{"step": f"{place} step {row['step']}", "test": "test"}.get(row.get("phase", ""), place)]
-    for name, value in row.items():
-        if name.partition("/")[0] == "lr":
-            parts.append(f"{name} {value:.3g}")
-        elif name not in (*PLACE, *CLOCK, "grad_norm") and isinstance(value, int | float):
-            parts.append(f"{name} {number(value)}")
-    if "seconds" in row:
-        parts.append(duration(row["seconds"]))
-    if "samples_per_second" in row:
-        parts.append(f"{row['samples_per_second']:,.0f} samples/s")
-    return "  ".join([*parts, *["best"] * improved])

@@ -11,7 +11,7 @@ import pytest
 
 from logger import progress_bar
 from logger.console import set_up
-from logger.progress_bar import Bar, Lines, Progress, duration, number, progress
+from logger.progress_bar import Bar, Lines, Progress, progress
 
 
 class Terminal(io.StringIO):
@@ -53,7 +53,7 @@ def test_lines_every_thirty_seconds_and_values_read_only_then(clock: Clock, capl
         lines.advance(read)
     lines.end()
     assert len(calls) == 3
-    assert caplog.messages[0] == "train 3/10  240/938  loss 0.4321  accuracy 0.8000  87 s left"
+    assert caplog.messages[0] == "train 3/10  240/938  loss 0.4321  accuracy 0.8000  87 s left, run 15:08 min"
     assert [message.split("  ")[1] for message in caplog.messages] == ["240/938", "480/938", "720/938"]
 
 
@@ -66,7 +66,19 @@ def test_the_time_left_of_a_resumed_phase_counts_what_was_done_since(
     clock.seconds = 31
     for _ in range(10):
         lines.advance(dict)
-    assert caplog.messages == ["train 3/10  101/200  51:09 min left"]
+    assert caplog.messages == ["train 3/10  101/200  51:09 min left, run 12:54:29 h"]
+
+
+def test_the_rest_of_the_run_goes_at_the_pace_of_the_last_epoch(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    lines = Progress(Lines)
+    lines.end_epoch(seconds=60)
+    for title in ("train 8/10", "train 10/10"):
+        lines.begin(title, total=2)
+        clock.seconds += 30
+        lines.advance(dict)
+        lines.end()
+    assert caplog.messages == ["train 8/10  1/2  30 s left, run 2:30 min", "train 10/10  1/2  30 s left"]
 
 
 def test_a_short_phase_is_not_drawn(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +108,7 @@ def test_a_bar_with_the_running_values(clock: Clock, monkeypatch: pytest.MonkeyP
     bar.end()
     assert len(calls) == 10
     assert "train 3/10   40% |" in drawn
-    assert "| 40/100, 7.5 s left, loss 0.4321" in drawn
+    assert "| 40/100, 7.5 s left, run 95 s, loss 0.4321" in drawn
     assert screen.getvalue().endswith("\r")
     assert "\n" not in screen.getvalue()
 
@@ -128,7 +140,7 @@ def test_a_phase_within_another(clock: Clock, caplog: pytest.LogCaptureFixture) 
     lines.end()
     lines.advance(dict)
     lines.close()
-    assert caplog.messages == ["val   1/50  24:30 min left", "train 1/10    2/100  24:30 min left"]
+    assert caplog.messages == ["val   1/50  24:30 min left", "train 1/10    2/100  24:30 min left, run 4:09:30 h"]
 
 
 @pytest.mark.parametrize(("terminal", "verbosity", "shown"), [(True, 2, "bar"), (False, 2, "line"), (True, 1, "")])
@@ -150,27 +162,3 @@ def test_who_gets_what(
     phases.advance(dict)
     phases.close()
     assert (bool(screen.getvalue()), bool(caplog.messages)) == (shown == "bar", shown == "line")
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.43214, "0.4321"),
-        (0.0, "0.0000"),
-        (1.5e-5, "1.500e-05"),
-        (-12.5, "-12.5000"),
-        (123456.0, "1.235e+05"),
-        (float("nan"), "nan"),
-        (float("inf"), "inf"),
-    ],
-)
-def test_numbers(value: float, text: str) -> None:
-    assert number(value) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.04, "0.0 s"), (9.4, "9.4 s"), (48.2, "48 s"), (99.6, "1:40 min"), (187, "3:07 min"), (7387, "2:03:07 h")],
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text

@@ -15,7 +15,7 @@ from base.registry import WRITERS
 from logger.console import EPOCH, set_up
 from logger.introduction import ABOUT
 from logger.metrics_file import read_lines
-from logger.run_log import NullLog, epoch_line, run_log
+from logger.run_log import NullLog, run_log
 
 HEADER = {"data": "synthetic", "metrics": ["accuracy"], "valid_sets": [""]}
 
@@ -150,7 +150,7 @@ def test_a_callback_s_last_words_are_written_at_the_end(tmp_path: Path) -> None:
     assert scalars(tmp_path) == {"mine": [(7, 1.0)]}
 
 
-def test_the_console_has_one_line_an_epoch_and_so_has_the_train_log(
+def test_the_console_has_a_table_of_epochs_and_the_train_log_lines_to_search(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     set_up(1)
@@ -158,50 +158,21 @@ def test_the_console_has_one_line_an_epoch_and_so_has_the_train_log(
     logging.getLogger("base").info("for the train log")
     train(log, range(1, 3))
     log.close()
+    assert capsys.readouterr().out.splitlines() == [
+        "                 loss",
+        "epoch     train     val  change         lr",
+        "  1/4    1.0000  1.0000                0.1  best",
+        "  2/4    0.5000  0.0000 -1.0000        0.1",
+    ]
     lines = [
         "epoch 1/4  loss 1.0000  val_loss 1.0000  lr 0.1  best",
         "epoch 2/4  loss 0.5000  val_loss 0.0000  lr 0.1",
     ]
-    assert capsys.readouterr().out.splitlines() == lines
     assert [vars(record)["improved"] for record in caplog.records if record.levelno == EPOCH] == [True, False]
     assert [line[24:] for line in (tmp_path / "train.log").read_text().splitlines()] == [
         "INFO    for the train log",
         *(f"EPOCH   {line}" for line in lines),
     ]
-
-
-@pytest.mark.parametrize(
-    ("row", "line"),
-    [
-        (
-            {
-                "epoch": 3,
-                "step": 2814,
-                "phase": "epoch",
-                "loss": 0.43219,
-                "accuracy": 0.84,
-                "val_loss": 0.39,
-                "val_accuracy": 0.86,
-                "lr": 1e-3,
-                "seconds": 12.31,
-                "samples_per_second": 4873.2,
-                "grad_norm": 2.0,
-            },
-            "epoch  3/10  loss 0.4322  accuracy 0.8400  val_loss 0.3900  val_accuracy 0.8600  lr 0.001"
-            "  12 s  4,873 samples/s",
-        ),
-        ({"epoch": 10, "step": 1200, "phase": "step", "val_loss": 0.39}, "epoch 10/10 step 1200  val_loss 0.3900"),
-        ({"epoch": 10, "step": 9380, "phase": "test", "test_accuracy": 0.9}, "test  test_accuracy 0.9000"),
-        ({"epoch": 1, "step": 938, "phase": "epoch", "loss": float("nan")}, "epoch  1/10  loss nan"),
-        (
-            {"epoch": 1, "step": 9, "phase": "epoch", "lr/body": 0.1, "lr/head": 1},
-            "epoch  1/10  lr/body 0.1  lr/head 1",
-        ),
-    ],
-)
-def test_epoch_line(row: dict[str, Any], line: str) -> None:
-    assert epoch_line(row, 10) == line
-    assert epoch_line(row, 10, improved=True) == f"{line}  best"
 
 
 def test_not_finite_values_are_logged_everywhere(tmp_path: Path) -> None:
