@@ -75,14 +75,14 @@ def of_training(builder: Builder, trainer: BaseTrainer, seen: Witness) -> Iterat
     for name, model in trainer.models.items():
         total, trained = _count(model)
         share = "" if trained == total else f", {trained:,} of them trained"
-        yield line(name, f"{type(model).__name__}, {total:,} parameters{share}")
+        yield line("model", f"{_named(name, 'model')}{type(model).__name__}, {total:,} parameters{share}")
         if name in seen.inputs:
             yield line("  input", seen.inputs[name])
         if name in seen.outputs:
             yield line("  output", seen.outputs[name])
     for name, optimizer in trainer.optimizers.items():
-        yield line(name, _optimizer(optimizer))
-    yield line("schedule", _schedule(builder, trainer))
+        yield line("optimizer", f"{_named(name, 'optimizer')}{_optimizer(optimizer)}")
+        yield line("  rate", _rate(builder, trainer, name))
     yield line("training", ", ".join(_training(trainer)))
     if trainer.monitor.name:
         yield line("best", _best(trainer))
@@ -98,19 +98,22 @@ def _optimizer(optimizer: Optimizer) -> str:
     return ", ".join([*words, *([f"{len(groups)} groups"] if len(groups) > 1 else [])])
 
 
-def _schedule(builder: Builder, trainer: BaseTrainer) -> str:
-    links = builder.settings.schedulers
-    if not links:
-        return "none, the rate stays"
+def _rate(builder: Builder, trainer: BaseTrainer, name: str) -> str:
+    """The schedule of an optimizer, and the rate that it begins with."""
     told = []
-    for link in links:
+    for link in builder.settings.schedules[name]:
         every = link.every or usual_unit(link.type)
         when = f"at each {every}" if every != "monitor" else f"by {trainer.monitor.name}"
         args = substitute(link.args, builder.facts)
         length = [f"for {counted(link.steps, every)}"] if link.steps else []
         told.append(", ".join([f"{link.type} {when}", *(f"{k} {_plain(v)}" for k, v in args.items()), *length]))
-    first = dict.fromkeys(f"{rate:.3g}" for rate in trainer.rates().values())
-    return f"{'; then '.join(told)}; from {', '.join(first)}"
+    first = dict.fromkeys(f"{float(group['lr']):.3g}" for group in trainer.optimizers[name].param_groups)
+    return f"from {', '.join(first)}: {'; then '.join(told)}" if told else "stays as it is"
+
+
+def _named(name: str, section: str) -> str:
+    """Of several each is told by its name."""
+    return "" if name == section else f"{name}: "
 
 
 def _plain(value: Any) -> str:

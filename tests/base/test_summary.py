@@ -13,6 +13,7 @@ from torch import nn
 from base import MODELS
 from base.run import check, fit
 from base.witness import Witness, described
+from tests.base.test_collections import two
 from tests.small_run import small_config
 
 LINES = """\
@@ -25,7 +26,7 @@ model      MLP, 12,730 parameters
   input    1x28x28 float32 from 0 to 0.82
   output   10 float32 from LOW to HIGH
 optimizer  SGD, lr 0.1, momentum 0.9
-schedule   none, the rate stays
+  rate     stays as it is
 training   3 epochs of 4 steps
 best       smallest val_loss
 layer     kind     output  parameters   FLOPs
@@ -83,13 +84,13 @@ def test_below_verbosity_2_nothing_of_it_is_said(
         ),
         (
             {"lr_scheduler": [{"type": "LinearLR", "steps": 1}, {"type": "StepLR", "args": {"step_size": 1}}]},
-            "schedule   LinearLR at each epoch, for 1 epoch; then StepLR at each epoch, step_size 1; from 0.0333",
+            "  rate     from 0.0333: LinearLR at each epoch, for 1 epoch; then StepLR at each epoch, step_size 1",
         ),
         (
             {"lr_scheduler": {"type": "OneCycleLR", "args": {"max_lr": 0.1, "total_steps": "${trainer.total_steps}"}}},
-            "schedule   OneCycleLR at each step, max_lr 0.1, total_steps 12; from 0.004",
+            "  rate     from 0.004: OneCycleLR at each step, max_lr 0.1, total_steps 12",
         ),
-        ({"lr_scheduler": "ReduceLROnPlateau"}, "schedule   ReduceLROnPlateau by val_loss; from 0.1"),
+        ({"lr_scheduler": "ReduceLROnPlateau"}, "  rate     from 0.1: ReduceLROnPlateau by val_loss"),
         (
             {"trainer__accumulate": 2, "trainer__clip": {"norm": 1.0}, "trainer__precision": "bf16"},
             "training   3 epochs of 2 steps, 2 batches a step, bf16, gradients clipped to norm 1",
@@ -114,6 +115,24 @@ def test_what_is_out_of_the_ordinary_is_said(
 class HalfFrozen(nn.Sequential):
     def __init__(self) -> None:
         super().__init__(nn.Flatten(), nn.Linear(784, 10).requires_grad_(False), nn.Linear(10, 10))
+
+
+def test_of_several_each_is_told_by_its_name(
+    garments: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check(two(tmp_path, garments, trainer__verbosity=2))
+    assert without_first_weights(capsys.readouterr().out).splitlines()[5:15] == [
+        "model      left: MLP, 3,190 parameters",
+        "  input    1x28x28 float32 from 0 to 0.82",
+        "  output   10 float32 from LOW to HIGH",
+        "model      right: MLP, 3,190 parameters",
+        "  input    1x28x28 float32 from 0 to 0.82",
+        "  output   10 float32 from LOW to HIGH",
+        "optimizer  left: SGD, lr 0.1, momentum 0.9",
+        "  rate     from 0.1: ExponentialLR at each epoch, gamma 0.5",
+        "optimizer  right: Adam, lr 0.01, fused",
+        "  rate     stays as it is",
+    ]
 
 
 def test_frozen_parameters_are_told_apart(garments: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
