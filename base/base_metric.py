@@ -6,8 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
+
+from base.tally import widest
 
 
 class Metric(ABC):
@@ -20,6 +21,9 @@ class Metric(ABC):
         def update(self, output, target): ...
         def compute(self): ...
     """
+
+    in_blocks = False
+    """Whether many batches may be given as one: only if that does not change the value."""
 
     def __init__(self) -> None:
         self.reset()
@@ -63,6 +67,7 @@ class Mean(Metric):
         if isinstance(scores, Tensor) and scores.dim() == 1:
             self.total = self.total + scores.sum(dtype=widest(scores))
             self.count += len(scores)
+            self.in_blocks = len(scores) == len(target)
         else:
             size = len(target)
             self.total = (
@@ -72,38 +77,6 @@ class Mean(Metric):
 
     def compute(self) -> float:
         return float(self.total) / self.count if self.count else float("nan")
-
-
-class Tally:
-    """Means of named losses over samples: sums stay on the device in double precision until somebody asks."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.count = 0
-
-    def add(self, terms: Mapping[str, Tensor], size: int) -> None:
-        """Adds the mean losses of a batch of `size` samples."""
-        self.count += size
-        for name, term in terms.items():
-            term = term.detach()
-            weighted = term.to(widest(term)) * size
-            total = self.sums.get(name)
-            self.sums[name] = weighted if total is None else total + weighted
-
-    def means(self) -> dict[str, float]:
-        """Waits for the device."""
-        return {name: total.item() / self.count for name, total in self.sums.items()}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"sums": dict(self.sums), "count": self.count}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.sums, self.count = dict(state["sums"]), state["count"]
-
-
-def widest(tensor: Tensor) -> torch.dtype:
-    """float64 where the device has it: a sum of a million float32 losses keeps its digits."""
-    return torch.float32 if tensor.device.type == "mps" else torch.float64
 
 
 def values_of(metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -23,19 +23,19 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from base.base_callback import Callbacks
-from base.base_metric import Tally, values_of
 from base.errors import NotFiniteError
+from base.gradients import check_and_clip
 from base.guard import Guard
+from base.measures import Measures
 from base.monitor import Monitor
 from base.parts import Parts, steps_per_epoch
+from base.phase_times import PhaseTimes
 from base.progress import Progress
 from base.protocols import Loader
-from base.state import load_weights, state_of, weights_of
+from base.state import info_of, load_weights, state_of, weights_of
+from base.tally import Tally
 from utils.batches import size_of
 from utils.seed import derive, seed_everything
-
-SECONDS_BETWEEN_LOOKS = 1.0
-"""How often the run folder is looked at for a STOP file."""
 
 
 class Interrupted(Exception):
@@ -52,7 +52,7 @@ class BaseTrainer(ABC):
         self.device, self.data, self.log, self.store = parts.device, parts.data, parts.log, parts.store
         self.models, self.optimizers, self.schedules = parts.models, parts.optimizers, parts.schedules
         self.criteria, self.precision, self.request = parts.criteria, parts.precision, parts.request
-        self.eval_metrics, self.train_metrics = parts.metrics, copy.deepcopy(parts.metrics)
+        self.eval_metrics, self.train_metrics = Measures(parts.metrics), Measures(copy.deepcopy(parts.metrics))
         self.metrics = self.train_metrics
         """The metrics of the phase under way."""
         mode, name = self.settings.monitor.split() if self.settings.monitor else ("min", "")
@@ -61,12 +61,13 @@ class BaseTrainer(ABC):
         self.progress = Progress()
         self.epochs = self.settings.epochs
         self.steps_per_epoch = steps_per_epoch(parts.settings, parts.data.train)
-        self.tally, self.interval = Tally(), Tally()
-        """Training losses since the epoch began, and since they were last logged."""
+        self.tally = Tally()
+        """Training losses since the epoch began; a lap is from one log to the next."""
+        self.times = PhaseTimes()
         self.grad_norm: Tensor | None = None
         self._stop_reason = ""
         self._windows = self._all_windows()
-        self._clock = self._last_save = self._last_look = time.monotonic()
+        self._clock = self._last_save = time.monotonic()
 
     @property
     def model(self) -> nn.Module:
@@ -152,14 +153,10 @@ class BaseTrainer(ABC):
 
     def _interrupted(self) -> str:
         """Why to stop right here, between two steps; empty to go on."""
-        now = time.monotonic()
-        if now - self._last_look > SECONDS_BETWEEN_LOOKS:
-            self._last_look = now
-            self.request.look_for_file()
-        if self.request:
+        if self.request.asked():
             return "signal"
         limit = self.settings.max_time
-        if limit is not None and self.progress.seconds + now - self._clock > limit:
+        if limit is not None and self.progress.seconds + time.monotonic() - self._clock > limit:
             return "max_time"
         return self._stop_reason
 
@@ -174,7 +171,10 @@ class BaseTrainer(ABC):
                 self._evaluate_inside_epoch()
             if self._interrupted() or progress.epoch_step == self.steps_per_epoch:
                 break
-            terms = self._train_window(next(self._windows))
+            self.times.begin()
+            window = next(self._windows)
+            self.times.end("data")
+            terms = self._train_window(window)
             for schedule in self.schedules.values():
                 schedule.after_step()
             self.log.advance(self.tally.means)
@@ -189,13 +189,14 @@ class BaseTrainer(ABC):
         if progress.phase == "train" and progress.epoch_step == self.steps_per_epoch:
             self._tick()
             progress.phase, progress.train_seconds = "validate", progress.epoch_seconds
+            if self.times.steps == self.steps_per_epoch:  # the first epoch of this process
+                self.times.tell_bottleneck(self.data.train.workers)
 
     def _begin_epoch(self) -> None:
         """All generators start afresh from (seed, epoch), so that an epoch does not depend on the ones before."""
         seed_everything(derive(self.parts.settings.seed, self.progress.epoch))
         self.tally = Tally()
-        for metric in self.train_metrics.values():
-            metric.reset()
+        self.train_metrics.reset()
 
     def _all_windows(self) -> Iterator[list[Any]]:
         """Windows of `accumulate` batches from where the run stands, over as many passes as it takes. A window never
@@ -214,14 +215,20 @@ class BaseTrainer(ABC):
         sizes = [size_of(batch) for batch in window]
         total = sum(sizes)
         terms: dict[str, Tensor] = {}
-        with self.guard.around_step(self):
+        undo = self.guard.before_step(self)
+        try:
             for batch, size in zip(window, sizes, strict=True):
                 terms = self.train_step(batch)
                 self.guard.check("the loss is", terms["loss"])
+                self.times.end("forward")
                 self.backward(terms["loss"] if size == total else terms["loss"] * (size / total))
                 self.tally.add(terms, size)
-                self.interval.add(terms, size)
+                self.times.end("backward")
             self.update()
+            self.times.end("step")
+            self.guard.in_a_row = 0
+        except NotFiniteError as error:
+            self.guard.forgive(error, undo, self.where())
         self.progress.step += 1
         self.progress.epoch_step += 1
         return terms
@@ -231,26 +238,16 @@ class BaseTrainer(ABC):
 
     def update(self) -> None:
         """Clip, check, step, and clear the gradients."""
-        clip, checked = self.settings.clip, _due(self.progress.step + 1, self.settings.check_gradients)
+        clip, progress = self.settings.clip, self.progress
         self.grad_norm = None
         if (
             clip.norm
             or clip.value
-            or checked
             or self.guard.mode == "skip"
-            or self._log_due(self.progress.epoch_step + 1)
+            or _due(progress.step + 1, self.settings.check_gradients)
+            or self._log_due(progress.epoch_step + 1)
         ):
-            for optimizer in self.optimizers.values():
-                self.precision.unscale(optimizer)
-            parameters = [p for model in self.models.values() for p in model.parameters() if p.grad is not None]
-            self.grad_norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-            if self.precision.mode != "fp16":  # there gradients overflow now and then, and the scaler skips the step
-                self.guard.check("the norm of the gradients is", self.grad_norm)
-            if clip.norm:
-                nn.utils.clip_grads_with_norm_(parameters, clip.norm, self.grad_norm)
-            if clip.value:
-                nn.utils.clip_grad_value_(parameters, clip.value)
-            self.guard.look()
+            self.grad_norm = check_and_clip(self)
         self.guard.hold_back(self.optimizers.values())
         self.optimizer_step()
         for name, average in self.parts.averages.items():
@@ -280,7 +277,7 @@ class BaseTrainer(ABC):
     def _end_epoch(self) -> None:
         progress, settings = self.progress, self.settings
         row: dict[str, Any] = {"epoch": progress.epoch, "step": progress.step, "phase": "epoch"}
-        row |= self.tally.means() | values_of(self.train_metrics)
+        row |= self.tally.means() | self.train_metrics.compute()
         if settings.validate_every.steps is None and progress.epoch % settings.validate_every.epochs == 0:
             try:
                 row |= self._evaluate_all(self.data.valid, "val")
@@ -325,8 +322,7 @@ class BaseTrainer(ABC):
     def evaluate(self, loader: Loader, title: str) -> dict[str, float]:
         """The losses and metrics over one pass of `loader`, exact over its samples. `Interrupted` on a signal."""
         self.metrics, self.models, tally = self.eval_metrics, self.evaluated, Tally()
-        for metric in self.metrics.values():
-            metric.reset()
+        self.metrics.reset()
         self._set_mode(training=False)
         self.log.begin_phase(title, len(loader))
         try:
@@ -336,7 +332,7 @@ class BaseTrainer(ABC):
                         raise Interrupted
                     tally.add(self.eval_step(batch), size_of(batch))
                     self.log.advance(tally.means)
-                return tally.means() | values_of(self.metrics)
+                return tally.means() | self.metrics.compute()
         finally:
             self.log.end_phase()
             self.metrics, self.models = self.train_metrics, self.parts.models
@@ -352,17 +348,14 @@ class BaseTrainer(ABC):
         self.guard.check_state(self)
         self._tick()
         self._last_save = time.monotonic()
-        progress, monitor = self.progress, self.monitor
-        info = {
-            "step": progress.step,
-            "epoch": progress.epoch,
-            "phase": progress.phase,
-            "metrics": {monitor.name: monitor.best} if best else {},
-            "data": dict(self.data.decisions),
-        }
         raw = weights_of(self.models) if self.parts.averages else None
         self.store.save(
-            weights_of(self.evaluated), state_of(self), info, best=best, raw=raw, before_commit=self.log.sync
+            weights_of(self.evaluated),
+            state_of(self),
+            info_of(self, best),
+            best=best,
+            raw=raw,
+            before_commit=self.log.sync,
         )
 
     def where(self) -> str:
@@ -382,10 +375,9 @@ class BaseTrainer(ABC):
         return _due(step, self.settings.log_every) or epoch_step == self.steps_per_epoch
 
     def _log_step(self) -> None:
-        values = self.interval.means() | self.rates()
+        values = self.tally.lap() | self.rates() | self.times.per_step()
         if self.grad_norm is not None:
             values["grad_norm"] = self.grad_norm.item()
-        self.interval = Tally()
         self.log.scalars(self.progress.step, values)
 
     def _tick(self) -> None:

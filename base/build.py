@@ -216,8 +216,9 @@ class Builder:
         metric = self._build(place, METRICS, component)
         if not hasattr(metric, "update"):
             return Mean(metric)
-        if hasattr(metric, "persistent"):
-            metric.persistent(True)  # torchmetrics keeps its state out of state_dict unless asked
+        if hasattr(metric, "persistent"):  # torchmetrics
+            metric.persistent(True)  # else it keeps its state out of state_dict
+            metric.in_blocks = not hasattr(metric, "window")  # but where the number of updates counts
         return metric.to(self.device) if isinstance(metric, nn.Module) else metric
 
     def _build(self, place: str, registry: Registry, component: Any, **supplied: Any) -> Any:
@@ -251,8 +252,7 @@ class Builder:
             what = f"{self.settings.trainer.type} {error}"
             raise ConfigError([self.config.fault("trainer.type", what)], self.config.source) from None
         set_rng_state(state)
-        for metric in trainer.eval_metrics.values():
-            metric.reset()
+        trainer.eval_metrics.reset()
         sets = [f"val_{name}_" if name else "val_" for name in trainer.data.valid]
         known = [*row, *(prefix + name for prefix in sets for name in row)]
         if trainer.monitor.name and trainer.monitor.name not in known:
@@ -278,6 +278,8 @@ class _Facts(dict[str, Any]):
 
 class _FirstBatch:
     """A loader of one batch."""
+
+    workers: int | None = None
 
     def __init__(self, loader: Any) -> None:
         self.loader, self.size, self.batch_size = loader, loader.batch_size, loader.batch_size

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -58,19 +57,17 @@ class Guard:
         if self.verdict is not None and self.verdict.item():
             raise NotFiniteError("the loss or the gradients were not finite (seen late, the weights are untouched)")
 
-    @contextmanager
-    def around_step(self, trainer: BaseTrainer) -> Iterator[None]:
+    def before_step(self, trainer: BaseTrainer) -> Undo | None:
+        """What the step may have to be undone with, in the mode `skip`."""
+        return Undo(trainer) if self.mode == "skip" else None
+
+    def forgive(self, error: NotFiniteError, undo: Undo | None, where: str) -> None:
         """Forgives a step in the mode `skip`: what its forward passes changed (BatchNorm's buffers, metrics, sums of
         losses) is put back and its gradients are dropped."""
-        undo = _Undo(trainer) if self.mode == "skip" else None
-        try:
-            yield
-            self.in_a_row = 0
-        except NotFiniteError as error:
-            if undo is None or self.in_a_row >= self.max_skipped:
-                raise NotFiniteError(f"{error} in {trainer.where()}") from None
-            self.in_a_row, self.skipped = self.in_a_row + 1, self.skipped + 1
-            undo()
+        if undo is None or self.in_a_row >= self.max_skipped:
+            raise NotFiniteError(f"{error} in {where}") from None
+        self.in_a_row, self.skipped = self.in_a_row + 1, self.skipped + 1
+        undo()
 
     def exempt_buffers(self, models: Mapping[str, nn.Module]) -> None:
         self.exempt = [name for name, buffer in _float_buffers(models) if not _all_finite([buffer])]
@@ -94,13 +91,13 @@ class Guard:
         vars(self).update(state)
 
 
-class _Undo:
+class Undo:
     """What a forward pass may change, as it was."""
 
     def __init__(self, trainer: BaseTrainer) -> None:
         self.trainer = trainer
         self.buffers = [(b, b.clone()) for model in trainer.models.values() for b in model.buffers()]
-        self.stateful = [*trainer.train_metrics.values(), trainer.tally, trainer.interval]
+        self.stateful: list[Any] = [trainer.train_metrics, trainer.tally]
         self.states = [copy.deepcopy(item.state_dict()) for item in self.stateful]
 
     def __call__(self) -> None:

@@ -16,6 +16,8 @@ class Loader(Protocol):
     size: int
     """Samples in one pass over the data."""
     batch_size: int
+    workers: int | None
+    """Processes that read the data beside this one; None if there is nothing left to read."""
 
     def __len__(self) -> int:
         """Batches in one pass."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 NAMES = ("SIGINT", "SIGTERM", "SIGUSR1")
+SECONDS_BETWEEN_LOOKS = 1.0
+"""How often the run's folder is looked at for a STOP file."""
 
 
 class StopRequest:
@@ -18,15 +21,20 @@ class StopRequest:
     def __init__(self, stop_file: Path | None = None) -> None:
         self.signal = 0
         self.stop_file = stop_file
+        self._looked = time.monotonic()
 
     def __bool__(self) -> bool:
         return bool(self.signal)
 
-    def look_for_file(self) -> None:
-        """A file STOP in the run's folder is a SIGTERM in writing; it is removed when seen."""
-        if self.stop_file and self.stop_file.exists():
-            self.stop_file.unlink(missing_ok=True)
-            self.signal = int(signal.SIGTERM)
+    def asked(self) -> bool:
+        """Looks for the file, too, now and then: STOP in the run's folder is a SIGTERM in writing, and is removed."""
+        now = time.monotonic()
+        if now - self._looked > SECONDS_BETWEEN_LOOKS:
+            self._looked = now
+            if self.stop_file and self.stop_file.exists():
+                self.stop_file.unlink(missing_ok=True)
+                self.signal = int(signal.SIGTERM)
+        return bool(self)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.signal:

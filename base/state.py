@@ -34,6 +34,18 @@ def _prefix(models: Mapping[str, nn.Module], name: str) -> str:
     return "" if list(models) == ["model"] else f"{name}."
 
 
+def info_of(trainer: BaseTrainer, best: bool) -> dict[str, Any]:
+    """What the manifest of a save says of it: where the run stands, and the value that makes it the best one."""
+    progress, monitor = trainer.progress, trainer.monitor
+    return {
+        "step": progress.step,
+        "epoch": progress.epoch,
+        "phase": progress.phase,
+        "metrics": {monitor.name: monitor.best} if best else {},
+        "data": dict(trainer.data.decisions),
+    }
+
+
 def state_of(trainer: BaseTrainer) -> dict[str, Any]:
     """Plain values and tensors only, so that reading them back can run no code."""
     return {
@@ -44,9 +56,8 @@ def state_of(trainer: BaseTrainer) -> dict[str, Any]:
         "precision": trainer.precision.state_dict(),
         "monitor": trainer.monitor.state_dict(),
         "guard": trainer.guard.state_dict(),
-        "metrics": {name: metric.state_dict() for name, metric in trainer.train_metrics.items()},
+        "metrics": trainer.train_metrics.state_dict(),
         "tally": trainer.tally.state_dict(),
-        "interval": trainer.interval.state_dict(),
         "rng": rng_state(),
         "logs": trainer.log.flush(),
     }
@@ -67,8 +78,6 @@ def restore(trainer: BaseTrainer, saved: Saved) -> None:
     trainer.precision.load_state_dict(state["precision"])
     trainer.monitor.load_state_dict(state["monitor"])
     trainer.guard.load_state_dict(state["guard"])
-    for name, metric in trainer.train_metrics.items():
-        metric.load_state_dict(state["metrics"][name])
+    trainer.train_metrics.load_state_dict(state["metrics"])
     trainer.tally.load_state_dict(state["tally"])
-    trainer.interval.load_state_dict(state["interval"])
     set_rng_state(state["rng"])

@@ -23,6 +23,8 @@ class InMemoryLoader:
     batch ahead, by `copies`. There the transforms treat input and target at their `places`.
     """
 
+    workers: int | None = None
+
     def __init__(
         self,
         tensors: Sequence[Tensor],

@@ -31,6 +31,7 @@ class PerSampleLoader:
         self.size, self.batch_size = batching.size, batching.batch_size
         self._requests = _Requests(batching)
         self._loader = torch_loader(samples, batch_sampler=self._requests, **options)
+        self.workers: int | None = self._loader.num_workers
 
     def __len__(self) -> int:
         return len(self._requests)

@@ -65,6 +65,7 @@ class StreamedLoader:
         self._batches, self._restored = _Batches(samples, batch_size, drop_last), False
         # Workers are started for each pass, for kept ones would not learn which pass it is.
         self._loader = torch_loader(self._batches, batch_size=None, **{**options, "persistent_workers": False})
+        self.workers: int | None = self._loader.num_workers
 
     def __len__(self) -> int:
         return -(-self.size // self.batch_size)

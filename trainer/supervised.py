@@ -23,8 +23,10 @@ class Trainer(BaseTrainer):
 
     def unpack(self, batch: Any) -> tuple[Any, Any]:
         """(input, target) of a batch: the first two of a tuple or list, or by `data.keys` of a dict."""
-        keys = self.keys
+        if isinstance(batch, tuple | list) and len(batch) >= 2:
+            return batch[0], batch[1]
         if isinstance(batch, Mapping):
+            keys = self.keys
             missing = [k for k in (keys.input, keys.target) if k is None or k not in batch]
             if missing:
                 raise ValueError(
@@ -32,8 +34,6 @@ class Trainer(BaseTrainer):
                     " data.keys: {input: ..., target: ...}, or replace Trainer.unpack"
                 )
             return batch[keys.input], batch[keys.target]
-        if isinstance(batch, tuple | list) and len(batch) >= 2:
-            return batch[0], batch[1]
         raise ValueError(f"a batch is a {type(batch).__name__}, not (input, target): replace Trainer.unpack")
 
     def forward(self, input: Any) -> Any:
@@ -46,8 +46,7 @@ class Trainer(BaseTrainer):
 
     def update_metrics(self, output: Any, target: Any, batch: Any) -> None:
         """Feeds every metric of the phase under way; `output` is detached."""
-        for metric in self.metrics.values():
-            metric.update(output, target)
+        self.metrics.feed(output, target)
 
     def train_step(self, batch: Any) -> dict[str, Tensor]:
         return self._step(batch)

@@ -12,10 +12,14 @@ def size_of(batch: Any) -> int:
     """Samples in a batch: the length of its first tensor, or else of its first list."""
     if isinstance(batch, Tensor):
         return len(batch)
+    if isinstance(batch, tuple | list) and batch:
+        first = batch[0]
+        if isinstance(first, Tensor):  # the usual batch; to ask whether something is a Mapping takes its time
+            return len(first)
+        if isinstance(batch, tuple) or isinstance(first, Mapping | tuple | list):
+            return size_of(first)
+    if isinstance(batch, list):
+        return len(batch)
     if isinstance(batch, Mapping):
         return size_of(next(iter(batch.values())))
-    if isinstance(batch, tuple):
-        return size_of(batch[0])
-    if isinstance(batch, list):
-        return size_of(batch[0]) if batch and isinstance(batch[0], Tensor | Mapping | tuple | list) else len(batch)
     raise ValueError(f"a batch holds a {type(batch).__name__} where a tensor or list was expected: cannot count it")

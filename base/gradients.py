@@ -1,0 +1,27 @@
+"""Looking at all gradients together: their norm, whether they are finite, and the bounds they are clipped to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from base.base_trainer import BaseTrainer
+
+
+def check_and_clip(trainer: BaseTrainer) -> Tensor:
+    """Unscales, checks and clips the gradients of all models; their norm before that, a scalar on the device."""
+    clip, guard, precision = trainer.settings.clip, trainer.guard, trainer.precision
+    for optimizer in trainer.optimizers.values():
+        precision.unscale(optimizer)
+    parameters = [p for model in trainer.models.values() for p in model.parameters() if p.grad is not None]
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if precision.mode != "fp16":  # there gradients overflow now and then, and the scaler skips the step
+        guard.check("the norm of the gradients is", norm)
+    if clip.norm:
+        nn.utils.clip_grads_with_norm_(parameters, clip.norm, norm)
+    if clip.value:
+        nn.utils.clip_grad_value_(parameters, clip.value)
+    guard.look()
+    return norm
