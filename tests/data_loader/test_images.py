@@ -12,7 +12,7 @@ import torch
 
 from base.errors import DataError
 from data_loader.images import MNIST, FashionMNIST, MissingFiles
-from tests.data_loader.toy_sets import write_idx
+from tests.data_loader.toy_sets import write_cifar10, write_idx
 
 
 def write_set(root: Path, name: str = "FashionMNIST", sizes: tuple[int, int] = (20, 10)) -> Path:
@@ -45,9 +45,10 @@ def test_mnist_has_a_folder_of_its_own(tmp_path: Path) -> None:
 
 def test_files_that_are_there_are_read_without_torchvision(tmp_path: Path) -> None:
     write_set(tmp_path)
+    write_cifar10(tmp_path)
     code = (
-        "import sys; from data_loader.images import FashionMNIST; "
-        f"FashionMNIST({str(tmp_path)!r}); print('torchvision' in sys.modules)"
+        "import sys; from data_loader.images import FashionMNIST; from data_loader.cifar import CIFAR10; "
+        f"FashionMNIST({str(tmp_path)!r}); CIFAR10({str(tmp_path)!r}); print('torchvision' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

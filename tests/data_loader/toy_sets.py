@@ -237,3 +237,18 @@ def write_idx(path: Path, values: np.ndarray[Any, Any]) -> None:
     header = bytes((0, 0, 8, values.ndim)) + np.array(values.shape, dtype=">u4").tobytes()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(header + values.astype(np.uint8).tobytes())
+
+
+def write_cifar10(root: Path, train: int = 10, test: int = 20) -> Path:
+    """Five files of `train` images each and one of `test`; the brightness of an image tells its class."""
+    folder = root / "cifar-10-batches-bin"
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for number, name in enumerate([*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]):
+        count = test if name == "test_batch" else train
+        labels = (np.arange(count) + number) % 10
+        pixels = generator.integers(0, 60, (count, 3072)) + 20 * labels[:, None]
+        (folder / f"{name}.bin").write_bytes(np.column_stack([labels, pixels]).astype(np.uint8).tobytes())
+    names = "airplane automobile bird cat deer dog frog horse ship truck"
+    (folder / "batches.meta.txt").write_text("\n".join(names.split()) + "\n\n")
+    return folder
