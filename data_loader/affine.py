@@ -35,7 +35,8 @@ class RandomAffine(Transform):
         fill: float | Sequence[float] = 0,
         center: Sequence[float] | None = None,
     ) -> None:
-        self.degrees = _pair(degrees, "RandomAffine: degrees")
+        name = type(self).__name__
+        self.degrees = _pair(degrees, f"{name}: degrees")
         self.translate = (0.0, 0.0) if translate is None else tuple(translate)
         if len(self.translate) != 2 or not all(0 <= share <= 1 for share in self.translate):
             raise ValueError(f"RandomAffine: translate must be two numbers in [0, 1], found {translate}")
@@ -44,7 +45,7 @@ class RandomAffine(Transform):
             raise ValueError(f"RandomAffine: scale must be two numbers above 0, found {scale}")
         self.shear_x, self.shear_y = _shears(shear)
         if interpolation not in ("nearest", "bilinear"):
-            raise ValueError(f"RandomAffine: interpolation must be nearest or bilinear, found {interpolation!r}")
+            raise ValueError(f"{name}: interpolation must be nearest or bilinear, found {interpolation!r}")
         self.interpolation, self.fill, self.center = interpolation, fill, center
 
     def parameters(self, height: int, width: int, uniforms: Uniforms) -> Uniforms:
@@ -63,6 +64,30 @@ class RandomAffine(Transform):
         matrices = _inverse_affine(parameters, center) / np.repeat((width / 2, height / 2), 3)
         grid = _sampling_grid(torch.from_numpy(matrices).float().to(batch.device), height, width)
         return _sample(batch, grid, self.interpolation, self.fill)
+
+
+@TRANSFORMS.register
+class RandomRotation(RandomAffine):
+    """Turned counter-clockwise about the centre by an angle from (-n, n) or (low, high) degrees, the size kept.
+
+    `interpolation`, `center` and `fill` are RandomAffine's.
+    """
+
+    draws = 1
+
+    def __init__(
+        self,
+        degrees: float | Sequence[float],
+        interpolation: Literal["nearest", "bilinear"] = "nearest",
+        center: Sequence[float] | None = None,
+        fill: float | Sequence[float] = 0,
+    ) -> None:
+        super().__init__(degrees, interpolation=interpolation, fill=fill, center=center)
+
+    def parameters(self, height: int, width: int, uniforms: Uniforms) -> Uniforms:
+        drawn = np.zeros((len(uniforms), 6))
+        drawn[:, 0], drawn[:, 3] = -between(uniforms[:, 0], *self.degrees), 1
+        return drawn
 
 
 def _shears(shear: float | Sequence[float] | None) -> tuple[tuple[float, float], tuple[float, float]]:

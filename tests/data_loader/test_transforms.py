@@ -10,9 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from data_loader.affine import RandomAffine, _inverse_affine, _sample, _sampling_grid
-from data_loader.augmentation import RandomCrop, RandomErasing, RandomHorizontalFlip
+from data_loader.affine import RandomAffine, RandomRotation, _inverse_affine, _sample, _sampling_grid
+from data_loader.augmentation import RandomCrop, RandomErasing, RandomHorizontalFlip, RandomVerticalFlip
+from data_loader.color import ColorJitter, RandomGrayscale
 from data_loader.pipeline import Pipeline, as_tensor
+from data_loader.resizing import CenterCrop, Resize
 from data_loader.transforms import Normalize, OneHot, ToFloat, Transform
 from utils.seed import uniforms
 
@@ -29,6 +31,14 @@ ALL: list[Transform] = [
     RandomErasing(0.7, value=(3, 2, 1)),
     RandomAffine(30, (0.2, 0.1), (0.7, 1.3), (5, 10, -5, 5), fill=7),
     RandomAffine((10, 20), interpolation="bilinear", fill=(1, 2, 3), center=(2, 3)),
+    RandomRotation(60, fill=9),
+    RandomVerticalFlip(0.7),
+    ColorJitter(0.4, 0.4, 0.4, 0.2),
+    RandomGrayscale(0.5),
+    Resize((7, 5)),
+    Resize(17, "bicubic"),
+    Resize(8, "nearest"),
+    CenterCrop((5, 14)),
 ]
 
 
@@ -178,6 +188,18 @@ def test_affine_parameters_have_torchvisions_distribution() -> None:
         assert set(parameters[:, shift]) == set(expected[:, shift]) == set(range(-limit, limit + 1))
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_a_rotation_turns_as_torchvisions(dtype: torch.dtype) -> None:
+    from torchvision.transforms.v2 import functional
+
+    turn, batch = RandomRotation((-80, 170), "bilinear", (3, 4)), images(20, dtype, 23, 17)
+    numbers = drawn(turn, 20)
+    angles = -80 + 250 * numbers[:, 0]
+    for image, angle, before in zip(turn(batch.clone(), numbers), angles, batch, strict=True):
+        theirs = functional.rotate(before, angle, functional.InterpolationMode.BILINEAR, center=[3, 4])
+        assert torch.allclose(image.float(), theirs.float(), atol=1 if dtype == torch.uint8 else 1e-4)
+
+
 def test_affine_without_arguments_but_an_angle_only_turns() -> None:
     transform = RandomAffine(15)
     parameters = transform.parameters(28, 28, drawn(transform, 100))
@@ -222,6 +244,18 @@ def test_pixels_move_as_torchvision_moves_them(
         (lambda: RandomAffine(0, interpolation="cubic"), "RandomAffine: interpolation must be nearest or bilinear"),
         (lambda: Normalize([0.5], [0]), "Normalize: std must not be 0"),
         (lambda: Normalize([0.5, 0.5], [1]), "Normalize: expected as many mean as std, found 2 and 1"),
+        (lambda: RandomRotation(-3), "RandomRotation: degrees: a single number must not be negative, found -3"),
+        (lambda: ColorJitter(-1), r"ColorJitter: brightness must be a number from 0 up or \(low, high\) from 0 up, f"),
+        (
+            lambda: ColorJitter(hue=0.6),
+            r"hue must be a number from 0 up or \(low, high\) within \[-0.5, 0.5\], found 0.6",
+        ),
+        (lambda: ColorJitter(contrast=(1, 0.5)), "ColorJitter: contrast must be"),
+        (lambda: RandomGrayscale(2), r"RandomGrayscale: p must be in \[0, 1\], found 2"),
+        (lambda: Resize((1, 2, 3)), r"Resize: size must be one or two positive numbers, found \(1, 2, 3\)"),
+        (lambda: Resize(8, max_size=8), "Resize: max_size must be more than size, a single number, found 8 and 8"),
+        (lambda: Resize(8, "cubic"), "Resize: interpolation must be nearest, nearest-exact, bilinear or bicubic"),
+        (lambda: CenterCrop(0), "CenterCrop: size must be one or two positive numbers, found 0"),
         (lambda: OneHot(0), "OneHot: num_classes must be 1 or more, found 0"),
     ],
 )
