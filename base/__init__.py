@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from base.base_callback import Callback
+    from base.base_data_loader import BaseDataLoader
     from base.base_metric import Metric
     from base.base_model import BaseModel
     from base.base_trainer import BaseTrainer
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _PLACES = {
     "Callback": "base.base_callback",
     "Metric": "base.base_metric",
+    "BaseDataLoader": "base.base_data_loader",
     "BaseModel": "base.base_model",
     "BaseTrainer": "base.base_trainer",
     "Config": "base.config",
@@ -73,6 +75,7 @@ __all__ = [
     "TRAINERS",
     "TRANSFORMS",
     "WRITERS",
+    "BaseDataLoader",
     "BaseModel",
     "BaseTrainer",
     "Callback",

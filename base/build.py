@@ -62,7 +62,7 @@ class Builder:
         if self.begins and not config.of_run:
             self._check_folder()
         try:
-            self.device = select_device(self.settings.device)
+            self.device = select_device(self.settings.device, self.settings.n_gpu)
         except ValueError as error:
             raise ConfigError([config.fault("device", str(error))], config.source) from None
         if self.settings.threads is not None:

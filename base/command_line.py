@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from base.config.layers import SHORT_FLAGS
+from base.config.layers import SHORT_FLAGS, flags_of_file
 from base.errors import OutOfMemoryError, UserError, ran_out_of_memory
 
 if TYPE_CHECKING:
@@ -31,15 +31,14 @@ def _train(argv: Sequence[str]) -> int:
     _add_runs(parser)
     parser.add_argument("--check", action="store_true", help="only check the config; nothing is written")
     _add_questions(parser)
-    for flag, key in SHORT_FLAGS.items():
-        parser.add_argument(flag, dest=key, metavar="VALUE", help=f"short for {key}=VALUE")
+    flags = _add_short_flags(parser, argv)
     arguments = parser.parse_intermixed_args(argv)
     for question in ("explain", "list", "schema"):  # `--explain seed=1`: an override, and no key
         if "=" in (getattr(arguments, question) or ""):
             arguments.overrides.append(getattr(arguments, question))
             setattr(arguments, question, "")
     given = vars(arguments)
-    overrides = [f"{flag}={given[key]}" for flag, key in SHORT_FLAGS.items() if given[key] is not None]
+    overrides = [f"{flag}={given[flag]}" for flag in flags if given[flag] is not None]
     overrides += arguments.overrides
     if arguments.list is not None or arguments.schema is not None:
         return _describe_names(arguments)
@@ -85,6 +84,20 @@ def _add_runs(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--tag", action="append", default=[], metavar="WORD", help="a word to find the run by")
     parser.add_argument("--plugin", action="append", default=[], metavar="MODULE", help="a module that registers names")
+
+
+def _add_short_flags(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str, str]:
+    """The everyday ones and those under `options` in the config that is named, which may mean other keys by the same
+    flag; those of the program itself it cannot take. Gives the key of each."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("-c", "--config", "-r", "--resume", dest="path")
+    path = first.parse_known_args(argv)[0].path
+    taken = {flag for action in parser._actions for flag in action.option_strings}
+    own = flags_of_file(path) if path else {}
+    flags = SHORT_FLAGS | {flag: key for flag, key in own.items() if flag not in taken}
+    for flag, key in flags.items():
+        parser.add_argument(flag, dest=flag, metavar="VALUE", help=f"short for {key}=VALUE")
+    return flags
 
 
 def _add_questions(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("data_loader", "model", "trainer", "logger")
 BASES = {
     "BaseModel": "MODELS",
-    "BaseDataLoader": "LOADERS",
+    "BaseDataLoader": "DATASETS",
+    "DataLoader": "DATASETS",
     "BaseTrainer": "TRAINERS",
     "Trainer": "TRAINERS",
     "Metric": "METRICS",

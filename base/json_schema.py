@@ -120,7 +120,7 @@ class _Maker:
             return [{"type": "array", "items": _any_of(self.value(inner[0], (*place, 0)))}]
         if origin is dict and inner[1] is not Any:
             named = {"type": "object", "additionalProperties": _any_of(self.value(inner[1], (*place, "x")))}
-            no_names = "|".join(f"{key}$" for key in KEYS_OF_ONE[dotted(place)])
+            no_names = "|".join(f"{key}$" for key in KEYS_OF_ONE.get(dotted(place), ("",)))
             return [named | {"propertyNames": {"pattern": f"^(?!{no_names})[A-Za-z][A-Za-z0-9_]*$"}}]
         if origin in (typing.Union, type(int | str)):
             return [option for one in inner if one is not type(None) for option in self.value(one, place)]

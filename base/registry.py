@@ -114,6 +114,10 @@ class Registry:
         """True if the user's own code defines the name."""
         return bool(index().find(self.symbol, name, own=False) or self._outside_files(name))
 
+    def supplied_to(self, target: Any) -> tuple[str, ...]:
+        """The parameters of `target` that the program fills in; a class may name others than are usual."""
+        return tuple(getattr(target, "supplied_by_program", self.supplied))
+
     def build(self, component: Any, facts: Mapping[str, Any] | None = None, **supplied: Any) -> Any:
         """The object a config's `{type, args}` describes, with facts such as `${data.num_classes}` put in."""
         from base.config.signature import convert

@@ -124,6 +124,8 @@ def _read(path: str | Path, overrides: Overrides = (), plugins: Sequence[str] = 
 
     config = Config.read(path, overrides, plugins=plugins, of_run=of_run)
     WRITERS.get("console")(config.settings.trainer.verbosity)
+    for note in config.notes:
+        log.info("%s", note)
     return config
 
 

@@ -6,17 +6,18 @@ import inspect
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.utils.data import Subset
+from torch.utils.data import DataLoader, Subset
 
 from base.config.sections import Component
 from base.config.sections import Data as DataSettings
 from base.errors import ConfigError, DataError, Fault, Origin, UserError
 from base.protocols import Loader, SetFacts
 from base.registry import FUNCTIONS, LOADERS, SAMPLERS, TRANSFORMS, Registry
+from data_loader.adopted import adopt, members_of
 from data_loader.dataset_facts import Facts, fingerprint, targets_of, tensors_of
 from data_loader.in_memory import InMemoryLoader
 from data_loader.opened import OpenedSet, in_words
@@ -26,10 +27,10 @@ from data_loader.pipeline import Pipeline, SampleError
 from data_loader.placement import Placement
 from data_loader.sample_parts import Places, get_part
 from data_loader.samples import Samples, words
-from data_loader.sets import open_sets, test_components
+from data_loader.sets import SPLIT, open_sets, test_components
 from data_loader.splits import split_indices
 from data_loader.streamed import StreamedLoader
-from utils.seed import derive
+from utils.seed import derive, foreign
 
 _PASSED_ON = ("num_workers", "timeout", "prefetch_factor", "persistent_workers", "multiprocessing_context", "in_order")
 """Keys of data.loader that are DataLoader's arguments as they stand."""
@@ -75,25 +76,55 @@ class _Assembly:
         valid, test = self.data.valid_sets, test_components(self.data)
         components = {"train": self.data.train}
         components |= {_label("valid", name): part for name, part in valid.items() if isinstance(part, Component)}
-        components |= {_label("test", name): component for name, component in test.items()}
-        datasets, self.decisions["data"] = open_sets(components, self.data.offline, self.kept.get("data"), self.resumed)
-        sets = {label: OpenedSet(label, components[label], one, tensors_of(one)) for label, one in datasets.items()}
-        split = self._split(
-            sets["train"], {_label("valid", n): part for n, part in valid.items() if not isinstance(part, Component)}
-        )
+        components |= {_label("test", name): part for name, part in test.items() if isinstance(part, Component)}
+        with foreign(self._seed("open")):  # constructors may draw, and a loader splits by the default generator's seed
+            datasets, self.decisions["data"] = open_sets(
+                components, self.data.offline, self.kept.get("data"), self.resumed
+            )
+            parts = {"valid": valid.get("") == SPLIT, "test": test.get("") == SPLIT}
+            parts = {label: self._part(datasets["train"], label) for label, asked in parts.items() if asked}
+        datasets |= {label: part for label, part in parts.items() if part is not None}
+        sets = {label: self._set(label, components.get(label, self.data.train), one) for label, one in datasets.items()}
+        shares = {_label("valid", name): part for name, part in valid.items() if isinstance(part, int | float)}
+        split = self._split(sets["train"], shares)
         sets |= {label: replace(sets["train"], label=label, members=members) for label, members in split.items()}
+        if parts:
+            split = {n: one.members for n, one in sets.items() if one.loader is not None and one.members is not None}
         self.facts = self._facts(sets["train"])
         loaders = {label: self._loader(one) for label, one in sets.items()}
         return Data(
             train=loaders["train"],
-            valid={name: loaders[_label("valid", name)] for name in valid},
-            test={name: loaders[_label("test", name)] for name in test},
+            valid={name: loaders[label] for name in valid if (label := _label("valid", name)) in loaders},
+            test={name: loaders[label] for name in test if (label := _label("test", name)) in loaders},
             facts=self.facts,
             decisions=self.decisions,
             split=split,
             places=self.places,
             opened=sets,
         )
+
+    def _part(self, loader: Any, label: str) -> Any:
+        """What the loader of the training data has set aside: a loader, or None."""
+        method = {"valid": "split_validation", "test": "split_test"}[label]
+        if not hasattr(loader, method):
+            what = f"split is what a loader sets aside, and {self.data.train.type} has no method {method}"
+            raise _refused(f"data.{label}", what)
+        return getattr(loader, method)()
+
+    def _set(self, label: str, component: Component, opened: Any) -> OpenedSet:
+        if not isinstance(opened, DataLoader):
+            return OpenedSet(label, component, opened, tensors_of(opened))
+        self._refuse_what_a_loader_decides(component)
+        members = members_of(opened, self._seed(label, "order"))
+        return OpenedSet(label, component, opened.dataset, None, members, opened)
+
+    def _refuse_what_a_loader_decides(self, component: Component) -> None:
+        """Keys that would have no effect."""
+        default = DataSettings(train=component)
+        for name in ("transform", "target_transform", "stratify", "on_error", "loader"):
+            if getattr(self.data, name) != getattr(default, name) and self.data.train.type == component.type:
+                what = f"{component.type} makes its batches itself: write this in its args, or into its code"
+                raise _refused(f"data.{name}", what)
 
     def _split(self, whole: OpenedSet, shares: Mapping[str, Any]) -> dict[str, Tensor]:
         """Indices of `train` and of each share; nothing if there are no shares."""
@@ -137,6 +168,13 @@ class _Assembly:
         options, kind = self.data.loader, "train" if one.label == "train" else "eval"
         one.samples = samples = self._samples(one, kind)
         batch_size = options.batch_size if kind == "train" else options.eval_batch_size or options.batch_size
+        if one.loader is not None:
+            reason = f"{one.component.type} makes its batches itself"
+            self.decisions["in_memory"][one.label] = {"in_memory": False, "reason": reason}
+            if one.members is not None:
+                self.decisions["fingerprint"][one.label] = self._fingerprint(one, samples)
+                self._try_one(one, samples, "data.train")
+            return cast(Loader, adopt(one.loader, samples, self._seed(one.label, "order"), self.device))
         in_memory = self._decide(one, samples)
         if one.streamed:
             drop_last = options.drop_last and kind == "train"

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset
+from torch.utils.data import DataLoader, IterableDataset
 
 from base.config.sections import Component
 from base.protocols import SetFacts
@@ -26,6 +26,8 @@ class OpenedSet:
     dataset: Any
     tensors: tuple[Tensor, ...] | None
     members: Tensor | None = None
+    loader: DataLoader[Any] | None = None
+    """That of the project, if it makes the batches itself."""
     samples: Samples | None = None
     """Set once the transforms are built."""
     first: str = ""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch.utils.data import IterableDataset
+from torch.utils.data import DataLoader, IterableDataset
 
 from base.config.sections import Component, Data
 from base.errors import DataError, UserError
@@ -18,16 +18,25 @@ from data_loader.images import FashionMNIST
 
 log = logging.getLogger(__name__)
 REAL, SYNTHETIC = "real", "synthetic"
+SPLIT = "split"
+"""A part that the loader of the training data sets aside itself."""
+_WHOLE_IN_ORDER = {"shuffle": False, "validation_split": 0.0}
+"""Arguments of a loader of test data."""
 
 
-def test_components(data: Data) -> dict[str, Component]:
-    """The test sets by name. `auto` is the training set's class with `train: false` or `part: test`, if it takes that
-    and its data is not that already."""
+def test_components(data: Data) -> dict[str, Component | str]:
+    """The test sets by name. `auto` is the training set's class with `train: false`, `training: false` or `part: test`,
+    if it takes that and its data is not that already; of a loader with `split_test` that part: SPLIT."""
     if data.test != "auto":
-        return data.test_sets
+        return {**data.test_sets}
+    if hasattr(DATASETS.get(data.train.type), "split_test"):
+        return {"": SPLIT}
     parameters, args = inspect.signature(DATASETS.get(data.train.type)).parameters, data.train.args
     if "train" in parameters and args.get("train") is not False:
         other: dict[str, Any] = {"train": False}
+    elif "training" in parameters and args.get("training") is not False:
+        other = {"training": False}
+        other |= {name: value for name, value in _WHOLE_IN_ORDER.items() if name in parameters}
     elif "part" in parameters and args.get("part", parameters["part"].default) == "train":
         other = {"part": "test"}
     else:
@@ -95,15 +104,16 @@ def _open_all(components: Mapping[str, Component]) -> dict[str, Any]:
 
 
 def _open(label: str, component: Component) -> Any:
-    parameters = inspect.signature(DATASETS.get(component.type)).parameters
-    required = {name: None for name, p in parameters.items() if name in DATASETS.supplied and p.default is p.empty}
+    target = DATASETS.get(component.type)
+    parameters, supplied = inspect.signature(target).parameters, DATASETS.supplied_to(target)
+    required = {name: None for name, p in parameters.items() if name in supplied and p.default is p.empty}
     try:
         dataset = DATASETS.build(component, **required)
     except UserError:
         raise
     except (OSError, RuntimeError) as error:
         raise DataError(f"{component.type} (data.{label}) cannot be opened: {type(error).__name__}: {error}") from error
-    if not hasattr(dataset, "__iter__" if isinstance(dataset, IterableDataset) else "__getitem__"):
+    if not hasattr(dataset, "__iter__" if isinstance(dataset, IterableDataset | DataLoader) else "__getitem__"):
         needs = "it needs __len__ and __getitem__, or to be an IterableDataset with __iter__"
         raise DataError(f"{component.type} (data.{label}) is no data set: {needs}")
     return dataset

@@ -27,7 +27,7 @@ def torch_loader(samples: Any, worker_init_fn: Callable[[int], None] | None = No
     return DataLoader(
         samples,
         collate_fn=_as_it_is,
-        worker_init_fn=functools.partial(_start_worker, worker_init_fn),
+        worker_init_fn=functools.partial(start_worker, worker_init_fn),
         generator=torch.Generator(),  # else it draws from the main process's default generator
         **options,
     )
@@ -37,7 +37,7 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def _start_worker(then: Callable[[int], None] | None, worker: int) -> None:
+def start_worker(then: Callable[[int], None] | None, worker: int) -> None:
     """Ctrl-C reaches the whole process group, and the main process needs its workers to finish its step."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":  # else a worker notices that its parent is gone within 5 s

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import torch
+
+log = logging.getLogger(__name__)
 
 
 def available_devices() -> list[str]:
@@ -17,9 +20,17 @@ def available_devices() -> list[str]:
     return [*devices, "cpu"]
 
 
-def select_device(name: str = "auto") -> torch.device:
-    """The device called `name`; `auto` is the first there is of cuda, mps, cpu. ValueError if there is none such."""
+def select_device(name: str = "auto", n_gpu: int | None = None) -> torch.device:
+    """The device called `name`; `auto` is the first there is of cuda, mps, cpu. ValueError if there is none such.
+
+    `n_gpu` 0 makes `auto` the cpu; of more than 1 or more than there are, one line says what is taken.
+    """
     present = available_devices()
+    gpus = len(present) - 1
+    if name == "auto" and n_gpu == 0:
+        return torch.device("cpu")
+    if name == "auto" and n_gpu and (n_gpu > 1 or n_gpu > gpus):
+        log.info("n_gpu is %d, there are %d here, and a run takes one device: %s", n_gpu, gpus, present[0])
     if name == "auto":
         return torch.device(present[0].split(":")[0])
     if name in present or name in {device.split(":")[0] for device in present}:

@@ -54,7 +54,7 @@ def supplied(registry: Registry, target: Any) -> tuple[str, ...]:
     """The parameters of `target` that the program fills in."""
     count = 0 if inspect.isclass(target) else _CALLED_WITH.get(registry.symbol, 0)
     if not count:
-        return registry.supplied
+        return registry.supplied_to(target)
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     given = [p.name for p in inspect.signature(target).parameters.values() if p.kind in positional]
     return (*registry.supplied, *given[:count])

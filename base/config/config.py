@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from base.config.frozen import freeze
 from base.config.layers import Overrides, apply_overrides, read_layers
 from base.config.merge import desugar
 from base.config.nodes import Node, Place, from_plain
+from base.config.template_shape import RENAMED, in_their_words, readable
 from base.errors import DEFAULT, ConfigError, Fault, Origin
 
 if TYPE_CHECKING:
@@ -20,13 +21,15 @@ if TYPE_CHECKING:
 class Config(Mapping[str, Any]):
     """Everything that decides a run, read-only.
 
-    `config.settings` has every key with its type, `config["trainer"]["epochs"]` reads the same as plain values.
+    `config.settings` has every key with its type, `config["trainer"]["epochs"]` reads the same as plain values. What
+    stands under `project` reads without that word, too, and `arch` and `data_loader` are other names of `model` and
+    `data.train`, as in pytorch-template. `notes` are lines for the user.
     """
 
-    def __init__(self, tree: Node, settings: Settings, source: str, of_run: bool) -> None:
-        self.settings, self.source, self.of_run = settings, source, of_run
+    def __init__(self, tree: Node, settings: Settings, source: str, of_run: bool, notes: Sequence[str] = ()) -> None:
+        self.settings, self.source, self.of_run, self.notes = settings, source, of_run, notes
         self._tree = tree
-        self._values = freeze(self.to_dict())
+        self._values = freeze(readable(self.to_dict()))
 
     @classmethod
     def read(
@@ -39,8 +42,9 @@ class Config(Mapping[str, Any]):
         Raises ConfigError with every fault that the texts, the sections, the registries and the signatures show.
         """
         faults: list[Fault] = []
-        tree = read_layers(Path(path), faults)
-        return cls._checked(tree, overrides, faults, str(path), plugins, of_run)
+        notes: list[str] = []
+        tree = read_layers(Path(path), faults, notes)
+        return cls._checked(tree, overrides, faults, str(path), plugins, of_run, notes)
 
     @classmethod
     def from_dict(
@@ -65,6 +69,7 @@ class Config(Mapping[str, Any]):
         source: str,
         plugins: Iterable[str],
         of_run: bool,
+        notes: Sequence[str] = (),
     ) -> Config:
         if tree is None:
             raise ConfigError(faults, source)
@@ -74,12 +79,15 @@ class Config(Mapping[str, Any]):
 
         tree = without_removed(apply_overrides(tree, overrides, faults))
         settings, wrong = check_sections(tree)
-        wrong += [*check_together(tree), *([] if of_run else check_lengths(tree)), *_check_code(tree, plugins)]
+        lengths = [] if of_run else check_lengths(tree)
+        if notes:  # a template's file runs there as it stands, and so it does here
+            lengths, notes = [], [*notes, *map(str, lengths)]
+        wrong += [*check_together(tree), *lengths, *_check_code(tree, plugins)]
         unread = {(fault.origin, fault.key) for fault in faults}  # left without a value, which is no second fault
         faults += [fault for fault in wrong if (fault.origin, fault.key) not in unread]
         if faults or settings is None:
-            raise ConfigError(faults, source)
-        return cls(tree, settings, source, of_run)
+            raise ConfigError(map(in_their_words, faults) if notes else faults, source)
+        return cls(tree, settings, source, of_run, notes)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values: components as `{type, args}`, `${facts}` kept, and every default that means something."""
@@ -111,20 +119,26 @@ class Config(Mapping[str, Any]):
         place = _place(key)
         while (node := self._tree.at(place)) is None:
             place = place[:-1]
-        return Fault(node.origin, key, what, found, expected, hint)
+        fault = Fault(node.origin, key, what, found, expected, hint)
+        return in_their_words(fault) if self.notes else fault
 
     def faults_of_lengths(self, steps: int) -> list[Fault]:
         """Lengths that do not go together in a run of so many optimizer steps."""
         from base.config.lengths import check_lengths
 
-        return [] if self.of_run else check_lengths(self._tree, steps)
+        return [] if self.of_run or self.notes else check_lengths(self._tree, steps)
 
     def placed(self, faults: Iterable[Fault]) -> ConfigError:
         """What was found by those who know the keys alone, at the places of the keys."""
         return ConfigError((replace(fault, origin=self.fault(fault.key, "").origin) for fault in faults), self.source)
 
     def __getitem__(self, key: str) -> Any:
-        return self._values[key]
+        if key in self._values:
+            return self._values[key]
+        value: Any = self._values
+        for part in RENAMED.get(key, (key,)):
+            value = value[part]
+        return value
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)

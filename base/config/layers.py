@@ -13,6 +13,7 @@ from base.config.merge import desugar, merge
 from base.config.nodes import Node, Place, dotted, from_plain
 from base.config.places import KEYS_OF_ONE, named
 from base.config.read_file import read_file
+from base.config.template_shape import from_template, is_template_shaped, our_keys
 from base.config.yaml_reader import read_yaml
 from base.errors import Fault, Origin, listing
 
@@ -31,8 +32,10 @@ SHORT_FLAGS = {
 _PATH = re.compile(r"[^.\s=-][^.\s=]*(\.[^.\s=]+)*")
 
 
-def read_layers(path: Path, faults: list[Fault]) -> Node | None:
-    """The merged tree of a file and the files it extends; None if one of them could not be read."""
+def read_layers(path: Path, faults: list[Fault], notes: list[str]) -> Node | None:
+    """The merged tree of a file and the files it extends; None if one of them could not be read. One note if the file
+    has the shape of pytorch-template's.
+    """
     layers: list[Node] = []
     seen: list[Path] = []
     asked: Origin | None = None
@@ -47,7 +50,7 @@ def read_layers(path: Path, faults: list[Fault]) -> Node | None:
         seen.append(path.resolve())
         base = tree.value.pop("extends", None)
         tree.value.pop("$schema", None)  # for editors
-        layers.append(desugar(tree))
+        layers.append(tree)
         if base is None or base.value is None:
             break
         asked = base.origin
@@ -55,10 +58,40 @@ def read_layers(path: Path, faults: list[Fault]) -> Node | None:
             faults.append(Fault(asked, "extends", "does not fit", base.found(), "one file, such as base.yaml"))
             return None
         path = Path(os.path.normpath(path.parent / base.value))
+    if any(is_template_shaped(layer) for layer in layers):
+        layers = _from_template(layers, faults, notes)
+    layers = [desugar(layer) for layer in layers]
     merged = layers.pop()
     while layers:
         merged = merge(merged, layers.pop())
     return merged
+
+
+def _from_template(layers: list[Node], faults: list[Fault], notes: list[str]) -> list[Node]:
+    read = [from_template(layer, faults) for layer in layers]
+    own = dict.fromkeys(name for _, names in reversed(read) for name in names)
+    kept = f"; keys of your own: {', '.join(own)}" if own else ""
+    notes.append(f"read as a config of pytorch-template{kept}")
+    return [layer for layer, _ in read]
+
+
+def flags_of(tree: Node) -> dict[str, str]:
+    """The flags of a config's `options`, and the dotted keys that they set; entries that are none are left out."""
+    options, flags = tree.at(("options",)), dict[str, str]()
+    for option in options.value.values() if options is not None and options.is_map else ():
+        target, listed = option.at(("target",)), option.at(("flags",))
+        if target is not None and isinstance(target.value, str) and listed is not None and listed.is_list:
+            flags |= {str(flag.value): target.value.replace(";", ".") for flag in listed.value}
+    return flags
+
+
+def flags_of_file(path: str) -> dict[str, str]:
+    """`flags_of` a config, or of a run's; none of a file that cannot be read, which is told elsewhere."""
+    place = Path(path)
+    run = [place / "config.yaml", place.parent / "config.yaml", place.parent.parent / "config.yaml"]
+    file = place if place.is_file() and place.suffix else next((path for path in run if path.is_file()), place)
+    tree = read_layers(file, [], [])
+    return flags_of(tree) if tree is not None else {}
 
 
 def apply_overrides(tree: Node, overrides: Overrides, faults: list[Fault]) -> Node:
@@ -68,7 +101,8 @@ def apply_overrides(tree: Node, overrides: Overrides, faults: list[Fault]) -> No
     two for the same path the last one counts.
     """
     read = _from_mapping(overrides, faults) if isinstance(overrides, Mapping) else _from_texts(overrides, tree, faults)
-    for keys, node in sorted(read, key=lambda override: len(override[0])):
+    ours = [(our_keys(tree, keys), node) for keys, node in read]
+    for keys, node in sorted(ours, key=lambda override: len(override[0])):
         layer = _layer(tree, keys, node, (), faults)
         if layer is not None:
             tree = merge(tree, layer)
@@ -112,9 +146,10 @@ def _from_texts(overrides: Sequence[str], tree: Node, faults: list[Fault]) -> It
 
 def _targets(key: str, tree: Node) -> list[str]:
     """What a short flag stands for: one key, or, of several optimizers, one for each; any other key is itself."""
+    own = flags_of(tree).get(key)
     section, _, rest = SHORT_FLAGS.get(key, key).partition(".")
-    if key not in SHORT_FLAGS or section not in KEYS_OF_ONE:
-        return [SHORT_FLAGS.get(key, key)]
+    if own or key not in SHORT_FLAGS or section not in KEYS_OF_ONE:
+        return [own or SHORT_FLAGS.get(key, key)]
     return [dotted((*place, rest)) for place, _ in named(tree, section).values()] or [SHORT_FLAGS[key]]
 
 

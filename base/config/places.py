@@ -44,7 +44,7 @@ KEYS_OF_ONE: dict[str, tuple[str, ...]] = {
     "data.test": ("type", "args"),
 }
 """Where one component may stand or several by name, and the keys of one, which are therefore no names."""
-_WORDS = ("off", "auto")
+_WORDS = ("off", "auto", "split")
 """Texts that may stand in such a place and name no component."""
 
 
@@ -92,7 +92,7 @@ def chains(tree: Node) -> dict[str, list[tuple[str, Node]]]:
 
 def may_hold_components(place: Place) -> bool:
     """False for what the sections leave alone: the user's own keys, and arguments."""
-    return place[:1] != ("project",) and "args" not in place
+    return place[:1] not in (("project",), ("options",)) and "args" not in place
 
 
 def components(tree: Node) -> Iterator[tuple[Place, Node, tuple[str, ...]]]:

@@ -80,17 +80,18 @@ def expected(place: Place) -> str:
     field = field_at(place)
     if field is None:
         return ""
-    if isinstance(place[-1], int):
-        return listing(_described(section_of(field.annotation) or str))
-    extra = field.json_schema_extra
+    extra, section = field.json_schema_extra, section_of(field.annotation)
+    if isinstance(place[-1], int) and section is not None:
+        return listing(_described(section))
     if isinstance(extra, dict) and extra["expected"]:
-        return str(extra["expected"])
+        words = str(extra["expected"])
+        return words.removeprefix("a list of ") if isinstance(place[-1], int) else words
     bounds = limits(field.metadata)
-    words = [word for kind in choices(field.annotation) if kind is not type(None) for word in _described(kind)]
-    words[-1] += f"{bounds}," if bounds and nullable(field) else bounds
+    described = [word for kind in choices(field.annotation) if kind is not type(None) for word in _described(kind)]
+    described[-1] += f"{bounds}," if bounds and nullable(field) else bounds
     if nullable(field):
-        words.append("off" if any(isinstance(item, BeforeValidator) for item in field.metadata) else "null")
-    return listing(words)
+        described.append("off" if any(isinstance(item, BeforeValidator) for item in field.metadata) else "null")
+    return listing(described)
 
 
 def _described(annotation: Any) -> list[str]:

@@ -105,7 +105,8 @@ _Fraction = Annotated[float, Field(gt=0, lt=1), Tag("<fraction>")]
 _Count = Annotated[int, Field(ge=1), Tag("<count>")]
 _Part = Annotated[_One | _Fraction | _Count, Discriminator(_kind_of_set)]
 _Parts = Annotated[dict[SetName, _Part], AfterValidator(freeze), Tag("<sets>")]
-ValidSets = Annotated[_One | _Fraction | _Count | _Parts, Discriminator(_kind_of_set)]
+_Split = Annotated[Literal["split"], Tag("<word>")]
+ValidSets = Annotated[_One | _Fraction | _Count | _Parts | _Split, Discriminator(_kind_of_set)]
 _Tests = Annotated[dict[SetName, Component], AfterValidator(freeze), Tag("<sets>")]
 TestSets = Annotated[_One | _Tests | Annotated[Literal["auto"], Tag("<word>")], Discriminator(_kind_of_set)]
 
@@ -168,10 +169,10 @@ class Loader(Section):
 class Data(Section):
     train: Component = key("the training data", resume="epoch_end")
     valid: Annotated[ValidSets | None, Off] = key(
-        "the validation data: a data set, a part of the training data, or several by name",
+        "the validation data: a data set, a part of the training data, several by name; split: what a loader sets off",
         None,
         resume="epoch_end",
-        expected="a data set, a fraction between 0 and 1, a count, names with one of these each, or off",
+        expected="a data set, a fraction between 0 and 1, a count, names with one of these each, split or off",
     )
     test: Annotated[TestSets | None, Off] = key(
         "the test data; auto: data.train with `train: false` or `part: test`, if it takes that",
@@ -189,7 +190,7 @@ class Data(Section):
     loader: Loader = key("how samples become batches", Loader())
 
     @property
-    def valid_sets(self) -> dict[str, Component | float | int]:
+    def valid_sets(self) -> dict[str, Component | float | int | str]:
         """By name; the usual single one is named ""."""
         return _by_name(self.valid)
 
@@ -263,6 +264,21 @@ class Trainer(Section):
     tensorboard: bool = key("write event files for TensorBoard", True, resume="harmless")
 
 
+class Option(Section):
+    flags: Annotated[list[Annotated[str, Field(pattern=r"^--?[A-Za-z][\w-]*$")]], AfterValidator(freeze)] = key(
+        "what may be written on the command line", expected="a list of flags such as --dropout"
+    )
+    target: str = key(
+        "the key that they set",
+        pattern=r"^[^.;=\s]+([.;][^.;=\s]+)*$",
+        expected="a path such as model.args.dropout, its parts with '.' or ';' between them",
+    )
+    type: str | None = key("pytorch-template's: values are read as YAML", None)
+
+
+Options = Annotated[dict[str, Option], AfterValidator(freeze)]
+
+
 class Settings(Section):
     name: str = key(
         "the experiment's name, and its folder's in trainer.save_dir",
@@ -283,6 +299,7 @@ class Settings(Section):
         pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
         expected="auto, cpu, mps, cuda or cuda:1",
     )
+    n_gpu: int | None = key("pytorch-template's: how many GPUs; 0: the cpu", None, ge=0)
     threads: int | None = key("threads of torch on the CPU; null: as torch decides", None, ge=1)
     init_from: Annotated[str | None, Off] = key(
         "a run, a checkpoint or a .safetensors file whose weights a new run begins with",
@@ -305,6 +322,9 @@ class Settings(Section):
     )
     trainer: Trainer = key("how long and how to train, save and log")
     callbacks: Components = key("observers of the run", (), resume="harmless")
+    options: Options = key(
+        "further flags of the command line, each under a name", {}, validate_default=True, resume="harmless"
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -239,7 +239,7 @@ def test_the_config_of_a_checkpoint_is_checked_too() -> None:
 def test_a_config_reads_as_a_mapping_and_refuses_to_change() -> None:
     config = read()
     assert config["trainer"]["epochs"] == 5
-    assert config.get("nothing", 3) == 3 and "model" in config and "arch" not in config
+    assert config.get("nothing", 3) == 3 and "model" in config and "stride" not in config
     assert {**config["optimizer"]["args"]} == {"lr": 0.1, "momentum": 0.9}
     changes: list[Any] = [
         lambda: config["trainer"].update(epochs=6),
