@@ -82,9 +82,10 @@ class RunFolder:
         try:
             text = (self.path / METRICS).read_bytes()
             row = json.loads(text[: text.rfind(b"\n") + 1].splitlines()[-1])  # what follows the last newline is torn
-        except (OSError, ValueError, IndexError):
+        except (OSError, ValueError, IndexError, RecursionError):
             return None
-        return row.get("end") if isinstance(row, dict) else None
+        end = row.get("end") if isinstance(row, dict) else None
+        return end if isinstance(end, str) else None
 
 
 def save_name(number: int, step: int) -> str:
@@ -130,8 +131,37 @@ def newest_run(save_dir: str | Path, name: str) -> RunFolder | None:
     return RunFolder(max(runs, key=_order)) if runs else None
 
 
+def runs_below(folder: Path, depth: int = 4) -> list[RunFolder]:
+    """`folder` if it is a run, else the runs up to `depth` folders below it, by name and age; half made ones, too.
+
+    No link below `folder` is followed.
+    """
+    if _is_run(folder):
+        return [RunFolder(folder)]
+    found = []
+    for path in sorted(_folders_in(folder), key=_age):
+        if _STAMP.fullmatch(path.name):
+            found.append(RunFolder(path))
+        elif depth > 1:
+            found += runs_below(path, depth - 1)
+    return found
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return []
+    return [folder / e.name for e in entries if e.is_dir(follow_symlinks=False) and not e.name.startswith(".")]
+
+
 def _runs(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if _STAMP.fullmatch(path.name)] if folder.is_dir() else []
+
+
+def _age(path: Path) -> tuple[str, int]:
+    """Runs in their order, other folders by name."""
+    return _order(path) if _STAMP.fullmatch(path.name) else (path.name, 0)
 
 
 def _order(run: Path) -> tuple[str, int]:

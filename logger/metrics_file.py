@@ -59,11 +59,16 @@ class MetricsFile:
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """`parse_lines` of a file."""
+    return parse_lines(path.read_bytes())
+
+
+def parse_lines(data: bytes) -> Iterator[dict[str, Any]]:
     """Every whole object of a metrics.jsonl, the header and the end among them.
 
     A damaged line is passed over, and so is a last one that its writer had no time to finish.
     """
-    for line in path.read_bytes().splitlines():
+    for line in data.splitlines():
         try:
             value = json.loads(line)
         except (ValueError, RecursionError):  # the latter where a damaged line is all brackets

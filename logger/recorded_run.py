@@ -1,0 +1,246 @@
+"""One run, read back from its folder: what it was, how it went, how far it came. Needs no torch.
+
+Nothing in the folder is trusted: no link is followed, nothing large is read. What cannot be read is said, not fatal.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from base.notes import NOTES, Note, parse_notes, tags_of
+from base.run_folder import CONFIG, METRICS, RunFolder
+from base.run_lock import LOCK
+from logger.metrics_file import parse_lines
+from logger.run_config import flat_config
+from logger.tags import CLOCK, PLACE, belongs_to_steps
+
+STATES = {"early_stop": "stopped early", "max_time": "out of time", "signal": "stopped", "not_finite": "not finite"}
+"""What a user calls the end of a run, where metrics.jsonl has another word."""
+WHOLE = ("finished", "stopped early", "out of time")
+"""States of a run that went as far as its config says."""
+LARGEST, LARGEST_CONFIG = 64 << 20, 1 << 20
+MOST_CLASSES = 200
+
+
+class Unreadable(Exception):
+    """A file is there and is not read; the text says why."""
+
+
+@dataclass
+class RecordedRun:
+    """A run as its folder tells it. Numbers that are not finite are None in `rows`, as JSON has them."""
+
+    path: Path
+    state: str = "killed"
+    config: dict[str, Any] = field(default_factory=dict)
+    """By dotted key, see `logger.run_config`."""
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    """Of metrics.jsonl, in order: those of epochs, of evaluations inside them, and of the test at the end."""
+    tests: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What test.py wrote, by data set; every value of metrics.json."""
+    notes: list[Note] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    """What could not be read, a line each."""
+
+    @property
+    def label(self) -> str:
+        """`fashion_mnist/20261120-164203`"""
+        return f"{self.path.parent.name}/{self.path.name}"
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that are done."""
+        return sum(row.get("phase") == "epoch" for row in self.rows)
+
+    @property
+    def planned(self) -> int | None:
+        epochs = self.config.get("trainer.epochs")
+        return epochs if isinstance(epochs, int) else None
+
+    @property
+    def seconds(self) -> float:
+        """What its epochs took, evaluation and all."""
+        return sum(row["seconds"] or 0.0 for row in self.rows if isinstance(row.get("seconds"), float))
+
+    @property
+    def note(self) -> str:
+        return "; ".join(note.text for note in self.notes if note.text)
+
+    @property
+    def tags(self) -> list[str]:
+        return tags_of(self.notes)
+
+    @property
+    def monitor(self) -> tuple[str, str]:
+        """`("max", "val_accuracy")`; two empty words if nothing is monitored."""
+        mode, _, name = str(self.config.get("trainer.monitor") or "").partition(" ")
+        return (mode, name) if name else ("", "")
+
+    @cached_property
+    def curves(self) -> dict[str, list[tuple[int, float | None]]]:
+        """Of each metric the rows that have it, by number, and its values. What test.py found comes after all rows."""
+        found: dict[str, list[tuple[int, float | None]]] = {}
+        for number, row in enumerate(self.rows):
+            for name, value in row.items():
+                if is_metric(name) and (value is None or isinstance(value, float)):
+                    found.setdefault(name, []).append((number, value))
+        for name, scores in self.tests.items():
+            for metric, value in scores.items():
+                if (
+                    is_metric(metric)
+                    and metric != "save"
+                    and isinstance(value, float | int | None)
+                    and not isinstance(value, bool)
+                ):
+                    key = f"test_{metric}" if name == "test" else f"test_{name}_{metric}"
+                    found[key] = [(len(self.rows), number_in(value))]
+        return found
+
+    @cached_property
+    def places(self) -> list[float]:
+        """Where each row stands, in epochs: 1.5 is in the middle of the second."""
+        ends = [row for row in self.rows if row.get("phase") == "epoch" and row.get("epoch")]
+        steps = ends[0]["step"] / ends[0]["epoch"] if ends else 1.0
+        return [row["epoch"] if row in ends else row["step"] / (steps or 1.0) for row in self.rows]
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """environment.json; empty if it cannot be read."""
+        return _json(self._read("environment.json"))
+
+    def confusion(self, data: str) -> tuple[list[str], list[list[int]]] | None:
+        """The classes and the counts, targets by predictions, in predictions.csv of a test; None if it has no such."""
+        try:
+            rows = csv.DictReader((self._read(f"test/{data}/predictions.csv") or b"").decode().splitlines())
+            pairs = [(row["target"], row["prediction"]) for row in rows if row["target"] and row["prediction"]]
+        except (KeyError, ValueError, csv.Error):
+            return None
+        names = sorted({name for pair in pairs for name in pair}, key=_by_number)
+        if not names or len(names) > MOST_CLASSES:
+            return None
+        place = {name: number for number, name in enumerate(names)}
+        counts = [[0] * len(names) for _ in names]
+        for target, prediction in pairs:
+            counts[place[target]][place[prediction]] += 1
+        return names, counts
+
+    def _read(self, name: str, most: int = LARGEST) -> bytes | None:
+        """A file of the run, None if it is not there; one that is there and is not read is a problem."""
+        try:
+            return contents(self.path, name, most)
+        except Unreadable as error:
+            self.problems.append(f"{name}: {error}")
+            return None
+
+
+def read_run(path: Path) -> RecordedRun:
+    """The run in this folder, whatever state it is in. Files that a table does not need are read when asked for."""
+    run = RecordedRun(path)
+    if (config := run._read(CONFIG, LARGEST_CONFIG)) is not None:
+        try:
+            run.config = flat_config(config)
+        except (ValueError, RecursionError) as error:
+            run.problems.append(f"{CONFIG}: {error}")
+    elif not run.problems:
+        run.problems.append(f"{CONFIG}: missing")
+    end = _take_lines(run, run._read(METRICS))
+    running = run._read(LOCK, 1 << 16) is not None and RunFolder(path).is_locked()
+    run.state = "running" if running else STATES.get(end, end) or "killed"
+    run.notes = parse_notes(run._read(NOTES) or b"")
+    for name in _folders_in(path, "test"):
+        run.tests[name] = _json(run._read(f"test/{name}/metrics.json"))
+    return run
+
+
+def _take_lines(run: RecordedRun, data: bytes | None) -> str:
+    """Fills in the rows; why the run ended, if it says so in its last line."""
+    whole = (data or b"").rpartition(b"\n")[0]  # what follows the last newline is torn
+    lines = list(parse_lines(whole))
+    if damaged := sum(bool(line.strip()) for line in whole.splitlines()) - len(lines):
+        run.problems.append(f"{METRICS}: {damaged} damaged line{'s' * (damaged > 1)}")
+    run.rows = [row for line in lines if "step" in (row := _plain(line))]
+    end = lines[-1].get("end") if lines else None
+    return end if isinstance(end, str) else ""
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Place and numbers of a row, the latter as floats, None where they are not finite; what else it holds is left."""
+    known = {name: row[name] for name in ("epoch", "step") if _is_count(row.get(name))}
+    if isinstance(row.get("phase"), str):
+        known["phase"] = row["phase"]
+    values = {name: row[name] for name in row if name not in PLACE}
+    return known | {
+        name: number_in(value)
+        for name, value in values.items()
+        if value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+    }
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 53
+
+
+def number_in(value: Any) -> float | None:
+    """A float, or None for what is no finite number."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def is_metric(name: str) -> bool:
+    """A name of a row that says how good the run is, and not where it is or how fast."""
+    return name not in (*PLACE, *CLOCK) and not belongs_to_steps(name)
+
+
+def contents(run: Path, name: str, most: int = LARGEST) -> bytes | None:
+    """A file in a run's folder, None if it is not there; `Unreadable` if there is a link on the way to it, if it is no
+    plain file or holds more than `most` bytes."""
+    path = run
+    try:
+        for part in name.split("/"):
+            path /= part
+            mode = os.lstat(path)
+            if stat.S_ISLNK(mode.st_mode):
+                raise Unreadable("a link, which is not followed")
+        if not stat.S_ISREG(mode.st_mode):
+            raise Unreadable("not a plain file")
+        if mode.st_size > most:
+            raise Unreadable(f"not read: it holds {mode.st_size:,} bytes")
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise Unreadable(error.strerror or str(error)) from None
+
+
+def _folders_in(run: Path, name: str) -> list[str]:
+    folder = run / name
+    try:
+        if folder.is_symlink():
+            return []
+        return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False))
+    except OSError:
+        return []
+
+
+def _json(data: bytes | None) -> dict[str, Any]:
+    try:
+        value = json.loads(data or b"{}")
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _by_number(name: str) -> tuple[bool, int, str]:
+    return (not name.isdecimal(), int(name) if name.isdecimal() and len(name) < 20 else 0, name)

@@ -1,0 +1,59 @@
+"""One table of runs: how they ended, how good they are, and the keys of their configs that differ.
+
+python tools/compare.py saved 'val_accuracy>0.9' optimizer.type=SGD --sort val_accuracy
+python tools/compare.py saved --html report.html
+python tools/compare.py saved --diff 20261120-164203 20261120-171530
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from base.command_line import exit_code
+from logger.compare import difference, overview, read_runs, select, sorted_words
+from logger.curves_plot import draw_curves
+
+DESCRIPTION = (
+    "Compares runs. Filters: val_accuracy>0.9 lr<=0.01 optimizer.type=SGD state!=killed name=fashion* tag=best"
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description=DESCRIPTION, allow_abbrev=False)
+    parser.add_argument(
+        "words", nargs="*", metavar="FOLDER|FILTER", help="folders of runs (default: saved), and filters"
+    )
+    parser.add_argument("--sort", metavar="NAME", help="a metric (best first), a key, time, state ...")
+    parser.add_argument("--reverse", action="store_true", help="the other way round")
+    parser.add_argument("--diff", nargs=2, metavar=("A", "B"), help="two runs: config, code, environment, metrics")
+    form = parser.add_mutually_exclusive_group()
+    for name in ("json", "csv", "markdown"):
+        form.add_argument(f"--{name}", dest="form", action="store_const", const=name, help=f"print {name}")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the curves (also .svg, .pdf)")
+    options = parser.parse_intermixed_args(argv)
+    form = options.form or "text"
+    folders, filters = sorted_words(options.words)
+    everything = read_runs(folders)
+    comparison = select(everything, filters, options.sort, options.reverse)
+    if options.diff:
+        text = difference(everything, options.diff, form)
+    else:
+        text = overview(comparison, form, shutil.get_terminal_size().columns if sys.stdout.isatty() else None)
+    if options.plot:
+        draw_curves(comparison, options.plot)
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # `| head` has read enough; python would complain when it closes stdout
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(lambda: main(sys.argv[1:])))
