@@ -69,7 +69,8 @@ class Comparison:
         """The metric by which runs are judged: the one that most of them monitor; empty if there is none."""
         monitored = [run.monitor[1] for run in self.runs if run.monitor[1] in run.curves]
         every = [name for run in self.runs for name in run.curves]
-        return max(monitored, key=monitored.count, default=next(iter(every), ""))
+        validated = [name for name in every if name.startswith("val_")]
+        return max(monitored, key=monitored.count, default=next(iter([*validated, *every]), ""))
 
     @cached_property
     def modes(self) -> dict[str, str]:
