@@ -24,7 +24,7 @@ from torch.optim import Optimizer
 
 from base.base_callback import Callbacks
 from base.errors import NotFiniteError
-from base.gradients import check_and_clip
+from base.gradients import check_and_clip, clear
 from base.guard import Guard
 from base.measures import Measures
 from base.monitor import Monitor
@@ -252,8 +252,7 @@ class BaseTrainer(ABC):
         self.optimizer_step()
         for name, average in self.parts.averages.items():
             average.update_parameters(self.models[name])
-        for optimizer in self.optimizers.values():
-            optimizer.zero_grad(set_to_none=True)
+        clear(self.optimizers.values())
 
     def _evaluate_inside_epoch(self) -> None:
         progress = self.progress

@@ -47,6 +47,7 @@ def _train(argv: Sequence[str]) -> int:
     if arguments.explain is not None:
         return _explain_config(arguments, overrides)
 
+    from base.registry import CALLBACKS
     from base.run import check, fit
 
     if arguments.check:
@@ -63,6 +64,7 @@ def _train(argv: Sequence[str]) -> int:
         plugins=arguments.plugin,
         note=arguments.note,
         tags=arguments.tag,
+        callbacks=[CALLBACKS.get("Profile")()] if arguments.profile else [],
         command=sys.argv,
     )
     _say_goodbye(run)
@@ -79,6 +81,9 @@ def _add_runs(parser: argparse.ArgumentParser) -> None:
         "--auto-resume", action="store_true", help="with -c: that run if it is unfinished and equal, else a new one"
     )
     parser.add_argument("--force", action="store_true", help="on a resume, accept changes that alter its course")
+    parser.add_argument(
+        "--profile", action="store_true", help="record what ten steps do, into the run's folder profile/"
+    )
     parser.add_argument(
         "--note", default="", metavar="TEXT", help="why this run: kept in it, shown by tools/compare.py"
     )

@@ -1,10 +1,12 @@
-"""Looking at all gradients together: their norm, whether they are finite, and the bounds they are clipped to."""
+"""All gradients together: their norm, whether they are finite, the bounds they are clipped to; and clearing them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 if TYPE_CHECKING:
     from base.base_trainer import BaseTrainer
@@ -25,3 +27,14 @@ def check_and_clip(trainer: BaseTrainer) -> Tensor:
         nn.utils.clip_grad_value_(parameters, clip.value)
     guard.look()
     return norm
+
+
+def clear(optimizers: Iterable[Optimizer]) -> None:
+    """What `zero_grad` does, but for the profiler's entry it makes, which costs as much as a small layer."""
+    for optimizer in optimizers:
+        if type(optimizer).zero_grad is not Optimizer.zero_grad:  # it has something of its own to clear
+            optimizer.zero_grad()
+            continue
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None

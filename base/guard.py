@@ -13,6 +13,7 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from base.errors import NotFiniteError
+from base.gradients import clear
 
 if TYPE_CHECKING:
     from base.base_trainer import BaseTrainer
@@ -105,8 +106,7 @@ class Undo:
             buffer.copy_(before)
         for item, state in zip(self.stateful, self.states, strict=True):
             item.load_state_dict(state)
-        for optimizer in self.trainer.optimizers.values():
-            optimizer.zero_grad(set_to_none=True)
+        clear(self.trainer.optimizers.values())
 
 
 def _float_buffers(models: Mapping[str, nn.Module]) -> Iterable[tuple[str, Tensor]]:

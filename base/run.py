@@ -41,6 +41,7 @@ from utils import files
 if TYPE_CHECKING:
     from torch import nn
 
+    from base.base_callback import Callback
     from base.base_trainer import BaseTrainer
     from base.build import Builder
     from base.config import Config
@@ -80,6 +81,7 @@ def fit(
     plugins: Sequence[str] = (),
     note: str = "",
     tags: Sequence[str] = (),
+    callbacks: Sequence[Callback] = (),
     command: Sequence[str] = (),
 ) -> Run:
     """Starts a run from a config, or goes on with one where it stopped.
@@ -87,7 +89,7 @@ def fit(
     `resume` is a run or a checkpoint in it: its own config is the base, `config` and `overrides` are differences,
     judged by what they would do to the run; `force` lets pass those that change its course. `newest` goes on with the
     newest run of the config's name; `auto` does so if that is unfinished and its config is equal, else it starts one.
-    `note` and `tags` are kept in the run: why it was made, what it belongs to.
+    `note` and `tags` are kept in the run: why it was made, what it belongs to. `callbacks` watch beside the config's.
 
     Raises ConfigError, CheckpointError, DataError, NotFiniteError, WriteError, or what the user's own code raises.
     """
@@ -102,13 +104,13 @@ def fit(
         else:
             found = newest_of(asked) if newest else unfinished_of(asked) if auto else None
             if found is None:
-                return _train(*_start(stack, asked, remark, command))
+                return _train(*_start(stack, asked, remark, command), callbacks)
             folder = found
         if asked is not None:
             overrides = differences_as_overrides(_read(folder.path / ASKED, (), plugins, of_run=True), asked)
         before = _read(folder.path / CONFIG, (), plugins, of_run=True)
         after = _read(folder.path / CONFIG, overrides, plugins, of_run=True)
-        return _resume(stack, folder, name, before, after, force, remark)
+        return _resume(stack, folder, name, before, after, force, remark, callbacks)
 
 
 def check(config: str | Path, overrides: Overrides = (), plugins: Sequence[str] = ()) -> Config:
@@ -183,7 +185,14 @@ def _write_beginning(folder: RunFolder, config: Config, builder: Builder, comman
 
 
 def _resume(
-    stack: ExitStack, folder: RunFolder, name: str | None, before: Config, config: Config, force: bool, note: Note
+    stack: ExitStack,
+    folder: RunFolder,
+    name: str | None,
+    before: Config,
+    config: Config,
+    force: bool,
+    note: Note,
+    callbacks: Sequence[Callback],
 ) -> Run:
     from base.checkpoint import CheckpointStore
     from base.config.difference import difference
@@ -216,10 +225,11 @@ def _resume(
         return Run(folder.path, config, state, 0, trainer.monitor.best, trainer)
     progress = trainer.progress
     log.info("resuming %s at epoch %d, step %d", folder.path, progress.epoch, progress.step)
-    return _train(trainer, folder, config)
+    return _train(trainer, folder, config, callbacks)
 
 
-def _train(trainer: BaseTrainer, folder: RunFolder, config: Config) -> Run:
+def _train(trainer: BaseTrainer, folder: RunFolder, config: Config, callbacks: Sequence[Callback]) -> Run:
+    trainer.parts.callbacks += callbacks
     try:
         reason = trainer.fit()
     except Exception as error:
