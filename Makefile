@@ -1,17 +1,21 @@
 # make train    set up .venv on the first call, then train Fashion-MNIST; ARGS="trainer.epochs=3" is passed on
 # make test     set up likewise, then run the tests
+# make bench    measure it against a loop written by hand; ARGS="W1 W4", PEERS=1 for Lightning too (docs/performance.md)
 # make lint, make types, make faults N=100, make clean
 
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv/bin/python
 
-.PHONY: train test lint types faults docs manifest clean
+.PHONY: train test bench lint types faults docs manifest clean
 train: .venv/ready
 	$(VENV) train.py -c configs/fashion_mnist.yaml $(ARGS)
 
 test: .venv/ready
 	$(VENV) -m pytest $(ARGS)
+
+bench: .venv/ready
+	$(VENV) -m benchmarks $(if $(PEERS),--peers) $(ARGS)
 
 lint: .venv/ready
 	$(VENV) -m ruff check .

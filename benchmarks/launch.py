@@ -1,0 +1,98 @@
+"""One measurement: a command in a fresh process with one thread, its stamps, and what it cost as a whole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.job import STAMPS, read_stamps
+
+ROOT = Path(__file__).resolve().parents[1]
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "COLUMNS": "120"}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A process that has run to its end."""
+
+    stamps: list[dict[str, Any]]
+    status: int
+    cpu: float
+    """Processor seconds of the process and all its threads, from its start to its end."""
+    wall: float
+    output: str
+
+    def at(self, name: str) -> list[dict[str, Any]]:
+        return [stamp for stamp in self.stamps if stamp["at"] == name]
+
+
+def fresh_process(command: Sequence[str]) -> Ended:
+    """Runs python with these arguments in the project's root. Its stderr is a terminal, so that bars are drawn.
+
+    Byte code is cached, whatever this process was told: compiling anew at each start is no property of a contestant.
+    """
+    import time
+
+    with tempfile.TemporaryDirectory() as folder, terminal() as stderr:
+        stamps, output = Path(folder) / "stamps", Path(folder) / "output"
+        environment = os.environ | ENVIRONMENT | {STAMPS: str(stamps)}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        before = time.perf_counter()
+        with output.open("wb") as stdout:
+            process = subprocess.Popen(
+                [sys.executable, *command],
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr.slave,
+            )
+        _, status, used = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - before
+        process.returncode = os.waitstatus_to_exitcode(status)
+        stderr.close_slave()
+        text = output.read_text(encoding="utf-8", errors="replace") + stderr.read()
+        return Ended(read_stamps(stamps), process.returncode, used.ru_utime + used.ru_stime, wall, text)
+
+
+class Terminal:
+    """A pseudo-terminal that is read to its end, so that who writes to it never waits."""
+
+    def __init__(self) -> None:
+        self.master, self.slave = os.openpty()
+        self._open, self._chunks = True, list[bytes]()
+        self._reader = threading.Thread(target=self._drain, daemon=True)
+        self._reader.start()
+
+    def _drain(self) -> None:
+        with contextlib.suppress(OSError):  # Linux's way to say that nobody writes any more
+            while chunk := os.read(self.master, 1 << 16):
+                self._chunks.append(chunk)
+
+    def close_slave(self) -> None:
+        if self._open:
+            self._open = False
+            os.close(self.slave)
+
+    def read(self) -> str:
+        self._reader.join(timeout=10)
+        return b"".join(self._chunks).decode(errors="replace")
+
+
+@contextlib.contextmanager
+def terminal() -> Iterator[Terminal]:
+    one = Terminal()
+    try:
+        yield one
+    finally:
+        one.close_slave()
+        one.read()
+        os.close(one.master)

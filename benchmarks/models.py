@@ -1,0 +1,37 @@
+"""The networks that the contestants share; two are the benchmark's own, and known to the project by --plugin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from base.registry import MODELS
+
+
+def build(component: dict[str, Any]) -> nn.Module:
+    model: nn.Module = MODELS.get(component["type"])(**component.get("args", {}))
+    return model
+
+
+@MODELS.register
+class TenByTen(nn.Linear):
+    """The smallest step there is: what is measured with it is everything but the model."""
+
+    def __init__(self) -> None:
+        super().__init__(10, 10)
+
+
+@MODELS.register
+class Heavy(nn.Module):
+    """`megabytes` of parameters that cost next to nothing to compute with: 16 tables, of which a row each is used."""
+
+    def __init__(self, megabytes: int) -> None:
+        super().__init__()
+        rows = megabytes * 1_000_000 // (16 * 10 * 4)
+        self.tables = nn.ParameterList(torch.zeros(rows, 10) for _ in range(16))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 10) -> (B, 10)"""
+        return x + sum(table[0] for table in self.tables)

@@ -1,0 +1,65 @@
+"""What the project is given by --plugin when it is measured: callbacks that stamp, and the benchmark's own models."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from base import CALLBACKS, Callback
+from base.state import restore
+from benchmarks import models as models
+from benchmarks.data import stamp_end
+from benchmarks.job import stamp
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from base.base_trainer import BaseTrainer
+
+
+@CALLBACKS.register
+class StampEpochs(Callback):
+    """After each epoch and its evaluation, and after each of `evaluations` more of them at the end."""
+
+    def __init__(self, data: str, evaluations: int = 0) -> None:
+        self.data, self.evaluations = data, evaluations
+
+    def on_epoch_end(self, trainer: BaseTrainer, row: Mapping[str, Any]) -> None:
+        stamp("epoch")
+
+    def on_fit_end(self, trainer: BaseTrainer, reason: str) -> None:
+        for _ in range(self.evaluations):
+            stamp("evaluate")
+            scores = trainer.evaluate(trainer.data.valid[""], "valid")
+            stamp("evaluated", loss=scores["loss"])
+        stamp_end(trainer.model, self.data)
+
+
+@CALLBACKS.register
+class StampSteps(Callback):
+    """After each step; apart, because whoever is called at every step costs something at every step."""
+
+    def on_step_end(self, trainer: BaseTrainer, terms: Mapping[str, Tensor]) -> None:
+        stamp("step")
+
+
+@CALLBACKS.register
+class StampSaves(Callback):
+    """Saves by itself, with nothing under way: how long the loop waits, until all is on the disk, and to load it."""
+
+    def on_step_end(self, trainer: BaseTrainer, terms: Mapping[str, Tensor]) -> None:
+        assert trainer.store is not None
+        trainer.store.join()
+        before = time.perf_counter()
+        trainer.save()
+        blocked = time.perf_counter() - before
+        trainer.store.join()
+        stamp("saved", blocked=blocked, saved=time.perf_counter() - before)
+
+    def on_fit_end(self, trainer: BaseTrainer, reason: str) -> None:
+        assert trainer.store is not None
+        trainer.store.join()
+        before = time.perf_counter()
+        restore(trainer, trainer.store.load("last"))
+        stamp("loaded", load=time.perf_counter() - before)
