@@ -5,7 +5,6 @@ Nothing in the folder is trusted: no link is followed, nothing large is read. Wh
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
@@ -118,20 +117,13 @@ class RecordedRun:
         return _json(self._read("environment.json"))
 
     def confusion(self, data: str) -> tuple[list[str], list[list[int]]] | None:
-        """The classes and the counts, targets by predictions, in predictions.csv of a test; None if it has no such."""
-        try:
-            rows = csv.DictReader((self._read(f"test/{data}/predictions.csv") or b"").decode().splitlines())
-            pairs = [(row["target"], row["prediction"]) for row in rows if row["target"] and row["prediction"]]
-        except (KeyError, ValueError, csv.Error):
+        """The classes and the counts, true classes by predicted ones, of a test; None if it has no such."""
+        classes, counts = (self.tests[data].get(key) for key in ("classes", "confusion"))
+        if not isinstance(classes, list) or not 0 < len(classes) <= MOST_CLASSES:
             return None
-        names = sorted({name for pair in pairs for name in pair}, key=_by_number)
-        if not names or len(names) > MOST_CLASSES:
+        if not isinstance(counts, list) or [_is_row(row, len(classes)) for row in counts] != [True] * len(classes):
             return None
-        place = {name: number for number, name in enumerate(names)}
-        counts = [[0] * len(names) for _ in names]
-        for target, prediction in pairs:
-            counts[place[target]][place[prediction]] += 1
-        return names, counts
+        return [str(name) for name in classes], counts
 
     def _read(self, name: str, most: int = LARGEST) -> bytes | None:
         """A file of the run, None if it is not there; one that is there and is not read is a problem."""
@@ -242,5 +234,5 @@ def _json(data: bytes | None) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _by_number(name: str) -> tuple[bool, int, str]:
-    return (not name.isdecimal(), int(name) if name.isdecimal() and len(name) < 20 else 0, name)
+def _is_row(row: Any, length: int) -> bool:
+    return isinstance(row, list) and len(row) == length and all(map(_is_count, row))

@@ -57,8 +57,8 @@ def difference(comparison: Comparison, a: RecordedRun, b: RecordedRun) -> Differ
         a,
         b,
         config=_pairs(a.config, b.config, both.differing),
-        environment=_differing(*(dict(_machine(run.environment)) for run in (a, b))),
-        commits=(_commit(codes[0]), _commit(codes[1])),
+        environment=_differing(*(dict(machine_of(run.environment)) for run in (a, b))),
+        commits=(commit_of(codes[0]), commit_of(codes[1])),
         changes=_differing(*(_changes(code) for code in codes)),
         epoch=epoch,
         metrics={
@@ -168,7 +168,7 @@ def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> Pairs:
     return {k: pair for k, pair in _pairs(a, b, dict.fromkeys([*a, *b])).items() if pair[0] != pair[1]}
 
 
-def _machine(environment: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def machine_of(environment: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """What is said of versions and hardware; code and command are told by git and the config."""
     for key, value in environment.items():
         if key == "packages" and isinstance(value, dict):
@@ -177,7 +177,7 @@ def _machine(environment: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield key, value
 
 
-def _commit(code: Any) -> str:
+def commit_of(code: Any) -> str:
     commit = code.get("commit") if isinstance(code, dict) else None
     return commit if isinstance(commit, str) and _HASH.fullmatch(commit) else ""
 

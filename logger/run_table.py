@@ -14,13 +14,14 @@ from logger.table import Column, Table
 
 def runs_table(comparison: Comparison) -> Table:
     runs = comparison.runs
-    keys = [Column(comparison.short(key), _values(comparison, key), True) for key in comparison.differing]
     columns = [
         Column("run", [run.label for run in runs]),
         Column("state", [run.state for run in runs]),
-        Column("epochs", [f"{run.epochs}/{run.planned or '?'}" for run in runs], True),
-        Column("time", [duration(run.seconds) if run.seconds else "" for run in runs], True),
-        *keys,
+        Column("epochs", [f"{run.epochs}/{run.planned or '?'}" for run in runs], True, [run.epochs for run in runs]),
+        Column(
+            "time", [duration(run.seconds) if run.seconds else "" for run in runs], True, [run.seconds for run in runs]
+        ),
+        *(_key(comparison, key) for key in comparison.differing),
         *(column for metric in comparison.metrics for column in _metric(comparison, metric)),
         Column("tags", [" ".join(run.tags) for run in runs]),
         Column("note", [run.note for run in runs]),
@@ -54,13 +55,27 @@ def problems(comparison: Comparison) -> list[str]:
     return [f"{run.label}: {problem}" for run in comparison.runs for problem in run.problems]
 
 
+def _key(comparison: Comparison, key: str) -> Column:
+    """Empty for a run whose config cannot be read: that is not the same as a key that is absent."""
+    values = [run.config.get(key, ABSENT) if run.config else None for run in comparison.runs]
+    texts = [written(value) if run.config else "" for run, value in zip(comparison.runs, values, strict=True)]
+    numbers = all(isinstance(value, int | float | None) and not isinstance(value, bool) for value in values)
+    return Column(comparison.short(key), texts, numbers, values if numbers else texts, about=key)
+
+
 def _metric(comparison: Comparison, metric: str) -> list[Column]:
     """Best, with its epoch, and last; one column for what was measured once."""
     scores = [comparison.score(run, metric) for run in comparison.runs]
-    best = Column(metric, [_best(score) if score else "" for score in scores], True)
+    better = "lower" if comparison.lower_is_better(metric) else "higher"
+    best = [score.best if score else None for score in scores]
+    last = [score.last if score else None for score in scores]
+    first = Column(metric, [_best(score) if score else "" for score in scores], True, best, better)
     if all(score is None or score.epoch is None for score in scores):
-        return [best]
-    return [best, Column("last", [_number(score.last) if score else "" for score in scores], True)]
+        return [first]
+    return [
+        first,
+        Column("last", [_number(s.last) if s else "" for s in scores], True, last, better, f"{metric}, last"),
+    ]
 
 
 def _best(score: Score) -> str:
@@ -69,8 +84,3 @@ def _best(score: Score) -> str:
 
 def _number(value: float | None) -> str:
     return number(math.nan if value is None else value)
-
-
-def _values(comparison: Comparison, key: str) -> list[str]:
-    """Empty for a run whose config cannot be read: that is not the same as a key that is absent."""
-    return [written(run.config.get(key, ABSENT)) if run.config else "" for run in comparison.runs]

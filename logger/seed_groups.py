@@ -18,6 +18,7 @@ from logger.recorded_run import WHOLE, RecordedRun
 REPEATS = re.compile(r"(.*\.)?(seed|fold|fold_id|fold_index)")
 """Keys of a config in which runs of one group may differ."""
 CONFIDENCE = 0.95
+MOST_VERDICTS = 8
 Identity = tuple[tuple[str, str], ...]
 
 
@@ -76,21 +77,31 @@ def spread(comparison: Comparison, group: Group, metric: str) -> Spread | None:
 
 
 def verdicts(comparison: Comparison, groups: Sequence[Group]) -> list[str]:
-    """A sentence for each group but the best: is it worse by the metric that counts, or is the difference noise?"""
+    """A sentence for each group but the best: is it worse by the metric that counts, or is the difference noise? Of
+    many groups those next to the best."""
     metric = comparison.main
     known = [(found, group) for group in groups if (found := spread(comparison, group, metric))]
     known.sort(key=lambda pair: pair[0].mean if comparison.lower_is_better(metric) else -pair[0].mean)
     several = [(found, group) for found, group in known if found.std is not None]
-    sentences = [_verdict(metric, several[0], other) for other in several[1:]]
+    others = several[1:]
+    sentences = [_verdict(metric, several[0], other) for other in others[:MOST_VERDICTS]]
+    if more := others[MOST_VERDICTS:]:
+        within = sum(_is_noise(several[0][0], found) for found, _ in more)
+        sentences.append(f"{metric}: of {len(more)} more groups {within} lie within seed noise of the best")
     if alone := [group.label for found, group in known if found.std is None]:
         sentences.append(f"{metric}: one run alone does not show the noise: {listing(alone, 'and')}")
     return sentences
 
 
+def _is_noise(one: Spread, other: Spread) -> bool:
+    low, high = welch_interval(one, other)
+    return low <= 0 <= high
+
+
 def _verdict(metric: str, best: tuple[Spread, Group], other: tuple[Spread, Group]) -> str:
     (one, _), (two, _) = best, other
     low, high = welch_interval(one, two)
-    what = "lies within seed noise" if low <= 0 <= high else "is more than seed noise"
+    what = "lies within seed noise" if _is_noise(one, two) else "is more than seed noise"
     names = " against ".join(f"{group.label} ({found}, n={found.n})" for found, group in (best, other))
     interval = f"{CONFIDENCE:.0%} interval by Welch's t: {number(low)} to {number(high)}"
     return f"{metric}: {names}: the difference of {number(abs(one.mean - two.mean))} {what} ({interval})"

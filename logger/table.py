@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from logger.cells import for_markdown, printable
 
@@ -17,13 +18,22 @@ class Column:
     cells: Sequence[str]
     numbers: bool = False
     """Numbers are lined up at the right, texts at the left."""
+    order: Sequence[Any] = ()
+    """By which rows are sorted, where the cells are not fit for that; None comes last."""
+    better: str = ""
+    """`lower` or `higher`, where one is better."""
+    about: str = ""
+    """The heading at length."""
 
 
 class Table:
     """Columns of equal length; the first one names the rows."""
 
     def __init__(self, columns: Iterable[Column]) -> None:
-        self.columns = [Column(printable(c.heading), [printable(cell) for cell in c.cells], c.numbers) for c in columns]
+        self.columns = [
+            replace(column, heading=printable(column.heading), cells=[printable(cell) for cell in column.cells])
+            for column in columns
+        ]
 
     def text(self, width: int | None = None) -> str:
         """Lines no longer than `width` where that can be: columns that do not fit go below, the first one repeated."""

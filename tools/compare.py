@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from base.command_line import exit_code
 from logger.compare import difference, overview, read_runs, select, sorted_words
 from logger.curves_plot import draw_curves
+from logger.report_html import write_report
 
 DESCRIPTION = (
     "Compares runs. Filters: val_accuracy>0.9 lr<=0.01 optimizer.type=SGD state!=killed name=fashion* tag=best"
@@ -37,6 +38,7 @@ def main(argv: Sequence[str]) -> int:
     for name in ("json", "csv", "markdown"):
         form.add_argument(f"--{name}", dest="form", action="store_const", const=name, help=f"print {name}")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the curves (also .svg, .pdf)")
+    parser.add_argument("--html", type=Path, metavar="FILE.html", help="a page of its own: table, curves, confusion")
     options = parser.parse_intermixed_args(argv)
     form = options.form or "text"
     folders, filters = sorted_words(options.words)
@@ -48,6 +50,8 @@ def main(argv: Sequence[str]) -> int:
         text = overview(comparison, form, shutil.get_terminal_size().columns if sys.stdout.isatty() else None)
     if options.plot:
         draw_curves(comparison, options.plot)
+    if options.html:
+        write_report(comparison, options.html, f"Runs in {', '.join(map(str, folders))}")
     try:
         print(text, flush=True)
     except BrokenPipeError:  # `| head` has read enough; python would complain when it closes stdout

@@ -43,11 +43,11 @@ def test_the_table_has_only_the_keys_that_differ(three: Comparison) -> None:
     assert overview(three).splitlines() == [
         "run                    state          epochs  time  optimizer.type     lr  fused  val_accuracy    last"
         "   val_loss    last       loss    last  tags            note",
-        "small/20261120-100000  finished          3/3  90 s             SGD    0.1  false     0.7000 @2  0.6000"
+        "small/20261120-100000  finished          3/3  90 s  SGD               0.1  false     0.7000 @2  0.6000"
         "  0.3000 @2  0.4000  0.3333 @3  0.3333",
-        "small/20261120-110000  killed            1/3  30 s            Adam  0.001   true     0.9000 @1  0.9000"
+        "small/20261120-110000  killed            1/3  30 s  Adam            0.001  true      0.9000 @1  0.9000"
         "  0.1000 @1  0.1000  1.0000 @1  1.0000",
-        "tiny/20261120-120000   stopped early     2/3  60 s             SGD    0.1  false     0.8500 @2  0.8500"
+        "tiny/20261120-120000   stopped early     2/3  60 s  SGD               0.1  false     0.8500 @2  0.8500"
         "  0.1500 @2  0.1500  0.5000 @2  0.5000  baseline paper  the one",
     ]
 
@@ -248,6 +248,22 @@ def test_seeds_are_grouped_as_mean_and_deviation_and_noise_is_called_noise(tmp_p
     assert verdicts(comparison, groups)[0] in text and "0.8200 ± 0.0200" in text
     (group, *_) = json.loads(overview(comparison, "json"))["groups"]
     assert group["group"] == "lr=0.1" and group["metrics"]["val_accuracy"]["n"] == 3
+
+
+def test_of_many_groups_those_next_to_the_best_have_a_sentence_each(tmp_path: Path) -> None:
+    for number in range(12):
+        seeds(tmp_path, 0.1 + number, {0: 0.9 - number / 50, 1: 0.91 - number / 50}, number)
+    sentences = verdicts(read_runs([tmp_path]), groups_of(read_runs([tmp_path])))
+    assert len(sentences) == 9 and sentences[-1] == "val_accuracy: of 3 more groups 0 lie within seed noise of the best"
+
+
+def test_equal_seeds_count_once(tmp_path: Path) -> None:
+    for stamp, accuracy in ((A, 0.1), (B, 0.7)):
+        plant(tmp_path, stamp, [accuracy])
+    assert groups_of(read_runs([tmp_path])) == []
+    plant(tmp_path, C, [0.9], config={"seed": 1})
+    (group,) = groups_of(read_runs([tmp_path]))
+    assert [run.path.name for run in group.runs] == [B, C]
 
 
 def test_folds_are_grouped_too_and_a_lower_loss_is_the_better_one(tmp_path: Path) -> None:

@@ -166,17 +166,25 @@ def test_runs_are_found_from_any_folder_above_them_in_their_order(tmp_path: Path
     assert runs_below(tmp_path / "missing") == []
 
 
-def test_the_confusion_of_a_test_is_counted_from_its_predictions(tmp_path: Path) -> None:
+def test_the_confusion_of_a_test(tmp_path: Path) -> None:
     path = plant(tmp_path, "20261120-164203")
     (path / "test" / "test").mkdir(parents=True)
-    table = path / "test" / "test" / "predictions.csv"
-    table.write_text("index,target,prediction,probability\n0,10,10,0.9\n1,10,2,0.5\n2,2,2,1\n3,2,2,1\n")
-    assert read_run(path).confusion("test") == (["2", "10"], [[2, 0], [1, 1]])
-    for text in ("index,target,output\n0,1.5,1.4\n", "", "target,prediction\n1\n", "\x00"):
-        table.write_text(text)
-        assert read_run(path).confusion("test") is None
-    table.write_text("target,prediction\n" + "".join(f"{i},{i}\n" for i in range(1000)))
-    assert read_run(path).confusion("test") is None
+    file = path / "test" / "test" / "metrics.json"
+    file.write_text('{"accuracy": 0.75, "classes": ["cat", "dog"], "confusion": [[2, 0], [1, 1]]}')
+    assert read_run(path).confusion("test") == (["cat", "dog"], [[2, 0], [1, 1]])
+    for classes, counts in (
+        ("[]", "[]"),
+        ('"ab"', "[[1, 0], [0, 1]]"),
+        ('["a", "b"]', "[[1, 0], [0]]"),
+        ('["a", "b"]', "[[1, 0]]"),
+        ('["a"]', "[[1.5]]"),
+        ('["a"]', '[["x"]]'),
+        ('["a"]', "7"),
+        ("null", "null"),
+        (json.dumps(list(range(1000))), json.dumps([[0] * 1000] * 1000)),
+    ):
+        file.write_text(f'{{"classes": {classes}, "confusion": {counts}}}')
+        assert read_run(path).confusion("test") is None, classes
 
 
 def test_values_of_a_config_mean_what_yaml_says(tmp_path: Path) -> None:

@@ -1,0 +1,116 @@
+"""Runs as one page that opens from a disk: no server, nothing fetched, and nothing of a run is more than text in it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from base.errors import writing
+from logger.cells import written
+from logger.comparison import ABSENT, Comparison
+from logger.recorded_run import RecordedRun
+from logger.run_difference import commit_of, machine_of
+from logger.run_table import groups_table, problems, runs_table
+from logger.seed_groups import groups_of, verdicts
+from logger.table import Table
+
+PARTS = Path(__file__).parent / "report"
+PAGE = """\
+<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<title>Runs</title>
+<style>{style}</style>
+<main></main>
+<script type="application/json" id="data">{data}</script>
+<script>{script}</script>
+</html>
+"""
+
+
+def write_report(comparison: Comparison, path: Path, title: str) -> None:
+    """The page, to this file. WriteError if it cannot be written."""
+    with writing(path):
+        path.write_text(page(comparison, title), encoding="utf-8")
+
+
+def page(comparison: Comparison, title: str) -> str:
+    """The browser runs the script whose hash the policy names, and no other that might have got in."""
+    style, script = ((PARTS / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
+    return PAGE.format(
+        style=style,
+        script=script,
+        data=embedded(_content(comparison, title)),
+        policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}",
+    )
+
+
+def embedded(value: Any) -> str:
+    """JSON in ASCII that ends no script element and begins no comment, whatever texts it holds."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    for mark in "<>&":
+        text = text.replace(mark, f"\\u{ord(mark):04x}")
+    return text
+
+
+def _content(comparison: Comparison, title: str) -> dict[str, Any]:
+    groups = groups_of(comparison)
+    facts = {run.label: _facts(comparison, run) for run in comparison.runs}
+    every = dict.fromkeys(key for found in facts.values() for key in found)
+    return {
+        "title": title,
+        "runs": [_run(comparison, run, facts[run.label]) for run in comparison.runs],
+        "table": _columns(runs_table(comparison)),
+        "groups": _columns(groups_table(comparison, groups)) if groups else [],
+        "verdicts": verdicts(comparison, groups),
+        "problems": problems(comparison),
+        "charts": comparison.charts,
+        "facts": [key for key in every if len({found.get(key) for found in facts.values()}) > 1],
+    }
+
+
+def _columns(table: Table) -> list[dict[str, Any]]:
+    return [
+        {
+            "heading": column.heading,
+            "about": column.about,
+            "cells": column.cells,
+            "order": column.order or column.cells,
+            "numbers": column.numbers,
+            "better": column.better,
+        }
+        for column in table.columns
+    ]
+
+
+def _run(comparison: Comparison, run: RecordedRun, facts: dict[str, str]) -> dict[str, Any]:
+    minutes = accumulate((row.get("seconds") or 0.0) / 60 for row in run.rows)
+    return {
+        "label": run.label,
+        "described": comparison.described(run),
+        "facts": facts,
+        "x": {"epoch": run.places, "step": [row["step"] for row in run.rows], "minutes": list(minutes)},
+        "curves": {
+            name: run.curves[name] for names in comparison.charts.values() for name in names if name in run.curves
+        },
+        "confusion": {
+            name: {"classes": found[0], "counts": found[1]} for name in run.tests if (found := run.confusion(name))
+        },
+    }
+
+
+def _facts(comparison: Comparison, run: RecordedRun) -> dict[str, str]:
+    """What may tell why two runs differ: the config, the code, the environment."""
+    config = {key: written(run.config.get(key, ABSENT)) for key in comparison.differing}
+    machine = {f"environment: {key}": written(value) for key, value in machine_of(run.environment)}
+    return config | {"commit": commit_of(run.environment.get("git"))[:10]} | machine
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
