@@ -28,7 +28,7 @@ from base.gradients import check_and_clip, clear
 from base.guard import Guard
 from base.measures import Measures
 from base.monitor import Monitor
-from base.parts import Parts, steps_per_epoch
+from base.parts import Parts, sole, steps_per_epoch
 from base.phase_times import PhaseTimes
 from base.progress import Progress
 from base.protocols import Loader
@@ -71,15 +71,15 @@ class BaseTrainer(ABC):
 
     @property
     def model(self) -> nn.Module:
-        return self.models[self.parts.sole("model")]
+        return sole("model", self.models)
 
     @property
     def criterion(self) -> Callable[..., Any]:
-        return self.criteria[self.parts.sole("loss")]
+        return sole("loss", self.criteria)
 
     @property
     def optimizer(self) -> Optimizer:
-        return self.optimizers[self.parts.sole("optimizer")]
+        return sole("optimizer", self.optimizers)
 
     @property
     def evaluated(self) -> dict[str, nn.Module]:

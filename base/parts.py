@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import nn
@@ -23,6 +23,9 @@ from utils.precision import Precision
 if TYPE_CHECKING:
     from base.checkpoint import CheckpointStore
     from base.config.sections import Settings
+
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -48,18 +51,12 @@ class Parts:
     store: CheckpointStore | None = None
     request: StopRequest = field(default_factory=StopRequest)
 
-    def sole(self, section: str) -> str:
-        """The name of the one model, loss or optimizer there is. NotSole if there are several."""
-        settings = self.settings
-        named: dict[str, list[str]] = {
-            "model": [*settings.models],
-            "loss": [*settings.losses],
-            "optimizer": [*settings.optimizers],
-        }
-        names = named[section]
-        if len(names) > 1:
-            raise NotSole(f"works with one {section}, and there are {listing(names, 'and')}")
-        return names[0]
+
+def sole(kind: str, named: Mapping[str, T]) -> T:
+    """The one model, loss or optimizer there is. NotSole if there are several."""
+    if len(named) > 1:
+        raise NotSole(f"works with one {kind}, and there are {listing(named, 'and')}")
+    return next(iter(named.values()))
 
 
 class NotSole(ValueError):
