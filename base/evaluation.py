@@ -6,7 +6,8 @@ import csv
 import io
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,21 +17,28 @@ from base.run_folder import resolve_resume
 from utils import files
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from base.recording import Record
 
-
+WORST = 16
+"""Samples in each part of worst.png."""
+COLUMNS = 100
+"""Classes up to which predictions.csv has the probability of each."""
 log = logging.getLogger(__name__)
 
 
-def evaluate(run: str | Path, data: str = "test", overrides: Sequence[str] = ()) -> dict[str, float]:
+def evaluate(
+    run: str | Path, data: str = "test", overrides: Sequence[str] = (), *, pictures: bool = True
+) -> dict[str, float]:
     """The losses and metrics of a run, or of one of its checkpoints, on `test`, `valid` or a set by its name.
 
-    Of a run the best checkpoint is taken, else the last. Writes `test/<set>/metrics.json` and, for outputs and targets
-    that are tensors, `predictions.csv` into the run's folder; nothing else of it is touched.
+    Of a run the best checkpoint is taken, else the last. Writes into the run's folder, and touches nothing else of it:
+    `test/<set>/metrics.json`; `predictions.csv` for outputs and targets that are tensors; of a classification, the
+    numbers of each class and, unless `pictures` is false, what they look like; and an event file for TensorBoard.
     """
     from base.build import Builder
     from base.checkpoint import CheckpointStore
     from base.config import Config
+    from base.recording import record
     from base.state import load_weights
 
     folder, name = resolve_resume(run)
@@ -48,66 +56,88 @@ def evaluate(run: str | Path, data: str = "test", overrides: Sequence[str] = ())
     if data not in sets:
         expected = f"--data with one of: {', '.join(sets)}"
         raise ConfigError([config.fault("data", f"there is no data set {data!r}", expected=expected)], config.source)
-    recorder = Recorder()
-    trainer.eval_metrics["predictions"] = recorder
-    scores = trainer.evaluate(sets[data], f"test on {data}")
-
+    found = record(trainer, sets[data], f"test on {data}", samples=WORST if pictures else 0)
+    result = {"checkpoint": saved.name, "save": saved.info["save"], "data": saved.info["data"]["data"], **found.scores}
+    if found.classes:
+        result |= in_numbers(found)
+    drawn = draw(found) if pictures and found.classes else {}
     target = folder.path / "test" / data
-    result = {"checkpoint": saved.name, "save": saved.info["save"], "data": saved.info["data"]["data"], **scores}
+    write(target, result, found, drawn)
+    values = found.scores | ({"ece": found.ece} if found.classes else {})
+    WRITERS.get("outcome_of_test")(folder.path, data, saved.info["step"], values, drawn, folder.is_locked())
+    log.info("%s", "\n".join(f"  {name:<24} {value:.6g}" for name, value in values.items()))
+    if found.classes:
+        log.info("%s", in_words(found))
+    log.info("written: %s", target)
+    return found.scores
+
+
+def write(target: Path, result: Mapping[str, Any], found: Record, drawn: Mapping[str, bytes]) -> None:
+    """Into the folder `target`, in place of what an earlier test has left there."""
     with writing(target):
         target.mkdir(parents=True, exist_ok=True)
-        files.replace_file(target / "metrics.json", (json.dumps(result, indent=2) + "\n").encode())
-        if table := recorder.table():
-            files.replace_file(target / "predictions.csv", table.encode())
-    log.info("%s", "\n".join(f"  {name:<24} {value:.6g}" for name, value in scores.items()))
-    log.info("written: %s", target)
-    return scores
+        for earlier in (*target.glob("*.png"), *target.glob("predictions.csv")):
+            earlier.unlink()
+        files.replace_file(target / "metrics.json", as_json(result).encode())
+        if found.outputs is not None:
+            files.replace_file(target / "predictions.csv", table(found).encode())
+        for name, data in drawn.items():
+            files.replace_file(target / f"{name}.png", data)
 
 
-class Recorder:
-    """Stands among the metrics and keeps what they are shown."""
+def in_numbers(found: Record) -> dict[str, Any]:
+    """Of a classification: the confusion matrix (rows are the true classes), scores by class, calibration."""
+    return {
+        "ece": found.ece,
+        "classes": found.classes,
+        "confusion": found.confusion.tolist(),
+        "per_class": {name: asdict(scores) for name, scores in zip(found.classes, found.class_scores, strict=True)},
+        "calibration": [asdict(part) for part in found.calibration],
+    }
 
-    def __init__(self) -> None:
-        self.reset()
 
-    def reset(self) -> None:
-        self.outputs: list[Any] = []
-        self.targets: list[Any] = []
+def as_json(result: Mapping[str, Any]) -> str:
+    """A line for each key."""
+    return "{\n" + ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in result.items()) + "\n}\n"
 
-    def update(self, output: Any, target: Any) -> None:
-        self.outputs.append(output)
-        self.targets.append(target)
 
-    def compute(self) -> dict[str, float]:
-        return {}
+def in_words(found: Record) -> str:
+    """A line for each class, the hardest first; of many classes the hardest 20."""
+    rows = sorted(zip(found.classes, found.class_scores, strict=True), key=lambda row: row[1].f1)[:20]
+    width = max(len(name) for name, _ in rows)
+    head = f"  {'':<{width}}  precision  recall      f1  samples"
+    return "\n".join(
+        [head, *(f"  {n:<{width}}  {s.precision:9.4f}  {s.recall:6.4f}  {s.f1:6.4f}  {s.support:7,}" for n, s in rows)]
+    )
 
-    def table(self) -> str:
-        """CSV, one line a sample in the data's order; empty if outputs are no (B, C) or (B,) tensors."""
-        import torch
 
-        if not all(isinstance(x, torch.Tensor) and x.dim() in (1, 2) for x in (*self.outputs, *self.targets)):
-            return ""
-        outputs, targets = torch.cat(self.outputs).float().cpu(), torch.cat(self.targets).cpu()
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        if outputs.dim() == 2 and outputs.shape[1] > 1 and not targets.is_floating_point():
-            probability, prediction = probabilities(outputs).max(1)
-            writer.writerow(["index", "target", "prediction", "probability"])
-            rows = zip(targets.tolist(), prediction.tolist(), (f"{p:.6f}" for p in probability.tolist()), strict=True)
-            writer.writerows((i, *row) for i, row in enumerate(rows))
-        else:
-            writer.writerow(["index", "target", "output"])
-            pairs = zip(
-                targets.flatten(1).tolist() if targets.dim() > 1 else targets.tolist(), outputs.tolist(), strict=True
-            )
-            writer.writerows((i, *pair) for i, pair in enumerate(pairs))
+def draw(found: Record) -> dict[str, bytes]:
+    """PNGs by name."""
+    from utils import pictures
+
+    drawn = {
+        "confusion": pictures.confusion(found.confusion, found.classes),
+        "per_class": pictures.per_class(found.class_scores, found.classes),
+        "calibration": pictures.reliability(found.calibration),
+    }
+    return drawn | pictures.worst(found.unlikely, found.sure, found.classes)
+
+
+def table(found: Record) -> str:
+    """CSV, one line a sample in the data's order."""
+    assert found.outputs is not None and found.targets is not None
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if not found.classes:
+        writer.writerow(["index", "target", "output"])
+        flat = found.targets.flatten(1) if found.targets.dim() > 1 else found.targets
+        pairs = zip(flat.tolist(), found.outputs.tolist(), strict=True)
+        writer.writerows((i, *pair) for i, pair in enumerate(pairs))
         return text.getvalue()
-
-
-def probabilities(outputs: Tensor) -> Tensor:
-    """(B, C) logits, log-probabilities or probabilities -> (B, C) probabilities."""
-    import torch
-
-    sums = outputs.sum(1)
-    already = bool((outputs >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-4)
-    return outputs if already else outputs.softmax(1)
+    each = found.classes if len(found.classes) <= COLUMNS else []
+    writer.writerow(["index", "target", "prediction", "probability", *(f"p({name})" for name in each)])
+    highest, predictions = found.probabilities.max(1)
+    columns = (found.targets.tolist(), predictions.tolist(), highest.tolist(), found.probabilities.tolist())
+    for i, (target, prediction, top, row) in enumerate(zip(*columns, strict=True)):
+        writer.writerow([i, target, prediction, f"{top:.6f}", *(f"{p:.6f}" for p in row[: len(each)])])
+    return text.getvalue()

@@ -20,6 +20,7 @@ from base.registry import FUNCTIONS, LOADERS, SAMPLERS, TRANSFORMS, Registry
 from data_loader.adopted import adopt, members_of
 from data_loader.dataset_facts import Facts, fingerprint, targets_of, tensors_of
 from data_loader.in_memory import InMemoryLoader
+from data_loader.inference import note_inputs
 from data_loader.opened import OpenedSet, in_words
 from data_loader.ordering import Batching, Consecutive, InOrder, Order, Sampled, SampledBatches, Shuffled
 from data_loader.per_sample import PerSampleLoader
@@ -92,6 +93,7 @@ class _Assembly:
             split = {n: one.members for n, one in sets.items() if one.loader is not None and one.members is not None}
         self.facts = self._facts(sets["train"])
         loaders = {label: self._loader(one) for label, one in sets.items()}
+        self.decisions |= self._known(sets["train"])
         return Data(
             train=loaders["train"],
             valid={name: loaders[label] for name in valid if (label := _label("valid", name)) in loaders},
@@ -164,6 +166,15 @@ class _Assembly:
             facts["data.vocab_size"] = lambda: train.dataset.vocab_size
         return Facts(facts)
 
+    def _known(self, train: OpenedSet) -> dict[str, Any]:
+        """What a run must know of its data to be used without it: names of classes, what an input is, facts."""
+        classes = getattr(train.dataset, "classes", None)
+        known = {"classes": [str(name) for name in classes or ()], "facts": self.facts.known}
+        if not train.streamed:
+            samples = self._samples(train, "eval")
+            known["input"] = note_inputs(samples, self._first_readable(train, samples)[1])
+        return known
+
     def _loader(self, one: OpenedSet) -> Loader:
         options, kind = self.data.loader, "train" if one.label == "train" else "eval"
         one.samples = samples = self._samples(one, kind)
@@ -221,10 +232,15 @@ class _Assembly:
 
     def _try_one(self, one: OpenedSet, samples: Samples, key: str) -> Any:
         """The first sample that can be read, transformed, so that what does not fit is found before anything starts."""
+        index, read = self._first_readable(one, samples)
+        one.first = in_words(read[0], self.places)
+        return self._transformed(one, samples, read, index, key)
+
+    def _first_readable(self, one: OpenedSet, samples: Samples) -> tuple[int, list[Any]]:
+        """Its index, and a list of it as it was read."""
         for index in one.indices()[: self.data.max_errors + 1].tolist():
             if read := samples.read_at([index]):
-                one.first = in_words(read[0], self.places)
-                return self._transformed(one, samples, read, index, key)
+                return index, read
         raise DataError(f"{one.name}: none of its first {self.data.max_errors + 1} samples can be read")
 
     def _transformed(self, one: OpenedSet, samples: Samples, read: list[Any], index: int, key: str) -> Any:

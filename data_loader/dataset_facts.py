@@ -20,12 +20,13 @@ class Facts(Mapping[str, Any]):
     """Values by name, each calculated when first asked for."""
 
     def __init__(self, sources: Mapping[str, Callable[[], Any]]) -> None:
-        self._sources, self._values = dict(sources), dict[str, Any]()
+        self._sources, self.known = dict(sources), dict[str, Any]()
+        """Those that have been asked for."""
 
     def __getitem__(self, name: str) -> Any:
-        if name not in self._values:
-            self._values[name] = self._sources[name]()
-        return self._values[name]
+        if name not in self.known:
+            self.known[name] = self._sources[name]()
+        return self.known[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._sources)

@@ -71,15 +71,19 @@ class Summaries(ABC):
         if array.size:
             self.add_summary(histogram(tag, array, bins), global_step)
 
-    def add_figure(self, tag: str, figure: Any, global_step: int = 0, close: bool = True) -> None:
-        """A matplotlib figure, as PNG; `close` frees one that pyplot made."""
+    def add_png(self, tag: str, data: bytes, global_step: int = 0) -> None:
+        """A PNG as it is."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
+        width, height = (int.from_bytes(data[at : at + 4], "big") for at in (16, 20))  # of the header, IHDR
+        image = Summary.Image(height=height, width=width, colorspace=4, encoded_image_string=data)
+        self.add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), global_step)
+
+    def add_figure(self, tag: str, figure: Any, global_step: int = 0, close: bool = True) -> None:
+        """A matplotlib figure, as PNG; `close` frees one that pyplot made."""
         png = BytesIO()
         figure.savefig(png, format="png", dpi=figure.dpi)
-        width, height = (round(inches * figure.dpi) for inches in figure.get_size_inches())
-        image = Summary.Image(height=height, width=width, colorspace=4, encoded_image_string=png.getvalue())
-        self.add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), global_step)
+        self.add_png(tag, png.getvalue(), global_step)
         if close and "matplotlib.pyplot" in sys.modules:
             sys.modules["matplotlib.pyplot"].close(figure)
 
@@ -164,6 +168,7 @@ class NullEventWriter:
     def add_text(self, tag: str, text_string: str, global_step: int = 0) -> None: ...
     def add_image(self, tag: str, img_tensor: Any, global_step: int = 0, dataformats: str = "CHW") -> None: ...
     def add_histogram(self, tag: str, values: Any, global_step: int = 0, bins: int | str = 64) -> None: ...
+    def add_png(self, tag: str, data: bytes, global_step: int = 0) -> None: ...
     def add_figure(self, tag: str, figure: Any, global_step: int = 0, close: bool = True) -> None: ...
     def end(self, reason: str) -> None: ...
     def sync(self) -> None: ...

@@ -30,7 +30,7 @@ def introduce(
     events.add_text("run", fenced("json", json.dumps(header, indent=2)))
     for name, language in (("config.yaml", "yaml"), ("environment.json", "json")):
         if (folder / name).exists():
-            text = (folder / name).read_text(encoding="utf-8")
+            text = (folder / name).read_text(encoding="utf-8", errors="replace")
             events.add_text(name.partition(".")[0], fenced(language, text[:LONGEST_TEXT]))
     if notes := read_notes(folder):
         events.add_text("notes", fenced("text", "\n".join(map(str, notes))))

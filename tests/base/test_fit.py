@@ -44,7 +44,7 @@ def test_testing_on_the_validation_set_gives_what_training_logged_to_the_last_di
     garments: Path, tmp_path: Path
 ) -> None:
     run = fit(small_config(tmp_path, garments, trainer__monitor="max val_accuracy"))
-    scores = evaluate(run.path, "valid")
+    scores = evaluate(run.path, "valid", pictures=False)
     best = max(rows(run)[1:-1], key=lambda row: row["val_accuracy"])
     assert scores == {"loss": best["val_loss"], "accuracy": best["val_accuracy"]}
 
@@ -127,7 +127,7 @@ def test_the_test_sets_are_looked_at_when_training_is_over(garments: Path, tmp_p
     run = fit(small_config(tmp_path, garments, trainer__test_at_end=True))
     *_, last, end = rows(run)
     assert last["phase"] == "test" and end == {"end": "finished"}
-    assert last["test_accuracy"] == evaluate(run.path)["accuracy"]
+    assert last["test_accuracy"] == evaluate(run.path, pictures=False)["accuracy"]
 
 
 def test_time_runs_out(garments: Path, tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_time_runs_out(garments: Path, tmp_path: Path) -> None:
 def test_without_validation_the_last_weights_are_tested(garments: Path, tmp_path: Path) -> None:
     run = fit(small_config(tmp_path, garments, data__valid=None, trainer__monitor="off"))
     assert run.best is None
-    assert evaluate(run.path)["accuracy"] > 0.5
+    assert evaluate(run.path, pictures=False)["accuracy"] > 0.5
 
 
 @TRAINERS.register

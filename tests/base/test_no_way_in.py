@@ -254,7 +254,7 @@ def test_names_of_code_are_names_of_nothing(
         with pytest.raises(ConfigError):
             fit(resume=run)
         with contextlib.suppress(UserError):  # builds neither optimizer nor schedule
-            evaluate(run)
+            evaluate(run, pictures=False)
         assert not watch.ran and not watch.outside(run)
     assert not marker.exists()
 
@@ -286,7 +286,7 @@ def test_tags_and_bombs_in_yaml(
         lambda: fit(bad),
         lambda: fit(config, [f"project={text}"]),
         lambda: fit(resume=run),
-        lambda: evaluate(run),
+        lambda: evaluate(run, pictures=False),
     ):
         with pytest.raises(ConfigError):
             use()
@@ -301,7 +301,7 @@ def test_a_name_is_no_path(name: str, garments: Path, run: Path, tmp_path: Path,
     config = small_config(tmp_path, garments, name=name)
     change_config(run, name=name)
     watch.changed.clear()
-    for use in (lambda: fit(config), lambda: fit(resume=run), lambda: evaluate(run)):
+    for use in (lambda: fit(config), lambda: fit(resume=run), lambda: evaluate(run, pictures=False)):
         with pytest.raises(ConfigError):
             use()
     assert not watch.outside()
@@ -311,7 +311,7 @@ def test_a_run_writes_below_save_dir_only(garments: Path, tmp_path: Path, watch:
     config = small_config(tmp_path, garments, trainer__tensorboard=True)
     watch.changed.clear()
     run = fit(config)
-    evaluate(run.path)
+    evaluate(run.path, pictures=False)
     assert not watch.outside(tmp_path / "saved")
     assert not watch.ran
 
@@ -321,7 +321,7 @@ def test_a_resumed_run_writes_into_its_own_folder_only(run: Path, tmp_path: Path
     change_config(run, trainer__save_dir=str(tmp_path / "elsewhere"), name="other")
     watch.changed.clear()
     assert fit(resume=run).reason == "finished"
-    evaluate(run)
+    evaluate(run, pictures=False)
     assert not watch.outside(run)
 
 
@@ -343,7 +343,7 @@ def test_a_resumed_run_makes_no_data_outside(
     args = {"root": str(root), **({} if type_ == "SyntheticFashion" else {"download": True})}
     change_config(run, data__train={"type": type_, "args": args}, data__offline="synthetic")
     watch.changed.clear()
-    for use in (lambda: fit(resume=run), lambda: evaluate(run)):
+    for use in (lambda: fit(resume=run), lambda: evaluate(run, pictures=False)):
         with contextlib.suppress(UserError, KeyError):
             use()
     assert not root.exists()
@@ -352,7 +352,7 @@ def test_a_resumed_run_makes_no_data_outside(
 
 def test_a_set_to_test_is_no_path(run: Path, watch: Watch) -> None:
     with pytest.raises(ConfigError):
-        evaluate(run, "../../../victim")
+        evaluate(run, "../../../victim", pictures=False)
     assert not watch.outside()
 
 
@@ -369,7 +369,7 @@ def test_plugins_that_the_project_does_not_allow(
 ) -> None:
     config = small_config(tmp_path, garments, plugins=[evil])
     change_config(run, plugins=[evil])
-    for use in (lambda: fit(config), lambda: fit(resume=run), lambda: evaluate(run)):
+    for use in (lambda: fit(config), lambda: fit(resume=run), lambda: evaluate(run, pictures=False)):
         with pytest.raises(ConfigError, match="'evil_plugin' is not allowed here"):
             use()
     assert not marker.exists() and evil not in sys.modules
@@ -390,7 +390,7 @@ def test_weights_are_read_without_the_rest(run: Path, marker: Path) -> None:
     (save,) = (run / "checkpoints").glob("*-step-00000006")
     (save / "state.pt").write_bytes(next(payloads(marker)))
     reseal(save)
-    assert evaluate(save)["loss"] > 0
+    assert evaluate(save, pictures=False)["loss"] > 0
     with pytest.raises(CheckpointError, match="refused as untrusted"):
         fit(resume=run)
     assert CheckpointStore(run / "checkpoints").names()[-1] == save.name

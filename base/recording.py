@@ -1,0 +1,191 @@
+"""One evaluation pass that keeps what the model said: for test.py, and for callbacks that draw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from utils.classification import (
+    Bin,
+    ClassScores,
+    calibration,
+    class_scores,
+    confusion_matrix,
+    expected_calibration_error,
+    probabilities,
+)
+
+if TYPE_CHECKING:
+    from base.base_trainer import BaseTrainer
+    from base.protocols import Loader
+
+
+@dataclass
+class Sample:
+    """A sample that the model did badly on."""
+
+    badness: float
+    index: int
+    """Its position in the data set's order."""
+    target: int
+    prediction: int
+    probability: float
+    """Of what was predicted."""
+    input: Tensor = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Record:
+    """Of a pass over a data set, in its order: the outputs and targets, tensors on the CPU with one row a sample; None
+    if they are anything else. `scores` are what an evaluation gives."""
+
+    scores: dict[str, float]
+    outputs: Tensor | None
+    targets: Tensor | None
+    classes: list[str]
+    """Of a classification, the classes by name; else empty."""
+    unlikely: list[Sample]
+    """Those whose own class got the lowest probability, the lowest first."""
+    sure: list[Sample]
+    """Those that were taken for a wrong class with the highest probability, the highest first."""
+
+    @property
+    def probabilities(self) -> Tensor:
+        """(N, C), of a classification."""
+        assert self.outputs is not None
+        return probabilities(self.outputs)
+
+    @property
+    def confusion(self) -> Tensor:
+        """int64 (C, C), rows are the true classes."""
+        assert self.outputs is not None and self.targets is not None
+        return confusion_matrix(self.targets, self.outputs.argmax(1), len(self.classes))
+
+    @property
+    def class_scores(self) -> list[ClassScores]:
+        return class_scores(self.confusion)
+
+    @property
+    def calibration(self) -> list[Bin]:
+        assert self.targets is not None
+        return calibration(self.probabilities, self.targets)
+
+    @property
+    def ece(self) -> float:
+        return expected_calibration_error(self.calibration)
+
+
+def record(trainer: BaseTrainer, loader: Loader, title: str, samples: int = 0) -> Record:
+    """Evaluates as the trainer does, and keeps outputs and targets, and of a classification the worst `samples`.
+
+    `Interrupted` on a signal, as from any evaluation. Nothing of the trainer is changed.
+    """
+    watched = _Watched(loader)
+    keeper = _Keeper(trainer, watched, samples)
+    trainer.eval_metrics["recorder"] = keeper
+    try:
+        scores = trainer.evaluate(watched, title)
+    finally:
+        del trainer.eval_metrics["recorder"]
+    outputs, targets = keeper.together()
+    classes = class_names(trainer, outputs.shape[1]) if _is_classification(outputs, targets) else []
+    return Record(scores, outputs, targets, classes, keeper.unlikely, keeper.sure)
+
+
+def class_names(trainer: BaseTrainer, count: int) -> list[str]:
+    """As the data set calls them, else their numbers."""
+    names: Sequence[str] = trainer.data.decisions.get("classes") or []
+    return list(names) if len(names) == count else [str(number) for number in range(count)]
+
+
+class _Watched:
+    """A loader that remembers the batch it gave last."""
+
+    def __init__(self, loader: Loader) -> None:
+        self.loader, self.size, self.batch_size, self.workers = loader, loader.size, loader.batch_size, loader.workers
+        self.batch: Any = None
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def batches(self, pass_: int = 0, start: int = 0) -> Iterator[Any]:
+        for batch in self.loader.batches(pass_, start):
+            self.batch = batch
+            yield batch
+
+
+class _Keeper:
+    """Stands among the metrics and keeps what they are shown, as long as that has one row of numbers a sample."""
+
+    def __init__(self, trainer: BaseTrainer, watched: _Watched, samples: int) -> None:
+        self.trainer, self.watched, self.samples = trainer, watched, samples
+        self.reset()
+
+    def reset(self) -> None:
+        self.outputs: list[Tensor] = []
+        self.targets: list[Tensor] = []
+        self.unlikely: list[Sample] = []
+        self.sure: list[Sample] = []
+        self.seen, self.simple = 0, True
+
+    def update(self, output: Any, target: Any) -> None:
+        self.simple &= all(isinstance(x, Tensor) and x.dim() in (1, 2) for x in (output, target))
+        if not self.simple:
+            self.outputs, self.targets = [], []
+            return
+        self.outputs.append(output.float().cpu())
+        self.targets.append(target.cpu())
+        if self.samples and _is_classification(self.outputs[-1], self.targets[-1]):
+            self._judge(probabilities(self.outputs[-1]), self.targets[-1])
+        self.seen += len(target)
+
+    def compute(self) -> dict[str, float]:
+        return {}
+
+    def together(self) -> tuple[Any, Any]:
+        if not self.simple or not self.outputs:
+            return None, None
+        return torch.cat(self.outputs), torch.cat(self.targets)
+
+    def _judge(self, chances: Tensor, targets: Tensor) -> None:
+        inputs = input_of(self.trainer, self.watched.batch)
+        if not isinstance(inputs, Tensor) or len(inputs) != len(targets):
+            return
+        own = chances.gather(1, targets[:, None])[:, 0]
+        highest, predictions = chances.max(1)
+        for worst, badness in (("unlikely", -own), ("sure", highest.where(predictions != targets, -1.0))):
+            found = [
+                Sample(float(badness[i]), self.seen + i, *_said(i, targets, predictions, highest), inputs[i].cpu())
+                for i in badness.topk(min(self.samples, len(badness))).indices.tolist()
+                if predictions[i] != targets[i]
+            ]
+            setattr(self, worst, sorted(getattr(self, worst) + found, key=lambda s: -s.badness)[: self.samples])
+
+
+def _said(i: int, targets: Tensor, predictions: Tensor, highest: Tensor) -> tuple[int, int, float]:
+    return int(targets[i]), int(predictions[i]), float(highest[i])
+
+
+def input_of(trainer: Any, batch: Any) -> Any:
+    """What of a batch the model is given, by `Trainer.unpack` if there is one."""
+    if hasattr(trainer, "unpack"):
+        return trainer.unpack(batch)[0]
+    if isinstance(batch, Mapping):
+        return batch.get(trainer.keys.input)
+    return batch[0] if isinstance(batch, tuple | list) else batch
+
+
+def _is_classification(outputs: Any, targets: Any) -> bool:
+    """(B, C) outputs of two classes or more, whole numbers (B,) below C as targets."""
+    return (
+        isinstance(outputs, Tensor)
+        and outputs.dim() == 2
+        and outputs.shape[1] > 1
+        and targets.dim() == 1
+        and targets.dtype in (torch.int64, torch.int32, torch.int16, torch.uint8)
+        and bool(((targets >= 0) & (targets < outputs.shape[1])).all())
+    )

@@ -1,0 +1,51 @@
+"""Inputs from outside the data sets: what a run's model takes is noted when it begins, and made of new ones later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from base.config.sections import Data
+from base.registry import LOADERS, TRANSFORMS
+from data_loader.pipeline import Pipeline, as_tensor
+from data_loader.sample_parts import Places, get_part
+from data_loader.samples import Samples
+
+
+def note_inputs(samples: Samples, read: list[Any]) -> dict[str, Any]:
+    """What inputs are before and after the transforms, as plain values; empty if they end as no tensor. `read` is a
+    list of one sample.
+
+    {"given": {"mode": "RGB"} | {"dtype": "uint8", "shape": [1, 28, 28]}, "taken": [1, 28, 28]}
+    """
+    try:
+        given, taken = (_input_of(samples.places, sample) for sample in (*read, *samples.transformed(read, 0, 0)))
+    except ValueError:  # where the input is, only the trainer knows
+        return {}
+    if not isinstance(taken, Tensor):
+        return {}
+    if hasattr(given, "getbands"):
+        return {"given": {"mode": given.mode}, "taken": list(taken.shape)}
+    tensor = as_tensor(given)
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    return {"given": {"dtype": dtype, "shape": list(tensor.shape)}, "taken": list(taken.shape)}
+
+
+def _input_of(places: Places, sample: Any) -> Any:
+    return get_part(sample, places.of_input(sample))
+
+
+@LOADERS.register
+class EvalTransforms:
+    """The transforms of `data.transform.eval` without a data set. `facts` are those that their arguments name."""
+
+    def __init__(self, data: Data, facts: Mapping[str, Any]) -> None:
+        built = [TRANSFORMS.build(component, facts) for component in data.transform.eval]
+        self.pipeline = Pipeline(built, seed=0)
+
+    def __call__(self, sample: Any) -> Tensor:
+        """The input (...) of one sample, as the model takes it without the batch. SampleError if a transform fails."""
+        return as_tensor(self.pipeline.on_samples([sample], 0, np.zeros(1, dtype=np.int64))[0])

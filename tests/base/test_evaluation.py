@@ -1,0 +1,123 @@
+"""What test.py leaves of a classification: numbers that agree with each other, pictures, and TensorBoard's share."""
+
+from __future__ import annotations
+
+import csv
+import json
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
+
+from base import command_line, evaluate, fit
+from base.evaluation import table
+from base.recording import Record, record
+from base.run import Run
+from logger.outcome import outcome_of_test
+from tests.logger.test_hparams import metrics, rows
+from tests.small_run import small_config
+from utils.classification import calibration, expected_calibration_error
+
+PICTURES = {"confusion", "per_class", "calibration", "worst"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, garments: Path) -> Run:
+    folder = tmp_path_factory.mktemp("tested")
+    config = small_config(folder, garments, trainer__tensorboard=True, trainer__epochs=2, optimizer__args__lr=0.03)
+    return fit(config)
+
+
+def untouched(run: Path) -> dict[str, bytes]:
+    files = [run / "metrics.jsonl", *run.glob("events.out.tfevents.*.run"), *run.glob("*.about")]
+    return {path.name: path.read_bytes() for path in files}
+
+
+def test_numbers_and_pictures(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    before = untouched(run.path)
+    assert command_line.test(["-r", str(run.path)]) == 0
+    printed = capsys.readouterr().out
+    folder = run.path / "test" / "test"
+    result: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+    table = list(csv.DictReader((folder / "predictions.csv").read_text().splitlines()))
+
+    confusion = torch.zeros(10, 10, dtype=torch.int64)
+    for row in table:
+        confusion[int(row["target"]), int(row["prediction"])] += 1
+    assert result["confusion"] == confusion.tolist()
+    assert result["classes"][3] == "Dress"
+    assert result["accuracy"] == pytest.approx(confusion.trace().item() / 96)
+    dress = result["per_class"]["Dress"]
+    assert dress["support"] == confusion[3].sum()
+    assert dress["recall"] == pytest.approx(confusion[3, 3].item() / dress["support"])
+
+    chances = torch.tensor([[float(row[f"p({name})"]) for name in result["classes"]] for row in table])
+    assert torch.allclose(chances.sum(1), torch.ones(96), atol=1e-5)
+    assert [row["prediction"] for row in table] == [str(i) for i in chances.argmax(1).tolist()]
+    targets = torch.tensor([int(row["target"]) for row in table])
+    assert result["ece"] == pytest.approx(expected_calibration_error(calibration(chances, targets)), abs=1e-4)
+    assert sum(part["count"] for part in result["calibration"]) == 96
+
+    assert {path.stem for path in folder.glob("*.png")} == PICTURES
+    for path in folder.glob("*.png"):
+        with Image.open(path) as image:
+            assert len(image.convert("L").getcolors(256) or []) > 10, path.name
+    assert f"  Dress        {dress['precision']:9.4f}" in printed
+    assert untouched(run.path) == before
+
+
+def test_tensorboard_and_hparams_show_the_result(run: Run) -> None:
+    scores = evaluate(run.path)
+    shown = EventAccumulator(str(run.path)).Reload()
+    assert set(shown.Tags()["images"]) == {f"{name}/test" for name in PICTURES}
+    for name in PICTURES:
+        (image,) = shown.Images(f"{name}/test")
+        with Image.open(BytesIO(image.encoded_image_string)) as picture:
+            assert (picture.width, picture.height) == (image.width, image.height)
+    (row,) = rows(run.path.parent.parent).values()
+    assert metrics(row)["accuracy/test"] == pytest.approx(scores["accuracy"])
+    assert metrics(row).keys() >= {"ece/test", "loss/test", "accuracy/val"}
+
+
+def test_a_later_test_takes_the_place_of_an_earlier(run: Run) -> None:
+    evaluate(run.path, "valid")
+    first, *_ = sorted((run.path / "checkpoints").glob("*-step-*"))
+    evaluate(first, "valid", pictures=False)
+    assert not list((run.path / "test/valid").glob("*.png"))
+    events = EventAccumulator(str(run.path)).Reload()
+    assert [event.step for event in events.Scalars("accuracy/test_valid")] == [0]
+
+
+def test_the_worst_samples_are_those_of_the_table(run: Run) -> None:
+    trainer = run.trainer
+    found = record(trainer, trainer.data.test[""], "", samples=5)
+    assert found.outputs is not None and found.targets is not None
+    chances, targets = found.probabilities, found.targets
+    wrong = (chances.argmax(1) != targets).nonzero()[:, 0].tolist()
+    assert len(wrong) > 5, "the network is too good for this test"
+    own = chances.gather(1, targets[:, None])[:, 0]
+    assert [s.index for s in found.unlikely] == sorted(wrong, key=lambda i: own[i].item())[:5]
+    assert [s.index for s in found.sure] == sorted(wrong, key=lambda i: -chances[i].max().item())[:5]
+    images: Tensor = torch.cat([batch[0] for batch in trainer.data.test[""].batches()])
+    assert all(torch.equal(s.input, images[s.index]) for s in found.unlikely)
+    assert "recorder" not in trainer.eval_metrics
+
+
+def test_a_regression_has_a_table_and_no_classes() -> None:
+    found = Record({}, torch.tensor([[0.5], [1.5]]), torch.tensor([[1.0], [2.0]]), [], [], [])
+    assert table(found).splitlines() == ["index,target,output", "0,[1.0],[0.5]", "1,[2.0],[1.5]"]
+
+
+def test_the_file_of_a_test_is_last_unless_the_run_goes_on(tmp_path: Path) -> None:
+    run_file = tmp_path / "events.out.tfevents.1700000000.run"
+    run_file.touch()
+    for running, place in ((False, 1), (True, 0), (False, 1)):
+        outcome_of_test(tmp_path, "test", 1, {"loss": 0.5}, {}, running)
+        names = sorted(path.name for path in tmp_path.iterdir())
+        assert len(names) == 2
+        assert names.index(run_file.name) == 1 - place

@@ -1,0 +1,131 @@
+"""Pictures of how a classifier does, as PNG. matplotlib is imported when one is drawn, and no window system is asked.
+
+Figures are made without pyplot, so that nothing of them stays behind.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from utils.classification import Bin, ClassScores, expected_calibration_error
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_NUMBERS = 20
+"""Classes up to which each cell of a confusion matrix has its number."""
+LABELS = 40
+"""Classes up to which each is named on an axis."""
+
+
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
+    """A figure of so many inches, and an array (rows, columns) of its axes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def png(figure: Figure) -> bytes:
+    data = io.BytesIO()
+    figure.savefig(data, format="png")
+    return data.getvalue()
+
+
+def confusion(matrix: Tensor, classes: Sequence[str]) -> bytes:
+    """`matrix` is int64 (C, C), rows are the true classes; colours are shares of a row, numbers are counts."""
+    count = len(classes)
+    side = min(3 + 0.5 * count, 12)
+    figure, axes = new_figure(side + 1.5, side)
+    axis = axes[0, 0]
+    shares = matrix / matrix.sum(1, keepdim=True).clamp(min=1)
+    shown = axis.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(shown, ax=axis, label="share of the true class", shrink=0.8)
+    axis.set(xlabel="predicted", ylabel="true", title="confusion matrix")
+    if count <= LABELS:
+        axis.set_xticks(range(count), list(classes), rotation=45, ha="right")
+        axis.set_yticks(range(count), list(classes))
+    for row, column in matrix.nonzero().tolist() if count <= MOST_NUMBERS else ():
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        axis.text(column, row, int(matrix[row, column]), ha="center", va="center", color=colour, fontsize=8)
+    return png(figure)
+
+
+def per_class(scores: Sequence[ClassScores], classes: Sequence[str]) -> bytes:
+    """A bar each for precision, recall and F1 of every class, the hardest class on top."""
+    order = sorted(range(len(scores)), key=lambda i: scores[i].f1, reverse=True)
+    figure, axes = new_figure(8, min(1.5 + 0.45 * len(scores), 20))
+    axis = axes[0, 0]
+    for offset, name in ((0.27, "precision"), (0.0, "recall"), (-0.27, "f1")):
+        axis.barh([i + offset for i in range(len(order))], [getattr(scores[i], name) for i in order], 0.26, label=name)
+    axis.set_yticks(range(len(order)), [f"{classes[i]} ({scores[i].support})" for i in order])
+    axis.set(xlim=(0, 1), title="scores of each class (samples)")
+    axis.grid(axis="x", alpha=0.3)
+    figure.legend(loc="outside lower center", ncols=3)
+    return png(figure)
+
+
+def reliability(bins: Sequence[Bin]) -> bytes:
+    """Accuracy against confidence in each bin, the diagonal being perfect, and how many samples each bin has."""
+    figure, axes = new_figure(6, 6.5, 2)
+    above, below = axes[:, 0]
+    edges = [i / len(bins) for i in range(len(bins))]
+    style: dict[str, Any] = {"width": 1 / len(bins), "align": "edge", "edgecolor": "white"}
+    filled = [(edge, b) for edge, b in zip(edges, bins, strict=True) if b.count]
+    above.bar([edge for edge, _ in filled], [b.accuracy for _, b in filled], label="accuracy", **style)
+    above.plot([b.confidence for _, b in filled], [b.accuracy for _, b in filled], "o", color="black", markersize=3)
+    above.plot([0, 1], [0, 1], "--", color="grey", label="perfect")
+    above.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", title=f"ECE {expected_calibration_error(list(bins)):.4f}")
+    above.legend(loc="upper left")
+    below.bar(edges, [b.count for b in bins], color="grey", **style)
+    below.set(xlim=(0, 1), xlabel="probability of the predicted class", ylabel="samples")
+    return png(figure)
+
+
+def images(groups: Sequence[tuple[str, Sequence[Tensor] | Tensor, Sequence[str]]], columns: int = 8) -> bytes:
+    """Groups under their titles; each has images, (C, H, W) or (H, W), and a caption below each."""
+    rows = [-(-len(group) // columns) for _, group, _ in groups]
+    height = 0.4 + 1.95 * sum(rows)
+    figure, axes = new_figure(1.5 * columns, height, sum(rows), columns)
+    figure.set_layout_engine(None)
+    figure.subplots_adjust(left=0.02, right=0.98, top=1 - 0.4 / height, bottom=0.45 / height, hspace=0.5)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    row = 0
+    for (title, group, captions), count in zip(groups, rows, strict=True):
+        axes[row, 0].annotate(title, (0, 1.06), xycoords="axes fraction", fontweight="bold")
+        for i, (image, caption) in enumerate(zip(group, captions, strict=True)):
+            axis = axes[row + i // columns, i % columns]
+            show(axis, image)
+            axis.annotate(caption, (0.5, -0.04), xycoords="axes fraction", ha="center", va="top", fontsize=8)
+        row += count
+    return png(figure)
+
+
+def worst(unlikely: Sequence[Any], sure: Sequence[Any], classes: Sequence[str]) -> dict[str, bytes]:
+    """`worst` of samples (base.recording.Sample) whose inputs are images; nothing if there are none."""
+    groups = []
+    for title, samples in (("least likely by their own class", unlikely), ("surest of a wrong class", sure)):
+        shown = [sample for sample in samples if sample.input.dim() in (2, 3)]
+        captions = [f"{classes[s.target]}\n{classes[s.prediction]} {s.probability:.2f}" for s in shown]
+        if shown:
+            groups.append(
+                (f"{title}: true class, predicted class and its probability", [s.input for s in shown], captions)
+            )
+    return {"worst": images(groups)} if groups else {}
+
+
+def show(axis: Axes, image: Tensor) -> None:
+    """(C, H, W) or (H, W) of any range and type, from its darkest to its brightest value; of many channels the mean."""
+    pixels = image.detach().float().cpu()
+    pixels = pixels[None] if pixels.dim() == 2 else pixels
+    pixels = pixels if len(pixels) in (1, 3) else pixels.mean(0, keepdim=True)
+    pixels = torch.nan_to_num(pixels)
+    pixels = (pixels - pixels.min()) / (pixels.max() - pixels.min()).clamp(min=1e-12)
+    axis.imshow(pixels.permute(1, 2, 0).squeeze(2).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
