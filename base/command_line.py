@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from base.config.layers import SHORT_FLAGS, flags_of_file
 from base.errors import OutOfMemoryError, UserError, ran_out_of_memory
+from utils.figures import counted
 
 if TYPE_CHECKING:
     from base.run import Run
@@ -51,8 +52,9 @@ def _train(argv: Sequence[str]) -> int:
     from base.run import check, fit
 
     if arguments.check:
-        settled = check(arguments.config, overrides, arguments.plugin)
-        print(f"{settled.source}: nothing is wrong")
+        warnings = check(arguments.config, overrides, arguments.plugin)
+        said = f"it would start, with {counted(len(warnings), 'warning')}" if warnings else "nothing is wrong"
+        print(f"{arguments.config}: {said}")
         return 0
     run = fit(
         arguments.config,

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from base.errors import CheckpointError, NotFiniteError, OutOfMemoryError, UserError, ran_out_of_memory, writing
+from base.errors import CheckpointError, Fault, NotFiniteError, OutOfMemoryError, UserError, ran_out_of_memory, writing
 from base.notes import Note
 from base.registry import WRITERS
 from base.resume import (
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from base.base_trainer import BaseTrainer
     from base.build import Builder
     from base.config import Config
+    from base.preflight import Preflight
     from base.saved import Saved
 
 Overrides = Sequence[str] | Mapping[str, Any]
@@ -113,11 +114,13 @@ def fit(
         return _resume(stack, folder, name, before, after, force, remark, callbacks)
 
 
-def check(config: str | Path, overrides: Overrides = (), plugins: Sequence[str] = ()) -> Config:
-    """Both passes over a config: its text, then what needs data and a model. Writes nothing."""
-    settled = _read(config, overrides, plugins)
-    _build(settled, layers=True)
-    return settled
+def check(config: str | Path, overrides: Overrides = (), plugins: Sequence[str] = ()) -> list[Fault]:
+    """Both passes over a config: its text, then what needs data and a model, with one training batch. Writes nothing.
+
+    Returns what trains, though hardly as meant; raises as `fit` does.
+    """
+    _, _, preflight = _build(_read(config, overrides, plugins), checks=True)
+    return preflight.warnings
 
 
 def _read(path: str | Path, overrides: Overrides = (), plugins: Sequence[str] = (), of_run: bool = False) -> Config:
@@ -131,22 +134,29 @@ def _read(path: str | Path, overrides: Overrides = (), plugins: Sequence[str] = 
     return config
 
 
-def _build(config: Config, kept: Mapping[str, Any] | None = None, layers: bool = False) -> tuple[BaseTrainer, Builder]:
+def _build(
+    config: Config, kept: Mapping[str, Any] | None = None, checks: bool = False
+) -> tuple[BaseTrainer, Builder, Preflight]:
     """The second pass, which is the building itself; nothing is written yet. It tells what it builds."""
     from base import summary
     from base.build import Builder
+    from base.preflight import Preflight
     from base.witness import Witness
 
     builder = Builder(config, kept)
+    preflight = Preflight(builder)
     _tell(summary.of_data(builder))
     parts = builder.parts()
-    with Witness(parts.models) as seen:
+    with Witness(parts.models) as seen, preflight.watching(parts):
         trainer = builder.trainer(parts)
     builder.add_training(parts)
     _tell(summary.of_training(builder, trainer, seen))
-    if layers:
+    preflight.look(trainer)
+    if checks:
         _tell(summary.of_layers(trainer))
-    return trainer, builder
+        preflight.try_training(trainer)
+    preflight.tell()
+    return trainer, builder, preflight
 
 
 def _tell(lines: Iterable[str]) -> None:
@@ -157,7 +167,7 @@ def _tell(lines: Iterable[str]) -> None:
 def _start(
     stack: ExitStack, config: Config, note: Note, command: Sequence[str]
 ) -> tuple[BaseTrainer, RunFolder, Config]:
-    trainer, builder = _build(config)
+    trainer, builder, _ = _build(config)
     name = config.settings.name.removesuffix(SYNTHETIC) + SYNTHETIC * builder.synthetic
     folder = RunFolder.create(config.settings.trainer.save_dir, name)
     log.info("run        %s", folder.path)
@@ -203,7 +213,7 @@ def _resume(
     changes = difference(before, config)
     saved = choose_save(CheckpointStore(folder.checkpoints), name)
     judge(changes, config, saved, force)
-    trainer, builder = _build(config, kept=saved.info["data"] if saved else {})
+    trainer, builder, _ = _build(config, kept=saved.info["data"] if saved else {})
     judge_data(saved, trainer.data, folder, force)
     tell_other_machine(folder, str(builder.device))
     note.add_to(folder.path)

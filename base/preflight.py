@@ -1,0 +1,246 @@
+"""Mistakes that pass every check of a config and still ruin the run, each in one line with its mend.
+
+A fault is what would stop the run, or leave it nothing to learn: it is not started. A warning is what trains, though
+hardly as meant: it is printed, and the run starts. A start looks at the one batch of its dry run; `--check` also takes
+one training batch forward and back, with weights, buffers, metrics and random states put back as they were.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from base.errors import ConfigError, Fault, UserError, listing, ran_out_of_memory
+from base.loss_checks import Finding, has_sigmoid, is_class_numbers, look_at, losses_in
+from base.registry import TRANSFORMS
+from base.users_code import users_frames
+from utils.figures import counted, figure
+from utils.seed import rng_state, set_rng_state
+
+if TYPE_CHECKING:
+    from base.base_trainer import BaseTrainer
+    from base.build import Builder
+    from base.parts import Parts
+
+RANDOM = {"AugMix", "AutoAugment", "ColorJitter", "ElasticTransform", "GaussianNoise", "RandAugment", "ScaleJitter"}
+RANDOM |= {"TrivialAugmentWide"}
+"""Transforms of torchvision that change a sample differently each time, beside those that are called Random..."""
+log = logging.getLogger(__name__)
+
+
+class Preflight:
+    """One look over what `builder` made; a run that goes on was looked over when it began."""
+
+    def __init__(self, builder: Builder) -> None:
+        self.builder, self.config, self.settings = builder, builder.config, builder.settings
+        self.warnings: list[Fault] = []
+        self.first_loss: tuple[float, int] | None = None
+        """Of the last call of a loss of class numbers: its value and the number of classes."""
+
+    @contextmanager
+    def watching(self, parts: Parts) -> Iterator[None]:
+        """Looks at what each loss is called with, before it is: a class too many leaves a GPU unusable."""
+        with ExitStack() as hooks:
+            for name, criterion in parts.criteria.items() if self.builder.begins else ():
+                for place, loss in losses_in(criterion, self.settings.place("loss", name)):
+                    hooks.callback(loss.register_forward_pre_hook(self._before(place)).remove)
+                    hooks.callback(loss.register_forward_hook(self._after).remove)
+            yield
+
+    def _before(self, place: str) -> Any:
+        transformed = self.settings.data.target_transform is not None
+        counts = () if transformed else self.builder.data.about()["train"].class_counts
+
+        def look(loss: nn.Module, args: tuple[Any, ...]) -> None:
+            if len(args) == 2:
+                self._take(look_at(loss, args[0], args[1], counts), place)
+                if isinstance(loss, nn.BCEWithLogitsLoss) and has_sigmoid(args[0]):
+                    hint = "take the sigmoid out of the model: the loss has its own, and twice it hardly learns"
+                    what = "BCEWithLogitsLoss takes logits"
+                    self._take([Finding("loss", what, "the outputs of a sigmoid", "any numbers", hint, False)], place)
+
+        return look
+
+    def _after(self, loss: nn.Module, args: tuple[Any, ...], value: Tensor) -> None:
+        if len(args) == 2 and value.dim() == 0 and is_class_numbers(loss, args[1]) and args[0].dim() > 1:
+            self.first_loss = value.item(), args[0].shape[1]
+
+    def look(self, trainer: BaseTrainer) -> None:
+        """What can be seen without computing anything."""
+        if self.builder.begins:
+            self._transforms()
+            for name, model in trainer.models.items():
+                self._take(_outside_the_model(model), self.settings.place("model", name))
+            self._outside_the_optimizer(trainer)
+
+    def try_training(self, trainer: BaseTrainer) -> None:
+        """One training batch forward and back. `look` comes first, and an optimizer is there."""
+        batch = next(iter(trainer.data.train.batches(0, 0)))
+        with as_before(trainer), self.watching(trainer.parts):
+            for model in trainer.models.values():
+                model.train()
+            try:
+                loss = trainer.train_step(batch)["loss"]
+                if not loss.requires_grad:
+                    what, hint = (
+                        "the loss depends on no parameter",
+                        "look for .detach(), .item() or no_grad() on its way",
+                    )
+                    self._take([Finding("model", what, hint=hint)], "model")
+                trainer.backward(loss)
+            except (UserError, MemoryError):
+                raise
+            except Exception as error:
+                if users_frames(error) or ran_out_of_memory(error):
+                    raise
+                what = f"the first training batch fails: {type(error).__name__}: {' '.join(str(error).split())}"
+                raise ConfigError([self.config.fault("model", what)], self.config.source) from error
+            self._loss(float(loss.detach()))
+            self._gradients(trainer)
+
+    def tell(self) -> None:
+        """Prints the warnings."""
+        for warning in self.warnings:
+            log.warning("%s", warning)
+
+    def _take(self, findings: Iterable[Finding], place: str) -> None:
+        faults: list[Fault] = []
+        for finding in findings:
+            fault = self.config.fault(
+                self._key(finding, place), finding.what, finding.found, finding.expected, finding.hint
+            )
+            if finding.fatal:
+                faults.append(fault)
+            else:
+                self._add(fault)
+        if faults:
+            raise ConfigError(faults, self.config.source)
+
+    def _key(self, finding: Finding, place: str) -> str:
+        """The nearest key to turn."""
+        if finding.about == "loss":
+            return f"{place}.type"
+        if finding.about == "data":
+            return "data.target_transform" if self.config.node("data.target_transform") else "data.train"
+        models = [self.settings.place("model", name) for name in self.settings.models]
+        key = place if place in models else models[0] if len(models) == 1 else "model"
+        return f"{key}.args.num_classes" if self.config.node(f"{key}.args.num_classes") else key
+
+    def _transforms(self) -> None:
+        chosen = self.settings.data.transform
+        for number, component in enumerate(chosen.eval):
+            if component.type.startswith("Random") or component.type in RANDOM or _draws(component.type):
+                what = f"{component.type} changes validation and test samples at random, and their scores with them"
+                self._warn(
+                    f"data.transform.eval.{number}", what, "where that is not meant, leave it to data.transform.train"
+                )
+        scales = [[dict(c.args) for c in each if c.type == "Normalize"] for each in (chosen.train, chosen.eval)]
+        if scales[0] != scales[1]:
+            what = "training and evaluation normalise differently: the model is tested on a scale that it did not learn"
+            self._warn("data.transform.eval", what, "give both the same Normalize")
+
+    def _outside_the_optimizer(self, trainer: BaseTrainer) -> None:
+        held = {id(p) for o in trainer.optimizers.values() for group in o.param_groups for p in group["params"]}
+        for name, model in trainer.models.items():
+            left_out = [n for n, p in model.named_parameters() if p.requires_grad and id(p) not in held]
+            if left_out and held:
+                what = f"{_parameters(left_out)} of {name} in no optimizer: never changed"
+                self._warn("optimizer", what, "freeze what is meant to stay, or widen optimizer.params")
+        for name, criterion in trainer.criteria.items():
+            inside = criterion.named_parameters() if isinstance(criterion, nn.Module) else ()
+            if left_out := [n for n, p in inside if p.requires_grad and id(p) not in held]:
+                what = f"the loss has {_parameters(left_out)} of its own in no optimizer: never changed"
+                self._warn(self.settings.place("loss", name), what, "make them part of the model")
+
+    def _loss(self, value: float) -> None:
+        if not math.isfinite(value):
+            what = f"the loss of the first training batch is {figure(value)}"
+            hint = "look at the range of the inputs, and for log, sqrt or a division in model and loss"
+            raise ConfigError([self.config.fault("model", what, hint=hint)], self.config.source)
+        begins_with_weights = self.settings.init_from or any(
+            getattr(component, "init_from", None) for component in self.settings.models.values()
+        )
+        if self.first_loss is None or begins_with_weights:
+            return
+        loss, classes = self.first_loss
+        expected = math.log(classes)
+        if classes > 1 and not expected / 3 < loss < 3 * expected:
+            found, usual = f"{loss:.3g}", f"about ln({classes}) = {expected:.3g}, all classes being equally likely"
+            hint = "look at the range of the inputs (Normalize), the first weights, and the targets"
+            what = "the first loss is not that of an untrained model"
+            self._add(self.config.fault("model", what, found, usual, hint))
+
+    def _gradients(self, trainer: BaseTrainer) -> None:
+        """Of one model alone: several are often trained by turns."""
+        if len(trainer.models) > 1:
+            return
+        learning = [(n, p) for n, p in trainer.model.named_parameters() if p.requires_grad and not is_lazy(p)]
+        unused = [name for name, p in learning if p.grad is None]
+        if unused:
+            what = f"{_parameters(unused)} without a gradient: not used on the way to the loss"
+            self._warn("model", what, "use them in forward, take them out, or freeze them")
+        elif learning and not any(p.grad is not None and p.grad.count_nonzero() for _, p in learning):
+            what, hint = "every gradient is 0: nothing would be learned", "look for a ReLU after the last layer"
+            raise ConfigError([self.config.fault("model", what, hint=hint)], self.config.source)
+
+    def _warn(self, key: str, what: str, hint: str) -> None:
+        self._add(self.config.fault(key, what, hint=hint))
+
+    def _add(self, warning: Fault) -> None:
+        """Once, though the training batch shows it again, perhaps with other numbers."""
+        if all((warning.key, warning.what) != (known.key, known.what) for known in self.warnings):
+            self.warnings.append(warning)
+
+
+def _parameters(names: list[str]) -> str:
+    return f"{counted(len(names), 'parameter')} ({listing(names, 'and', most=3)})"
+
+
+def _draws(name: str) -> bool:
+    """True of a transform of the framework's kind that asks for random numbers."""
+    draws = getattr(TRANSFORMS.get(name), "draws", 0) if name in TRANSFORMS else 0
+    return isinstance(draws, int) and draws > 0
+
+
+def _outside_the_model(model: nn.Module) -> Iterator[Finding]:
+    """Layers and parameters in plain lists and dicts, which torch does not look into."""
+    own = {id(p) for p in model.parameters()}
+    for name, module in model.named_modules():
+        for attribute, value in vars(module).items():
+            if attribute.startswith("_") or not isinstance(value, list | tuple | dict):
+                continue
+            inner = list(value.values() if isinstance(value, dict) else value)
+            held = [p for item in inner if isinstance(item, nn.Module) for p in item.parameters()]
+            held += [item for item in inner if isinstance(item, nn.Parameter)]
+            if any(id(p) not in own for p in held):
+                plain, kind = type(value).__name__, "Dict" if isinstance(value, dict) else "List"
+                where = ".".join(filter(None, (name, attribute)))
+                what = f"{where} is a plain {plain}: its parameters are not the model's, not trained and not saved"
+                layers = "Module" if any(isinstance(item, nn.Module) for item in inner) else "Parameter"
+                yield Finding("model", what, hint=f"make it an nn.{layers}{kind}", fatal=False)
+
+
+@contextmanager
+def as_before(trainer: BaseTrainer) -> Iterator[None]:
+    """Whatever happens inside, weights, buffers, modes, optimizers, metrics and random states are as before."""
+    rng = rng_state()
+    stateful = [*trainer.models.values(), *trainer.optimizers.values(), *trainer.train_metrics.values()]
+    states = [copy.deepcopy(item.state_dict()) for item in stateful]
+    modes = [(module, module.training) for model in trainer.models.values() for module in model.modules()]
+    try:
+        yield
+    finally:
+        for item, state in zip(stateful, states, strict=True):
+            item.load_state_dict(state)
+        for module, training in modes:
+            module.training = training
+        for model in trainer.models.values():
+            model.zero_grad(set_to_none=True)
+        set_rng_state(rng)
