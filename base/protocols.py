@@ -26,6 +26,18 @@ class Loader(Protocol):
         """The batches of one pass from batch `start` on; nothing is read to get there."""
 
 
+class TrainingLoader(Loader, Protocol):
+    """A loader of which a run that is resumed may ask the rest of a pass."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where a stream stands. Empty, as here, where pass and batch say it all."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """What `state_dict` gave: `batches` may go on from there."""
+        return
+
+
 @dataclass(frozen=True)
 class SetFacts:
     """What is known of a data set without reading it from a disk."""
@@ -44,7 +56,7 @@ class SetFacts:
 class DataSets(Protocol):
     """Everything a run learns from and is judged by."""
 
-    train: Loader
+    train: TrainingLoader
     valid: dict[str, Loader]
     """Validation sets by name; the usual single one is named "" and logs as `val_loss`, others as `val_<name>_loss`."""
     test: dict[str, Loader]

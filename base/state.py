@@ -1,6 +1,6 @@
 """What survives a restart: everything a run needs to go on as if it had never stopped.
 
-Data order and augmentation are not here: they are functions of (seed, pass, position).
+Data order and augmentation are not here: they are functions of (seed, pass, position). A stream says where it stands.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ def state_of(trainer: BaseTrainer) -> dict[str, Any]:
         "guard": trainer.guard.state_dict(),
         "metrics": trainer.train_metrics.state_dict(),
         "tally": trainer.tally.state_dict(),
+        "data": trainer.data.train.state_dict(),
         "rng": rng_state(),
         "logs": trainer.log.flush(),
     }
@@ -80,4 +81,5 @@ def restore(trainer: BaseTrainer, saved: Saved) -> None:
     trainer.guard.load_state_dict(state["guard"])
     trainer.train_metrics.load_state_dict(state["metrics"])
     trainer.tally.load_state_dict(state["tally"])
+    trainer.data.train.load_state_dict(state["data"])
     set_rng_state(state["rng"])

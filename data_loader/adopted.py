@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from base.protocols import TrainingLoader
 from data_loader.ordering import SampledBatches
 from data_loader.per_sample import PerSampleLoader
 from data_loader.samples import Samples
@@ -76,13 +77,14 @@ class Rearranged(PerSampleLoader):
         self.theirs = with_our_workers(loader)
 
 
-class OwnIteration:
+class OwnIteration(TrainingLoader):
     """Batch after batch as the loader gives them, each read under generators seeded for it."""
 
     def __init__(self, loader: DataLoader[Any], samples: Samples, seed: int, device: torch.device) -> None:
         self.name, self.seed, self.device = samples.name, seed, device
         self.batch_size, self.theirs = _batch_size(loader), with_our_workers(loader)
         self.size = int(getattr(loader, "n_samples", len(loader) * self.batch_size))
+        self.workers: int | None = loader.num_workers
 
     def __len__(self) -> int:
         return len(self.theirs)

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Subset
 from base.config.sections import Component
 from base.config.sections import Data as DataSettings
 from base.errors import ConfigError, DataError, Fault, Origin, UserError
-from base.protocols import Loader, SetFacts
+from base.protocols import Loader, SetFacts, TrainingLoader
 from base.registry import FUNCTIONS, LOADERS, SAMPLERS, TRANSFORMS, Registry
 from data_loader.adopted import adopt, members_of
 from data_loader.dataset_facts import Facts, fingerprint, targets_of, tensors_of
@@ -43,7 +43,7 @@ _HELD: dict[str, Any] = {"in_memory": True, "reason": "it is held as tensors, al
 class Data:
     """What `standard` gives: see base.protocols.DataSets."""
 
-    train: Loader
+    train: TrainingLoader
     valid: dict[str, Loader]
     test: dict[str, Loader]
     facts: Mapping[str, Any]
@@ -175,7 +175,7 @@ class _Assembly:
             known["input"] = note_inputs(samples, self._first_readable(train, samples)[1])
         return known
 
-    def _loader(self, one: OpenedSet) -> Loader:
+    def _loader(self, one: OpenedSet) -> TrainingLoader:
         options, kind = self.data.loader, "train" if one.label == "train" else "eval"
         one.samples = samples = self._samples(one, kind)
         batch_size = options.batch_size if kind == "train" else options.eval_batch_size or options.batch_size
@@ -185,11 +185,13 @@ class _Assembly:
             if one.members is not None:
                 self.decisions["fingerprint"][one.label] = self._fingerprint(one, samples)
                 self._try_one(one, samples, "data.train")
-            return cast(Loader, adopt(one.loader, samples, self._seed(one.label, "order"), self.device))
+            return cast(TrainingLoader, adopt(one.loader, samples, self._seed(one.label, "order"), self.device))
         in_memory = self._decide(one, samples)
         if one.streamed:
             drop_last = options.drop_last and kind == "train"
-            return StreamedLoader(samples, batch_size, drop_last, self.device, **self._worker_options())
+            return StreamedLoader(
+                samples, batch_size, drop_last, self.device, self.data.max_errors, **self._worker_options()
+            )
         if not len(one.indices()):
             raise DataError(f"{one.name} has no samples")
         self.decisions["fingerprint"][one.label] = self._fingerprint(one, samples)

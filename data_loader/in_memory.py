@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from base.errors import DataError, ran_out_of_memory
+from base.protocols import TrainingLoader
 from data_loader.ordering import Batching
 from data_loader.pipeline import Pipeline, SampleError
 from data_loader.placement import Copies, DeviceCopies, copied_ahead
@@ -16,7 +17,7 @@ from data_loader.sample_parts import Places
 from data_loader.samples import words
 
 
-class InMemoryLoader:
+class InMemoryLoader(TrainingLoader):
     """`tensors` are aligned on dimension 0; a batch is the list of their rows, as torch's DataLoader makes it.
 
     Rows reach `device` in the type they are held in: they are gathered there if the tensors lie there, else copied, one

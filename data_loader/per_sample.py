@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
-from base.errors import DataError
+from base.protocols import TrainingLoader
+from data_loader.left_out import LeftOut
 from data_loader.ordering import Batching
-from data_loader.samples import Failure, Partial, Request, Samples
+from data_loader.samples import Request, Samples
 from data_loader.workers import read, torch_loader
 from utils.device import to_device
 
-log = logging.getLogger(__name__)
 
-
-class PerSampleLoader:
+class PerSampleLoader(TrainingLoader):
     """`max_errors` bounds how many different samples may be left out, where samples that fail are.
 
     `options` are further arguments of torch's DataLoader.
@@ -26,8 +24,7 @@ class PerSampleLoader:
     def __init__(
         self, samples: Samples, batching: Batching, device: torch.device, max_errors: int, **options: Any
     ) -> None:
-        self.name, self.device, self.max_errors = samples.name, device, max_errors
-        self.left_out: set[int] = set()
+        self.name, self.device, self.left_out = samples.name, device, LeftOut(samples.name, max_errors)
         self.size, self.batch_size = batching.size, batching.batch_size
         self._requests = _Requests(batching)
         self._loader = torch_loader(samples, batch_sampler=self._requests, **options)
@@ -39,23 +36,8 @@ class PerSampleLoader:
     def batches(self, pass_: int = 0, start: int = 0) -> Iterator[Any]:
         """The batches of one pass from batch `start` on."""
         self._requests.pass_, self._requests.start = pass_, start
-        for batch in read(self._loader, self.name):
-            if isinstance(batch, Partial):
-                self._tell(batch.failures)
-                if (batch := batch.batch) is None:
-                    raise DataError(f"{self.name}: every sample of a batch fails: there is nothing to go on with")
+        for batch in self.left_out.told(read(self._loader, self.name)):
             yield to_device(batch, self.device, non_blocking=self._loader.pin_memory)
-
-    def _tell(self, failures: Iterable[Failure]) -> None:
-        """One line for each sample the first time that it is left out. DataError if there are too many."""
-        for failure in failures:
-            assert failure.index is not None
-            if failure.index not in self.left_out:
-                self.left_out.add(failure.index)
-                if len(self.left_out) > self.max_errors:
-                    what = f"more than data.max_errors ({self.max_errors}) samples fail, the last of them"
-                    raise DataError(f"{what}: {failure.message}") from failure.error
-                log.warning("left out (%d of at most %d): %s", len(self.left_out), self.max_errors, failure.message)
 
 
 class _Requests:

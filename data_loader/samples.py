@@ -74,14 +74,14 @@ class Samples:
         samples = self.read(self.dataset.__getitem__, pass_, first, indices)
         batch = samples if isinstance(samples, Failure) else self.finish(samples, pass_, first, indices)
         if self.skips and isinstance(batch, Failure) and batch.index is not None:
-            return self._one_by_one(pass_, first, indices)
+            return self.one_by_one(self.dataset.__getitem__, pass_, first, indices)
         return batch
 
-    def _one_by_one(self, pass_: int, first: int, indices: Sequence[int]) -> Any:
+    def one_by_one(self, take: Callable[[int], Any], pass_: int, first: int, indices: Sequence[int]) -> Partial:
         """The batch of those samples that do not fail; each as it would have been beside the others."""
         good, failures = [], []
         for position, index in enumerate(indices, first):
-            read = self.read(self.dataset.__getitem__, pass_, position, [index])
+            read = self.read(take, pass_, position, [index])
             try:
                 read = read if isinstance(read, Failure) else self.transformed(read, pass_, position)
             except SampleError as failed:

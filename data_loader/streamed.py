@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,8 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from base.errors import DataError
+from base.protocols import TrainingLoader
+from data_loader.left_out import LeftOut
 from data_loader.samples import END, Failure, Samples
 from data_loader.workers import read, torch_loader
 from utils.device import to_device
@@ -29,6 +32,8 @@ class _Batches(IterableDataset[Any]):
     def __iter__(self) -> Iterator[Any]:
         worker = get_worker_info()
         number, workers = (self.first + worker.id, worker.num_workers) if worker else (self.first, 1)
+        if hasattr(self.samples.dataset, "set_epoch"):
+            self.samples.dataset.set_epoch(self.pass_)
         with foreign(derive(self.samples.seed, self.pass_)):
             source = iter(self.samples.dataset)
         while True:
@@ -40,20 +45,38 @@ class _Batches(IterableDataset[Any]):
             elif number < self.start:
                 yield None
             elif len(samples) == self.batch_size or (samples and not self.drop_last):
-                yield self.samples.finish(samples, self.pass_, first, numbers)
+                yield self._batch(samples, first)
             if isinstance(samples, Failure) or len(samples) < self.batch_size:
                 return
             number += workers
 
+    def _batch(self, samples: list[Any], first: int) -> Any:
+        numbers = range(first, first + len(samples))
+        batch = self.samples.finish(samples, self.pass_, first, numbers)
+        if self.samples.skips and isinstance(batch, Failure) and batch.index is not None:
+            return self.samples.one_by_one(lambda number: samples[number - first], self.pass_, first, numbers)
+        return batch
 
-class StreamedLoader:
-    """A pass ends where the data set ends, at the latest after `len` batches.
 
-    The data set itself decides the order and, with `get_worker_info`, what each worker reads.
+class StreamedLoader(TrainingLoader):
+    """A pass ends where the data set ends, at the latest after `len` batches; the next one begins anew.
+
+    The data set itself decides the order and, with `get_worker_info`, what each worker reads. If it has a `set_epoch`,
+    as those of Hugging Face have, it is told the pass. If it has `state_dict` and `load_state_dict`, a resumed run goes
+    on from the state in which it was saved, unless workers read: each of them stands elsewhere.
+
+    A sample's number is its place in the stream. It may be left out if it fails once it is read; what the stream itself
+    raises ends it.
     """
 
     def __init__(
-        self, samples: Samples, batch_size: int, drop_last: bool, device: torch.device, **options: Any
+        self,
+        samples: Samples,
+        batch_size: int,
+        drop_last: bool,
+        device: torch.device,
+        max_errors: int,
+        **options: Any,
     ) -> None:
         try:
             size = len(samples.dataset)
@@ -61,34 +84,52 @@ class StreamedLoader:
             hint = "give its class a __len__: how many samples make a pass"
             raise DataError(f"{samples.name} is read as a stream and has no length; {hint}") from None
         self.name, self.device, self.batch_size = samples.name, device, batch_size
+        self.left_out = LeftOut(samples.name, max_errors)
         self.size = size - size % batch_size if drop_last else size
-        self._batches, self._restored = _Batches(samples, batch_size, drop_last), False
+        self._batches = _Batches(samples, batch_size, drop_last)
         # Workers are started for each pass, for kept ones would not learn which pass it is.
         self._loader = torch_loader(self._batches, batch_size=None, **{**options, "persistent_workers": False})
         self.workers: int | None = self._loader.num_workers
+        has_state = all(hasattr(samples.dataset, name) for name in ("state_dict", "load_state_dict"))
+        self._has_state = has_state and not self.workers
+        self._beginning = samples.dataset.state_dict() if self._has_state else None
+        self._kept: Mapping[str, Any] = {}
+        self._at = (0, 0)
+        """The pass, and how many of its batches were given."""
 
     def __len__(self) -> int:
         return -(-self.size // self.batch_size)
 
     def batches(self, pass_: int = 0, start: int = 0) -> Iterator[Any]:
         """The batches of one pass from batch `start` on: from there if a state was loaded, else by reading up to it."""
-        begun, first, self._restored = time.monotonic(), start if self._restored else 0, False
+        begun, first = time.monotonic(), self._go_to(pass_, start)
         self._batches.pass_, self._batches.first, self._batches.start = pass_, first, start
-        for number, batch in zip(range(first, len(self)), read(self._loader, self.name), strict=False):
+        batches = self.left_out.told(read(self._loader, self.name))
+        for number, batch in zip(range(first, len(self)), batches, strict=False):
+            self._at = pass_, number + 1
             if number < start:
                 continue
             if number == start > first:
                 log.info("%s: read %d batches forward in %.1f s", self.name, start, time.monotonic() - begun)
             yield to_device(batch, self.device, non_blocking=self._loader.pin_memory)
 
+    def _go_to(self, pass_: int, start: int) -> int:
+        """Puts the data set where the kept state says, if that is `start` of the pass, else where it began. Gives the
+        batch from which it reads."""
+        kept, self._kept = self._kept, {}
+        there = (kept.get("pass"), kept.get("batch")) == (pass_, start)
+        if self._has_state:
+            self._batches.samples.dataset.load_state_dict(copy.deepcopy(kept["dataset"] if there else self._beginning))
+        self._at = pass_, start if there else 0
+        return self._at[1]
+
     def state_dict(self) -> dict[str, Any]:
         """Where the data set stands, if it can tell and no worker has read ahead of the batches given; else empty."""
-        dataset = self._batches.samples.dataset
-        known = hasattr(dataset, "state_dict") and not self._loader.num_workers
-        return {"dataset": dataset.state_dict()} if known else {}
+        if not self._has_state:
+            return {}
+        pass_, batch = self._at
+        return {"pass": pass_, "batch": batch, "dataset": self._batches.samples.dataset.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """The next call of `batches` goes on from this state instead of reading forward."""
-        if "dataset" in state:
-            self._batches.samples.dataset.load_state_dict(state["dataset"])
-            self._restored = True
+        """The next call of `batches`, if it asks for this place, goes on from the state instead of reading forward."""
+        self._kept = state if self._has_state else {}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from base import fit
 from base.errors import ConfigError, DataError
 from tests.data_loader.toy_sets import Counted, components, equal, make
+from tests.small_run import assert_same_run, small_config
 
 
 def stream(args: dict[str, Any] | None = None, **loader: Any) -> Any:
@@ -52,11 +55,83 @@ def test_a_state_that_was_kept_spares_reading_forward() -> None:
     batches = again.train.batches(1)
     assert equal([next(batches), next(batches)], expected[:2])
     state = again.train.state_dict()
-    assert state == {"dataset": {"next": 12}}
+    assert state == {"pass": 1, "batch": 2, "dataset": {"next": 12}}
     last = stream({"resumable": True})
     last.train.load_state_dict(state)
     assert equal(list(last.train.batches(1, 2)), expected[2:])
-    assert stream().train.state_dict() == {}
+    dataset = last.train._batches.samples.dataset
+    assert dataset.read == 8  # of 20
+    assert stream().train.state_dict() == stream({"resumable": True}, num_workers=1).train.state_dict() == {}
+
+
+def test_a_state_of_another_place_is_not_gone_on_from() -> None:
+    expected = list(stream({"resumable": True}).train.batches(1))
+    other = stream({"resumable": True})
+    next(other.train.batches(1))
+    again = stream({"resumable": True})
+    again.train.load_state_dict(other.train.state_dict())
+    assert equal(list(again.train.batches(1)), expected)
+
+
+def test_every_pass_begins_anew_even_if_one_was_left_halfway() -> None:
+    for size in (18, 20):  # with whole batches nobody asks the stream for its end
+        expected = list(stream({"size": size}).train.batches(2))
+        data = stream({"size": size, "resumable": True})
+        next(data.train.batches())
+        assert sum(len(y) for _, y in data.train.batches(1)) == size
+        assert equal(list(data.train.batches(2)), expected)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stream_that_counts_epochs_is_told_the_pass(workers: int) -> None:
+    data = make("ToyShuffledStream", loader={"batch_size": 6, "num_workers": workers})
+    orders = [torch.cat([y for _, y in data.train.batches(pass_)]).tolist() for pass_ in (0, 1, 0)]
+    assert orders[0] == orders[2] != orders[1]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_samples_of_a_stream_that_fail_may_be_left_out(workers: int, caplog: pytest.LogCaptureFixture) -> None:
+    loader = {"batch_size": 6, "num_workers": workers}
+    whole = list(make("ToyStream", transform=components("jitter"), loader=loader).train.batches())
+    data = make("ToyStream", transform=components("fail_on_eighth", "jitter"), loader=loader, on_error="skip")
+    for _ in range(2):
+        batches = list(data.train.batches())
+        assert [len(y) for _, y in batches] == [6, 5, 6, 2]
+        kept = [0, 2, 3, 4, 5]
+        assert equal(batches[1], [part[kept] for part in whole[1]]) and equal(batches[2], whole[2])
+    told = [record.getMessage() for record in caplog.records]
+    assert told == ["left out (1 of at most 10): ToyStream (train): sample 7, fail_on_eighth: ValueError: the eighth"]
+    with pytest.raises(DataError, match=r"ToyStream \(train\): sample 7, fail_on_eighth: ValueError: the eighth"):
+        list(make("ToyStream", transform=components("fail_on_eighth", "jitter"), loader=loader).train.batches())
+
+
+def test_too_many_that_fail_end_it_and_so_does_the_stream_itself() -> None:
+    transform = components("fail_always")
+    data = make("ToyStream", transform=transform, on_error="skip", max_errors=3)
+    with pytest.raises(DataError, match=r"more than data.max_errors \(3\) samples fail, the last of them: ToyStream"):
+        list(data.train.batches())
+    data = make("ToyStream", {"breaks": 9}, loader={"batch_size": 6}, on_error="skip")
+    with pytest.raises(DataError, match=r"ToyStream \(train\): sample 9: OSError: the connection is gone"):
+        list(data.train.batches())
+
+
+def test_a_resumed_run_reads_only_what_it_had_not_and_ends_with_the_same_bits(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {
+        "data__train": {"type": "ToyPictures"},
+        "data__valid": {"type": "ToyPictures"},
+        "data__test": None,
+        "data__transform__train": [{"type": "jitter"}, {"type": "ToFloat"}],
+        "data__loader__batch_size": 16,
+    }
+    whole = fit(small_config(tmp_path / "whole", tmp_path, **changes))
+    config = small_config(tmp_path / "stopped", tmp_path, **changes)
+    run = fit(config, {"callbacks": [{"type": "StopAt", "args": {"step": 7}}]})
+    read = whole.trainer.data.train._batches.samples.dataset.read  # type: ignore[attr-defined]
+    assert (run.reason, read) == ("test", 3 * 80)
+    resumed = fit(resume=run.path, overrides={"callbacks": []})
+    assert_same_run(whole, resumed)
+    read = resumed.trainer.data.train._batches.samples.dataset.read  # type: ignore[attr-defined]
+    assert read == 80 + 80 - 2 * 16
 
 
 def test_an_endless_stream_has_passes_of_its_length() -> None:

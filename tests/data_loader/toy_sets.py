@@ -96,10 +96,12 @@ class ToyFolder(Dataset[Any]):
 
 @DATASETS.register
 class ToyStream(IterableDataset[Any]):
-    """Counts; can say where it stands if `resumable`."""
+    """Counts; can say where it stands if `resumable`; `breaks` instead of giving that number."""
 
-    def __init__(self, size: int = 20, resumable: bool = False, endless: bool = False) -> None:
-        self.size, self.endless, self.next, self.read = size, endless, 0, 0
+    def __init__(
+        self, size: int = 20, resumable: bool = False, endless: bool = False, breaks: int | None = None
+    ) -> None:
+        self.size, self.endless, self.breaks, self.next, self.read = size, endless, breaks, 0, 0
         if resumable:
             self.state_dict = lambda: {"next": self.next}
             self.load_state_dict = lambda state: setattr(self, "next", state["next"])
@@ -109,9 +111,40 @@ class ToyStream(IterableDataset[Any]):
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, int]]:
         while self.endless or self.next < self.size:
+            if self.next == self.breaks:
+                raise OSError("the connection is gone")
             self.next, self.read = self.next + 1, self.read + 1
             yield torch.tensor([self.next - 1, random.random()]), self.next - 1
         self.next = 0
+
+
+@DATASETS.register
+class ToyShuffledStream(IterableDataset[Any]):
+    """Counts in an order that follows from the epoch that it is told."""
+
+    epoch = -1
+
+    def __len__(self) -> int:
+        return 20
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return iter([(i, i) for i in random.Random(self.epoch).sample(range(20), 20)])
+
+
+@DATASETS.register
+class ToyPictures(ToyStream):
+    """80 images of Fashion-MNIST's form, read one after another; can say where it stands."""
+
+    def __init__(self) -> None:
+        super().__init__(80, resumable=True)
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, int]]:
+        for _, number in super().__iter__():
+            image = torch.randint(0, 90, (1, 28, 28), generator=torch.Generator().manual_seed(number))
+            yield image.to(torch.uint8) + 16 * (number % 10), number % 10
 
 
 @DATASETS.register
@@ -162,6 +195,18 @@ def fail_on_bright(image: torch.Tensor) -> torch.Tensor:
     if image.float().mean() > 140:
         raise RuntimeError("too bright")
     return image.float()
+
+
+@TRANSFORMS.register
+def fail_on_eighth(value: torch.Tensor) -> torch.Tensor:
+    if value[0] == 7:
+        raise ValueError("the eighth")
+    return value
+
+
+@TRANSFORMS.register
+def fail_always(value: torch.Tensor) -> torch.Tensor:
+    raise ValueError("always")
 
 
 @FUNCTIONS.register
