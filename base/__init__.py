@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from base.config import Config
     from base.errors import CheckpointError, ConfigError, UserError
     from base.evaluation import evaluate
+    from base.prediction import predict
     from base.registry import (
         CALLBACKS,
         DATASETS,
@@ -44,6 +45,7 @@ _PLACES = {
     "UserError": "base.errors",
     "Run": "base.run",
     "evaluate": "base.evaluation",
+    "predict": "base.prediction",
     "fit": "base.run",
     "CALLBACKS": "base.registry",
     "DATASETS": "base.registry",
@@ -88,6 +90,7 @@ __all__ = [
     "UserError",
     "evaluate",
     "fit",
+    "predict",
 ]
 
 

@@ -149,8 +149,20 @@ def _explain_config(arguments: argparse.Namespace, overrides: list[str]) -> int:
 def _test(argv: Sequence[str]) -> int:
     parser = _parser("Tests a run: its best checkpoint, else its last.")
     parser.add_argument("-r", "--resume", metavar="PATH", required=True, help="a run, or a checkpoint in it")
-    parser.add_argument("--data", default="test", metavar="SET", help="test (default), valid, or a set by its name")
+    on = parser.add_mutually_exclusive_group()
+    on.add_argument("--data", default="test", metavar="SET", help="test (default), valid, or a set by its name")
+    on.add_argument("--input", metavar="PATH", help="say what the model makes of an image, an .npz file, or a folder")
+    parser.add_argument("--top-k", type=int, default=3, metavar="K", help="with --input: classes to name (default: 3)")
     arguments = parser.parse_intermixed_args(argv)
+    if arguments.top_k < 1:
+        parser.error(f"argument --top-k: expected 1 or more, found {arguments.top_k}")
+
+    if arguments.input is not None:
+        from base.prediction import predict
+
+        for prediction in predict(arguments.resume, arguments.input, arguments.top_k, arguments.overrides):
+            print(prediction)
+        return 0
 
     from base.evaluation import evaluate
 

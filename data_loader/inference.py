@@ -9,10 +9,11 @@ import numpy as np
 from torch import Tensor
 
 from base.config.sections import Data
+from base.errors import DataError
 from base.registry import LOADERS, TRANSFORMS
-from data_loader.pipeline import Pipeline, as_tensor
+from data_loader.pipeline import Pipeline, SampleError, as_tensor
 from data_loader.sample_parts import Places, get_part
-from data_loader.samples import Samples
+from data_loader.samples import Samples, words
 
 
 def note_inputs(samples: Samples, read: list[Any]) -> dict[str, Any]:
@@ -47,5 +48,9 @@ class EvalTransforms:
         self.pipeline = Pipeline(built, seed=0)
 
     def __call__(self, sample: Any) -> Tensor:
-        """The input (...) of one sample, as the model takes it without the batch. SampleError if a transform fails."""
-        return as_tensor(self.pipeline.on_samples([sample], 0, np.zeros(1, dtype=np.int64))[0])
+        """The input (...) of one sample, as the model takes it without the batch. DataError if a transform fails."""
+        try:
+            given = sample if hasattr(sample, "getbands") else as_tensor(sample)
+            return as_tensor(self.pipeline.on_samples([given], 0, np.zeros(1, dtype=np.int64))[0])
+        except SampleError as failed:
+            raise DataError(f"{failed.step} fails: {words(failed.error)}") from failed.error

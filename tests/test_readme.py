@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 import yaml
 
 from tests.small_run import write_garments
@@ -57,7 +58,8 @@ def test_the_users_own_files_train_and_every_command_works_on_the_run(project: P
     assert run
     commands = [line.split("#")[0].split() for text in blocks("sh") for line in text.splitlines()]
     ours = [words for words in commands if words[:1] == ["python"] and "-r" in words]
-    assert len(ours) == 3
+    assert len(ours) == 4
+    Image.new("L", (28, 28), 90).save(project / "shirt.png")
     for words in ours:
         call(project, *[run[1] if word.startswith("saved/") else word for word in words[1:]])
     assert (Path(project / run[1]) / "test" / "valid" / "metrics.json").exists()
