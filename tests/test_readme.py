@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
 import yaml
+from PIL import Image
 
 from tests.small_run import write_garments
 
