@@ -192,6 +192,7 @@ def _say_goodbye(run: Run) -> None:
         log.info("%s", words)
     log.info("%s", line("  test", f"python test.py -r {run.path}"))
     log.info("%s", line("  resume", f"python train.py -r {run.path}"))
+    log.info("%s", line("  compare", f"python tools/compare.py {run.config.settings.trainer.save_dir}"))
     log.info("%s", line("  watch", f"tensorboard --logdir {run.config.settings.trainer.save_dir}"))
 
 

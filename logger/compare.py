@@ -70,12 +70,11 @@ def run_named(comparison: Comparison, name: str) -> RecordedRun:
     """A run by its folder, its label, or a part of that which no other run has."""
     if (Path(name) / "config.yaml").is_file():
         return next((run for run in comparison.runs if run.path == Path(name)), None) or read_run(Path(name))
-    labels = {run.label: run for run in comparison.runs}
-    fitting = [name] if name in labels else [label for label in labels if name in label]
+    whole = [run for run in comparison.runs if run.label == name]
+    fitting = whole or [run for run in comparison.runs if name in run.label]
     if len(fitting) == 1:
-        return labels[fitting[0]]
+        return fitting[0]
     if fitting:
-        raise FilterError(f"{name} may be {listing(fitting)}: write more of it")
-    raise FilterError(
-        f"{name}: there is no such run; {did_you_mean(name, labels) or 'a table without --diff names them'}"
-    )
+        raise FilterError(f"{name} may be {listing(str(run.path) for run in fitting)}: write more of it, or the folder")
+    hint = did_you_mean(name, [run.label for run in comparison.runs]) or "a table without --diff names them"
+    raise FilterError(f"{name}: there is no such run; {hint}")

@@ -162,7 +162,7 @@ class Comparison:
 
     def _number(self, run: RecordedRun, metric: str, which: str) -> float | None:
         score = self.score(run, metric)
-        return score and (score.last if which == "last" else score.best)
+        return None if score is None else score.last if which == "last" else score.best
 
 
 OWN: dict[str, Callable[[RecordedRun], Any]] = {

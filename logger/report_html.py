@@ -61,17 +61,17 @@ def embedded(value: Any) -> str:
 
 def _content(comparison: Comparison, title: str) -> dict[str, Any]:
     groups = groups_of(comparison)
-    facts = {run.label: _facts(comparison, run) for run in comparison.runs}
-    every = dict.fromkeys(key for found in facts.values() for key in found)
+    facts = [_facts(comparison, run) for run in comparison.runs]
+    every = dict.fromkeys(key for found in facts for key in found)
     return {
         "title": title,
-        "runs": [_run(comparison, run, facts[run.label]) for run in comparison.runs],
+        "runs": [_run(comparison, *pair) for pair in zip(comparison.runs, facts, strict=True)],
         "table": _columns(runs_table(comparison)),
         "groups": _columns(groups_table(comparison, groups)) if groups else [],
         "verdicts": verdicts(comparison, groups),
         "problems": problems(comparison),
         "charts": comparison.charts,
-        "facts": [key for key in every if len({found.get(key) for found in facts.values()}) > 1],
+        "facts": [key for key in every if len({found.get(key) for found in facts}) > 1],
     }
 
 

@@ -34,6 +34,7 @@ def _value(text: bytes) -> Any:
     """From the parser's events, without recursion: PyYAML's composer in C crashes on what is nested very deep."""
     open_: list[list[Any]] = [[]]
     kinds: list[type] = [list]
+    event: Any
     for count, event in enumerate(yaml.parse(text, Loader=_Loader)):
         if count > SIZE or len(open_) > DEPTH:
             raise ValueError("more values than a config can hold, or nested too deep")

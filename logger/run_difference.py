@@ -13,9 +13,9 @@ from typing import Any
 from base.errors import listing
 from logger.cells import printable, written
 from logger.comparison import ABSENT, Comparison
-from logger.progress_bar import number
 from logger.recorded_run import RecordedRun
 from logger.table import Column, Table
+from utils.figures import number
 
 LONGEST_DIFF = 60
 """Lines that are shown of how two uncommitted changes of a file differ."""
@@ -149,7 +149,10 @@ def _metrics(found: Difference) -> str:
 
 
 def _minus(a: float | None, b: float | None) -> str:
-    return "" if a is None or b is None else f"{'+' if b >= a else ''}{number(b - a)}"
+    """With as many decimals as the two have."""
+    if a is None or b is None:
+        return ""
+    return f"{b - a:+.3e}" if "e" in number(a) + number(b) else f"{b - a:+.4f}"
 
 
 def _number(value: float | None) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from logger.cells import written
 from logger.comparison import ABSENT, Comparison, Score
-from logger.progress_bar import duration, number
 from logger.seed_groups import Group, Spread, spread
 from logger.table import Column, Table
+from utils.figures import duration, number
 
 
 def runs_table(comparison: Comparison) -> Table:

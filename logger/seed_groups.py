@@ -12,8 +12,8 @@ from statistics import fmean, stdev
 from base.errors import listing
 from logger.cells import written
 from logger.comparison import UNINTERESTING, Comparison
-from logger.progress_bar import number
 from logger.recorded_run import WHOLE, RecordedRun
+from utils.figures import number
 
 REPEATS = re.compile(r"(.*\.)?(seed|fold|fold_id|fold_index)")
 """Keys of a config in which runs of one group may differ."""
@@ -145,7 +145,7 @@ def student_t(confidence: float, freedom: float) -> float:
 def _integral_of_cosine(power: float, end: float, pieces: int = 400) -> float:
     """Of cos(u)^power from 0 to `end`, by Simpson's rule."""
     width = end / pieces
-    heights = [math.cos(number * width) ** power for number in range(pieces + 1)]
+    heights: list[float] = [math.cos(number * width) ** power for number in range(pieces + 1)]
     return width / 3 * (heights[0] + heights[-1] + 4 * sum(heights[1:-1:2]) + 2 * sum(heights[2:-1:2]))
 
 

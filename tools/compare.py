@@ -34,9 +34,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--sort", metavar="NAME", help="a metric (best first), a key, time, state ...")
     parser.add_argument("--reverse", action="store_true", help="the other way round")
     parser.add_argument("--diff", nargs=2, metavar=("A", "B"), help="two runs: config, code, environment, metrics")
-    form = parser.add_mutually_exclusive_group()
+    forms = parser.add_mutually_exclusive_group()
     for name in ("json", "csv", "markdown"):
-        form.add_argument(f"--{name}", dest="form", action="store_const", const=name, help=f"print {name}")
+        forms.add_argument(f"--{name}", dest="form", action="store_const", const=name, help=f"print {name}")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the curves (also .svg, .pdf)")
     parser.add_argument("--html", type=Path, metavar="FILE.html", help="a page of its own: table, curves, confusion")
     options = parser.parse_intermixed_args(argv)

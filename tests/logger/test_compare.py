@@ -368,10 +368,21 @@ def test_runs_without_a_common_epoch_are_compared_by_their_best(tmp_path: Path) 
 def test_a_run_is_named_by_any_part_that_is_its_own(three: Comparison, tmp_path: Path) -> None:
     for name in (A, "20-10", f"small/{A}", str(tmp_path / "small" / A)):
         assert run_named(three, name).path.name == A
-    with pytest.raises(FilterError, match=r"^small may be small/20261120-100000 or small/20261120-110000: write more"):
+    with pytest.raises(
+        FilterError, match=r"^small may be \S+/small/20261120-100000 or \S+/small/20261120-110000: write"
+    ):
         run_named(three, "small")
     with pytest.raises(FilterError, match=r"^small/20261120-100001: there is no such run; did you mean"):
         run_named(three, "small/20261120-100001")
+
+
+def test_runs_of_the_same_name_in_two_folders_are_two(tmp_path: Path) -> None:
+    one, other = (plant(tmp_path / place, A) for place in ("here", "there"))
+    comparison = read_runs([tmp_path / "here", tmp_path])
+    assert [run.path for run in comparison.runs] == [one, other]
+    with pytest.raises(FilterError, match=r"may be .*here.* or .*there.*: write more of it, or the folder"):
+        run_named(comparison, f"small/{A}")
+    assert run_named(comparison, str(other)).path == other
 
 
 def test_configs_are_compared_to_the_last_type(tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ def test_a_torn_last_line_is_no_damage_and_a_damaged_one_is_told(tmp_path: Path)
         (b"a: [1", "config.yaml: while parsing a flow sequence"),
         (b"a: !!python/object/apply:os.system [ls]", "config.yaml: line 1: an alias or a tag"),
         (b"a: &b [1]\nc: *b", "config.yaml: line 2: an alias or a tag"),
+        (b"a: " + b"[" * 1_000 + b"]" * 1_000, "config.yaml: more values than a config can hold, or nested too deep"),
         (b"[" * 100_000, "config.yaml: more values than a config can hold, or nested too deep"),
         (b"? " * 100_000, "config.yaml: more values than a config can hold, or nested too deep"),
         (b"\xff\xfe\xfa", "config.yaml: "),
