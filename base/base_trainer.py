@@ -24,6 +24,7 @@ from torch.optim import Optimizer
 
 from base.base_callback import Callbacks
 from base.errors import NotFiniteError
+from base.freezing import set_mode
 from base.gradients import check_and_clip, clear
 from base.guard import Guard
 from base.measures import Measures
@@ -71,7 +72,7 @@ class BaseTrainer(ABC):
 
     @property
     def model(self) -> nn.Module:
-        return sole("model", self.models)
+        return sole("model", self.models, self.parts.frozen)
 
     @property
     def criterion(self) -> Callable[..., Any]:
@@ -84,7 +85,7 @@ class BaseTrainer(ABC):
     @property
     def evaluated(self) -> dict[str, nn.Module]:
         """The models that are evaluated and kept: the averages, if there are any."""
-        return {name: average.module for name, average in self.parts.averages.items()} or self.parts.models
+        return {**self.parts.models, **{name: average.module for name, average in self.parts.averages.items()}}
 
     @abstractmethod
     def train_step(self, batch: Any) -> dict[str, Tensor]:
@@ -337,8 +338,7 @@ class BaseTrainer(ABC):
             self.metrics, self.models = self.train_metrics, self.parts.models
 
     def _set_mode(self, *, training: bool) -> None:
-        for model in self.models.values():
-            model.train(training)
+        set_mode(self.models, self.parts.freezing, training, self.progress.epoch)
 
     def save(self, best: bool = False) -> None:
         """Everything from which the run goes on as if it had never stopped."""

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from base.config import Config
+from base.config.kinds import Optimizer
 from base.config.lengths import usual_unit
-from base.config.sections import Optimizer
 from base.errors import ConfigError, UserError
 from base.registry import DATASETS
 

@@ -17,10 +17,11 @@ from pydantic.fields import FieldInfo
 
 from base.catalogue import Argument, Entry, entry, names_by_source, plain
 from base.config.annotation_schema import OPEN, annotation_schema, limited, limits_schema
+from base.config.kinds import Component, Section
 from base.config.nodes import Place, dotted
 from base.config.places import KEYS_OF_ONE, registries_at
 from base.config.schema import nullable
-from base.config.sections import Component, Section, Settings, seconds
+from base.config.sections import Settings, seconds
 from base.errors import writing
 from base.registry import REGISTRIES, BrokenFile
 

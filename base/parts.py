@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from base.base_callback import Callback
 from base.errors import listing
+from base.freezing import Freezing
 from base.protocols import DataSets, Loader, RunLog
 from base.schedule import Schedule
 from base.signals import StopRequest
@@ -38,11 +39,14 @@ class Parts:
     device: torch.device
     data: DataSets
     models: dict[str, nn.Module]
+    frozen: Collection[str]
+    """Names of models that do not learn at all."""
     criteria: dict[str, Callable[..., Any]]
     metrics: dict[str, Any]
     precision: Precision
     log: RunLog
     averages: dict[str, AveragedModel] = field(default_factory=dict)
+    freezing: dict[str, Freezing] = field(default_factory=dict)
     optimizers: dict[str, Optimizer] = field(default_factory=dict)
     schedules: dict[str, Schedule] = field(default_factory=dict)
     callbacks: list[Callback] = field(default_factory=list)
@@ -52,8 +56,10 @@ class Parts:
     request: StopRequest = field(default_factory=StopRequest)
 
 
-def sole(kind: str, named: Mapping[str, T]) -> T:
-    """The one model, loss or optimizer there is. NotSole if there are several."""
+def sole(kind: str, named: Mapping[str, T], frozen: Collection[str] = ()) -> T:
+    """The one model, loss or optimizer there is beside those that are frozen. NotSole if there are several."""
+    if len(named) > 1:
+        named = {name: one for name, one in named.items() if name not in frozen} or named
     if len(named) > 1:
         raise NotSole(f"works with one {kind}, and there are {listing(named, 'and')}")
     return next(iter(named.values()))

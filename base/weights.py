@@ -14,13 +14,19 @@ from base.state import load_weights, weights_of
 log = logging.getLogger(__name__)
 
 
-def take_weights(models: Mapping[str, nn.Module], source: str) -> None:
+def take_weights(models: Mapping[str, nn.Module], source: str, part: str = "") -> None:
     """Loads the tensors of `source` that the models have by the same name and shape, and says which it did not.
 
-    `source` is a run (its best checkpoint, else its last), a checkpoint, or a .safetensors file. CheckpointError if
-    nothing of it fits, or it cannot be read.
+    `source` is a run (its best checkpoint, else its last), a checkpoint, or a .safetensors file. With `part`, a name,
+    there is one model: if the source holds several models, the one of that name is meant. CheckpointError if nothing
+    fits, or the source cannot be read.
     """
-    weights, own = read_weights(source), weights_of(models)
+    weights = read_weights(source)
+    if part:
+        models = {"model": models[part]}
+        named = {n.removeprefix(f"{part}."): t for n, t in weights.items() if n.startswith(f"{part}.")}
+        weights = named or weights
+    own = weights_of(models)
     taken = {name: tensor for name, tensor in weights.items() if name in own and own[name].shape == tensor.shape}
     other = [
         f"{n} {tuple(t.shape)} -> {tuple(own[n].shape)}" for n, t in weights.items() if n in own and n not in taken

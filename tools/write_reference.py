@@ -8,16 +8,16 @@ from __future__ import annotations
 import typing
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from pydantic.fields import FieldInfo
 
 from base.catalogue import names_by_source
 from base.config.facts import FACTS
+from base.config.kinds import Component, Section
 from base.config.nodes import Place, dotted
 from base.config.places import PLACES
-from base.config.schema import expected, section_of
-from base.config.sections import Component, Section, Settings
+from base.config.schema import expected, section_of, verdict_at
+from base.config.sections import Settings
 from base.json_schema import schema_text
 from base.paste import place_of
 from base.registry import REGISTRIES
@@ -99,8 +99,7 @@ def _table(section: type[Section], place: Place) -> str:
 
 
 def _row(name: str, field: FieldInfo, place: Place) -> str:
-    extra: Any = field.json_schema_extra
-    cells = [f"`{name}`", expected(place), _default(field), field.description or "", _RESUME[extra["resume"]]]
+    cells = [f"`{name}`", expected(place), _default(field), field.description or "", _RESUME[verdict_at(place)]]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

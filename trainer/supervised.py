@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -22,19 +23,28 @@ class Trainer(BaseTrainer):
     """
 
     def unpack(self, batch: Any) -> tuple[Any, Any]:
-        """(input, target) of a batch: the first two of a tuple or list, or by `data.keys` of a dict."""
-        if isinstance(batch, tuple | list) and len(batch) >= 2:
+        """(input, target) of a batch: the first two of a tuple or list, or by `data.keys`. Where losses and metrics say
+        which `target` they look at, and `data.keys` names none, the target is the whole batch."""
+        if self._first_two and isinstance(batch, tuple | list) and len(batch) >= 2:
             return batch[0], batch[1]
+        places: dict[str, Any] = {"input": self.keys.input, "target": self.keys.target}
+        if places["target"] is None and self.parts.settings.picks_targets:
+            del places["target"]
         if isinstance(batch, Mapping):
-            keys = self.keys
-            missing = [k for k in (keys.input, keys.target) if k is None or k not in batch]
-            if missing:
-                raise ValueError(
-                    f"a batch is a dict with the keys {', '.join(map(str, batch))}: say which are input and target with"
-                    " data.keys: {input: ..., target: ...}, or replace Trainer.unpack"
-                )
-            return batch[keys.input], batch[keys.target]
-        raise ValueError(f"a batch is a {type(batch).__name__}, not (input, target): replace Trainer.unpack")
+            if missing := [role for role, place in places.items() if place not in batch]:
+                there_is, keys = ", ".join(map(str, batch)), ", ".join(f"{role}: ..." for role in missing)
+                which = f"say which is {' and '.join(missing)} with data.keys: {{{keys}}}, or replace Trainer.unpack"
+                raise ValueError(f"a batch is a dict with the keys {there_is}: {which}")
+        elif isinstance(batch, tuple | list) and len(batch) >= 2:
+            places = {role: number if places[role] is None else places[role] for number, role in enumerate(places)}
+        else:
+            raise ValueError(f"a batch is a {type(batch).__name__}, not (input, target): replace Trainer.unpack")
+        return batch[places["input"]], batch[places["target"]] if "target" in places else batch
+
+    @cached_property
+    def _first_two(self) -> bool:
+        keys = self.keys
+        return keys.input is None and keys.target is None and not self.parts.settings.picks_targets
 
     def forward(self, input: Any) -> Any:
         """The model's output."""

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from base.config.nodes import Node, Place, dotted
-from base.config.places import components
+from base.config.places import components, named
 from base.config.signature import check
 from base.config.words import mend
 from base.errors import Fault, did_you_mean, listing
 from base.plugins import allowed_plugins, load_plugin
-from base.registry import REGISTRIES, BrokenFile, Registry, UnknownName
+from base.registry import OPTIMIZERS, REGISTRIES, BrokenFile, Registry, UnknownName
 
 _CALLED_WITH = {"LOSSES": 2, "METRICS": 2, "TRANSFORMS": 1, "FUNCTIONS": 1}
 """How many arguments the program gives, by position, to a plain function of these registries."""
@@ -21,7 +21,8 @@ _CALLED_WITH = {"LOSSES": 2, "METRICS": 2, "TRANSFORMS": 1, "FUNCTIONS": 1}
 
 def check_components(tree: Node) -> list[Fault]:
     """All that is wrong with the names and arguments of components; torch is imported."""
-    return [fault for place, node, symbols in _components(tree) for fault in _check(place, node, symbols)]
+    faults = [fault for place, node, symbols in _components(tree) for fault in _check(place, node, symbols)]
+    return [*faults, *(fault for place, node in named(tree, "optimizer").values() for fault in _groups(place, node))]
 
 
 def _components(tree: Node) -> Iterator[tuple[Place, Node, tuple[str, ...]]]:
@@ -48,6 +49,22 @@ def _check(place: Place, node: Node, symbols: tuple[str, ...]) -> list[Fault]:
             return check(target, node, place, supplied(registry, target))
     what = f"no {listing(error.kind for error in unknown)} is named {named.value!r}"
     return [Fault(*at, what, hint=mend(named, float) or _known(named.value, unknown, symbols[0]))]
+
+
+def _groups(place: Place, optimizer: Node) -> Iterator[Fault]:
+    """What the optimizer could not be given as a group's arguments."""
+    kind, groups = optimizer.at(("type",)), optimizer.at(("groups",))
+    if kind is None or groups is None or not groups.is_list or kind.value not in OPTIMIZERS:
+        return
+    target = OPTIMIZERS.get(kind.value)
+    for i, group in enumerate(groups.value):
+        args = group.at(("args",))
+        if args is not None and args.is_map:
+            needed = f"{kind.value} needs this argument"
+            faults = check(
+                target, Node({"type": kind, "args": args}, args.origin), (*place, "groups", i), OPTIMIZERS.supplied
+            )
+            yield from (fault for fault in faults if fault.what != needed)
 
 
 def supplied(registry: Registry, target: Any) -> tuple[str, ...]:

@@ -14,18 +14,20 @@ DECIDES = {"sampler": ("shuffle",), "batch_sampler": ("batch_size", "shuffle", "
 
 def check_together(tree: Node) -> list[Fault]:
     """All of them; torch is not imported."""
-    return [*_loader(tree), *_monitor(tree), *_metrics(tree), *_names(tree), *_chain(tree), *_without_effect(tree)]
+    checks = (_loader, _monitor, _metrics, _losses, _names, _chain, _rates, _freezing, _without_effect)
+    return [fault for check in checks for fault in check(tree)]
 
 
 def _on(tree: Node, key: str) -> Node | None:
     """The node at `key` if it is written there and switches something on."""
     node = tree.at(tuple(key.split(".")))
-    return None if node is None or node.value in (None, "off", False, 0) else node
+    return None if node is None or node.value in (None, "off", False, 0, [], {}) else node
 
 
 def _fault(tree: Node, key: str, what: str, hint: str) -> Fault:
-    node = tree.at(tuple(int(part) if part.isdecimal() else part for part in key.split(".")))
-    assert node is not None
+    place = tuple(int(part) if part.isdecimal() else part for part in key.split("."))
+    while (node := tree.at(place)) is None:  # a name may have dots in it, which is a fault of its own
+        place = place[:-1]
     return Fault(node.key_origin or node.origin, key, what, hint=hint)
 
 
@@ -92,6 +94,49 @@ def _metrics(tree: Node) -> Iterator[Fault]:
             seen[name.value] = name
 
 
+def _losses(tree: Node) -> Iterator[Fault]:
+    """Each has a type or is made of terms, whose names are free."""
+    taken = ["loss", *(node.value for metric in _entries(tree, "metrics") if (node := metric_name(metric)))]
+    for place, node in named(tree, "loss").values():
+        key = dotted(place)
+        kind, terms = _on(tree, f"{key}.type"), _on(tree, f"{key}.terms")
+        if node.is_map and kind is None and terms is None:
+            yield Fault(node.key_origin or node.origin, f"{key}.type", "missing", expected="a name, or terms beside it")
+        elif kind is not None and terms is not None:
+            yield _fault(tree, f"{key}.terms", "a loss has a type or terms, not both", "remove one of them")
+        for name in terms.value if terms is not None and terms.is_map else ():
+            if name in taken:
+                yield _fault(tree, f"{key}.terms.{name}", f"{name!r} is logged already", "give it another name")
+
+
+def _rates(tree: Node) -> Iterator[Fault]:
+    """A schedule that sets one rate for all groups would take their own away."""
+    groups = {name: node.at(("groups",)) for name, (_, node) in named(tree, "optimizer").items()}
+    for name, chain in chains(tree).items():
+        mine = (node for of, node in groups.items() if name in (of, "lr_scheduler"))
+        grouped = any(node and node.is_list and node.value for node in mine)
+        for key, link in chain:
+            kind = link.at(("type",))
+            for argument in ("base_lr", "max_lr") if kind and kind.value in ("OneCycleLR", "CyclicLR") else ():
+                rate = link.at(("args", argument))
+                if grouped and rate is not None and not rate.is_list:
+                    what = "one rate for all groups of the optimizer"
+                    hint = "write a list: a rate for each group, and the last for the rest"
+                    yield _fault(tree, f"{key}.args.{argument}", what, hint)
+
+
+def _freezing(tree: Node) -> Iterator[Fault]:
+    for place, _ in named(tree, "model").values():
+        key = dotted(place)
+        if _on(tree, f"{key}.frozen") and _on(tree, f"{key}.freeze"):
+            yield _fault(tree, f"{key}.freeze", "the whole model is frozen", "remove freeze or frozen")
+        if _on(tree, f"{key}.unfreeze_at") and not _on(tree, f"{key}.freeze"):
+            hint = "say in freeze what learns from that epoch on"
+            yield _fault(tree, f"{key}.unfreeze_at", "nothing is frozen up to then", hint)
+        if _on(tree, f"{key}.init_from") and _on(tree, "init_from"):
+            yield _fault(tree, f"{key}.init_from", "init_from at the top says this, too", "remove one of them")
+
+
 def _names(tree: Node) -> Iterator[Fault]:
     """Of an optimizer its model's, of a schedule its optimizer's."""
     models, optimizers, schedules = (named(tree, key) for key in ("model", "optimizer", "lr_scheduler"))
@@ -127,7 +172,9 @@ def metric_name(metric: Node) -> Node | None:
 
 def logged_names(tree: Node) -> list[str]:
     """What the rows of a run hold, as far as the config tells: `loss`, `accuracy`, `val_loss`, `val_accuracy` ..."""
-    names = ["loss", *(node.value for metric in _entries(tree, "metrics") if (node := metric_name(metric)))]
+    terms = tree.at(("loss", "terms"))
+    names = ["loss", *(terms.value if terms is not None and terms.is_map else ())]
+    names += [node.value for metric in _entries(tree, "metrics") if (node := metric_name(metric))]
     valid = _on(tree, "data.valid")
     if valid is None:
         return names

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
+from base.config.kinds import Verdict
 from base.config.nodes import Place, dotted
-from base.config.schema import fields_along
-from base.config.sections import Settings, Verdict
+from base.config.schema import verdict_at
+from base.config.sections import Settings
 from base.errors import Origin
 
 if TYPE_CHECKING:
@@ -62,17 +63,13 @@ def _leaves(value: Any, place: Place = ()) -> Iterator[tuple[Place, Any]]:
 
 def is_harmless(place: Place) -> bool:
     """True if the key, or a section around it, is marked so."""
-    return "harmless" in _marks(place)
-
-
-def _marks(place: Place) -> list[Verdict]:
-    return [cast(dict[str, Verdict], field.json_schema_extra)["resume"] for field in fields_along(place)]
+    return verdict_at(place) == "harmless"
 
 
 def _verdict(place: Place, before: Settings, after: Settings) -> Verdict:
-    """The mark of the key, or of a section around it, that is not the usual `force`. Two keys have conditions."""
+    """Two keys have conditions."""
     if place == ("trainer", "epochs") and not any((*before.schedules.values(), *after.schedules.values())):
         return "harmless"
     if place == ("trainer", "log_every") and before.trainer.check_gradients and after.trainer.check_gradients:
         return "harmless"
-    return next((mark for mark in _marks(place) if mark != "force"), "force")
+    return verdict_at(place)

@@ -12,6 +12,8 @@ PLACES: dict[str, tuple[str, ...]] = {
     "model.*": ("MODELS",),
     "loss": ("LOSSES",),
     "loss.*": ("LOSSES",),
+    "loss.terms.*": ("LOSSES",),
+    "loss.*.terms.*": ("LOSSES",),
     "optimizer": ("OPTIMIZERS",),
     "optimizer.*": ("OPTIMIZERS",),
     "lr_scheduler": ("SCHEDULERS",),
@@ -36,28 +38,27 @@ PLACES: dict[str, tuple[str, ...]] = {
 }
 """`#` is an index of a list, `*` a name. A component is looked for in the registries from left to right."""
 KEYS_OF_ONE: dict[str, tuple[str, ...]] = {
-    "model": ("type", "args"),
-    "loss": ("type", "args"),
-    "optimizer": ("type", "args", "fused", "params"),
+    "model": ("type", "args", "init_from", "frozen", "freeze", "unfreeze_at"),
+    "loss": ("type", "args", "terms", "output", "target"),
+    "optimizer": ("type", "args", "fused", "params", "groups"),
     "lr_scheduler": ("type", "args", "every", "steps"),
     "data.valid": ("type", "args"),
     "data.test": ("type", "args"),
 }
 """Where one component may stand or several by name, and the keys of one, which are therefore no names."""
+_KEYS = ("type", "args")
 _WORDS = ("off", "auto", "split")
 """Texts that may stand in such a place and name no component."""
 
 
 def registries_at(place: Place) -> tuple[str, ...]:
     """The symbols of the registries (`"MODELS"`) that a component at this place comes from; none for other places."""
-    pattern = ["#" if isinstance(part, int) else part for part in place]
-    if symbols := PLACES.get(".".join(pattern)):
-        return symbols
-    for i in range(1, len(pattern)):
-        is_name = pattern[i] != "#" and pattern[i] not in KEYS_OF_ONE.get(".".join(pattern[:i]), ("type", "args"))
-        if is_name and (symbols := PLACES.get(".".join([*pattern[:i], "*", *pattern[i + 1 :]]))):
-            return symbols
-    return ()
+    patterns = [""]
+    for part in place:
+        steps = [(pattern, "#" if isinstance(part, int) else part) for pattern in patterns]
+        steps += [(p, "*") for p in patterns if isinstance(part, str) and part not in KEYS_OF_ONE.get(p, _KEYS)]
+        patterns = [f"{pattern}.{step}".lstrip(".") for pattern, step in steps]
+    return next((PLACES[pattern] for pattern in patterns if pattern in PLACES), ())
 
 
 def is_component(place: Place, text: str) -> bool:

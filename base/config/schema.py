@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import typing
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
+from base.config.kinds import Component, Section, Verdict
 from base.config.nodes import Place
-from base.config.sections import Component, Section, Settings
+from base.config.sections import Settings
 from base.config.words import choices, describe, limits
 from base.errors import listing
 
@@ -31,6 +32,12 @@ def fields_along(place: Place) -> list[FieldInfo]:
         else:
             break
     return fields
+
+
+def verdict_at(place: Place) -> Verdict:
+    """The mark of the key at `place`, else of the nearest section around it, that is not the usual `force`."""
+    marks = [cast(dict[str, Verdict], field.json_schema_extra)["resume"] for field in fields_along(place)[::-1]]
+    return next((mark for mark in marks if mark != "force"), "force")
 
 
 def field_at(place: Place) -> FieldInfo | None:

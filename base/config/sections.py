@@ -6,18 +6,25 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from base.config.frozen import freeze
+from base.config.kinds import (
+    Args,
+    Component,
+    Count,
+    Empty,
+    Loss,
+    Metric,
+    Model,
+    Off,
+    Optimizer,
+    Scheduler,
+    Section,
+    SetName,
+    key,
+)
 from base.config.places import are_names
-
-Verdict = Literal["harmless", "force", "epoch_end", "impossible"]
-"""On a key that differs in a resumed run. `epoch_end` is `impossible` in the middle of an epoch, else `force`."""
-
-
-def key(about: str, default: Any = ..., *, resume: Verdict = "force", expected: str = "", **limits: Any) -> Any:
-    """A key of a section. `expected` says in words what type and limits alone do not."""
-    return Field(default, description=about, json_schema_extra={"resume": resume, "expected": expected}, **limits)
 
 
 def seconds(value: Any) -> Any:
@@ -35,15 +42,6 @@ def seconds(value: Any) -> Any:
     raise ValueError("not a time")
 
 
-def pattern(value: str) -> str:
-    """A regular expression as it is; ValueError if it is none."""
-    try:
-        re.compile(value)
-    except re.error as error:
-        raise ValueError(str(error)) from None
-    return value
-
-
 def _kind_of_set(value: Any) -> str:
     if isinstance(value, Component) or (isinstance(value, Mapping) and ("type" in value or "args" in value)):
         return "<component>"
@@ -52,53 +50,8 @@ def _kind_of_set(value: Any) -> str:
     return "<word>" if isinstance(value, str) else "<fraction>" if isinstance(value, float) else "<count>"
 
 
-class Section(BaseModel):
-    """Unknown keys are refused, scalars are strict, nothing changes once it is made."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-Args = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value), AfterValidator(freeze)]
-Off = BeforeValidator(lambda value: None if value == "off" else value)
-"""The word for None where something can be off."""
-
-
-class Component(Section):
-    type: str = key("the name of a registered class or function", min_length=1, expected="a name")
-    args: Args = key("its arguments", {}, validate_default=True, expected="a mapping of arguments")
-
-
-class Metric(Component):
-    name: Annotated[str | None, Off] = key(
-        "its name in the logs; null: its type",
-        None,
-        pattern=r"^[A-Za-z][A-Za-z0-9_]*$",
-        expected="letters, digits and '_', beginning with a letter",
-    )
-
-
-class Optimizer(Component):
-    type: str = key("the name of an optimizer", min_length=1, resume="impossible", expected="a name")
-    params: Annotated[str, AfterValidator(pattern)] | None = key(
-        "what it optimizes: a model's name or a pattern of parameters' names; null: its namesake's, else all",
-        None,
-        min_length=1,
-        resume="impossible",
-        expected="a model's name, a regular expression, or null",
-    )
-    fused: Annotated[bool | None, Off] = key("one kernel for all parameters; null: by kind of optimizer", None)
-
-
-class Scheduler(Component):
-    every: Literal["step", "epoch", "monitor"] | None = key("when it steps; null: by kind of schedule", None)
-    steps: Annotated[int | None, Off] = key("how long this link of a chain lasts, counted in `every`", None, ge=1)
-
-
 ComponentOrOff = Annotated[Component | None, Off]
-Count = Annotated[int | None, Off]
-Empty = BeforeValidator(lambda value: () if value is None or value == "off" else value)
 Components = Annotated[tuple[Component, ...], Empty, Field(strict=False)]
-SetName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 
 _One = Annotated[Component, Tag("<component>")]
 _Fraction = Annotated[float, Field(gt=0, lt=1), Tag("<fraction>")]
@@ -124,10 +77,10 @@ _Chain = Annotated[tuple[Scheduler, ...], Field(strict=False), Tag("<chain>")]
 Chain = Annotated[Annotated[Scheduler, Tag("<one>")] | _Chain, _one_or_named("lr_scheduler")]
 _Chains = Annotated[dict[SetName, Chain], AfterValidator(freeze), Tag("<named>")]
 Schedules = Annotated[Annotated[Scheduler, Tag("<one>")] | _Chain | _Chains, _one_or_named("lr_scheduler")]
-_Models = Annotated[dict[SetName, Component], AfterValidator(freeze), Tag("<named>")]
-Models = Annotated[Annotated[Component, Tag("<one>")] | _Models, _one_or_named("model")]
-_Losses = Annotated[dict[SetName, Component], AfterValidator(freeze), Tag("<named>")]
-Losses = Annotated[Annotated[Component, Tag("<one>")] | _Losses, _one_or_named("loss")]
+_Models = Annotated[dict[SetName, Model], AfterValidator(freeze), Tag("<named>")]
+Models = Annotated[Annotated[Model, Tag("<one>")] | _Models, _one_or_named("model")]
+_Losses = Annotated[dict[SetName, Loss], AfterValidator(freeze), Tag("<named>")]
+Losses = Annotated[Annotated[Loss, Tag("<one>")] | _Losses, _one_or_named("loss")]
 _Optimizers = Annotated[dict[SetName, Optimizer], AfterValidator(freeze), Tag("<named>")]
 Optimizers = Annotated[Annotated[Optimizer, Tag("<one>")] | _Optimizers, _one_or_named("optimizer")]
 OR_NAMED = "a name, a mapping with type and args, or names with one of these each"
@@ -336,12 +289,12 @@ class Settings(Section):
         return values
 
     @property
-    def models(self) -> dict[str, Component]:
+    def models(self) -> dict[str, Model]:
         """By name; the usual single one is named `model`, as losses are `loss` and optimizers `optimizer`."""
         return self._named("model")
 
     @property
-    def losses(self) -> dict[str, Component]:
+    def losses(self) -> dict[str, Loss]:
         return self._named("loss")
 
     @property
@@ -354,6 +307,12 @@ class Settings(Section):
         whole = self.lr_scheduler
         chains = {name: whole.get(name) if isinstance(whole, dict) else whole for name in self.optimizers}
         return {name: (c,) if isinstance(c, Scheduler) else c or () for name, c in chains.items()}
+
+    @property
+    def picks_targets(self) -> bool:
+        """True if a loss or a metric says which part of the target it looks at."""
+        losses = [term for loss in self.losses.values() for term in (loss, *loss.terms.values())]
+        return any(named.target is not None for named in (*losses, *self.metrics))
 
     def place(self, section: str, name: str) -> str:
         """Where the component of that name stands: `model`, of several `model.generator`."""

@@ -12,7 +12,7 @@ from base.config.nodes import Node, Place, dotted
 from base.errors import Fault
 
 if TYPE_CHECKING:
-    from base.config.sections import Section
+    from base.config.kinds import Section
 
 Keys = tuple[str, ...]
 RENAMED: dict[str, Keys] = {"arch": ("model",), "data_loader": ("data", "train")}
@@ -69,8 +69,8 @@ def _without_knobs(
     node: Node, section: type[Section], place: Place, found: list[tuple[Place, Node]], faults: list[Fault]
 ) -> Node:
     """The section without keys that it does not have, which go to `found`, or to `faults` if they look like typos."""
+    from base.config.kinds import Component
     from base.config.schema import section_of
-    from base.config.sections import Component
 
     kept: dict[str, Node] = {}
     for key, child in node.value.items():

@@ -8,9 +8,10 @@ from typing import Any
 
 import pydantic
 
+from base.config.kinds import Component
 from base.config.nodes import Node, Place, dotted
 from base.config.schema import expected, field_at, homes, nullable, section_at
-from base.config.sections import Component, Settings
+from base.config.sections import Settings
 from base.config.words import mend
 from base.errors import Fault, listing, suggest
 

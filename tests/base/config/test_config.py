@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from base.config import Config
 from base.config.difference import ABSENT, difference
-from base.config.sections import Component, Loader, Settings, seconds
+from base.config.kinds import Component, Model
+from base.config.sections import Loader, Settings, seconds
 from base.errors import ConfigError, Origin
 from base.registry import DATASETS
 
@@ -60,10 +61,10 @@ def told(text: str, name: str = "a.yaml") -> list[str]:
 
 def test_a_bare_name_is_a_component() -> None:
     config = read()
-    assert config["model"] == {"type": "LeNet", "args": {}}
+    assert (config["model"]["type"], config["model"]["args"]) == ("LeNet", {})
     assert config["data"]["transform"]["train"][0] == {"type": "ToFloat", "args": {}}
     assert config["project"] == {"sizes": [1, 2], "type": "Free"}
-    assert config.settings.model == Component(type="LeNet")
+    assert config.settings.model == Model(type="LeNet")
 
 
 def test_mappings_merge_and_everything_else_replaces() -> None:
@@ -160,7 +161,7 @@ def test_an_override_is_an_edit_of_the_file() -> None:
     assert config["trainer"]["epochs"] == 7
     assert config["metrics"][1]["args"] == {"k": 5}
     assert [step["type"] for step in config["data"]["transform"]["train"]] == ["RandomHorizontalFlip", "Normalize"]
-    assert config["model"] == {"type": "MLP", "args": {"hidden": [8]}}
+    assert (config["model"]["type"], config["model"]["args"]) == ("MLP", {"hidden": [8]})
     assert config["project"]["deep"] == {"new": 0.001}
     assert config["lr_scheduler"] is None
     assert config["optimizer"]["args"] == {"lr": 0.5, "momentum": 0.9}
