@@ -197,7 +197,7 @@ CALLBACKS = Registry("CALLBACKS", "callback")
 TRAINERS = Registry("TRAINERS", "trainer", supplied=("parts",))
 LOADERS = Registry("LOADERS", "loader")
 SAMPLERS = Registry(
-    "SAMPLERS", "sampler", adopts=(adopted.torch_samplers,), supplied=("data_source", "generator", "sampler")
+    "SAMPLERS", "sampler", adopts=(adopted.torch_samplers,), supplied=("data_source", "targets", "generator", "sampler")
 )
 FUNCTIONS = Registry("FUNCTIONS", "function", calls_functions=False)
 WRITERS = Registry("WRITERS", "writer")

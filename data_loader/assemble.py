@@ -305,12 +305,13 @@ class _Assembly:
     def _sampler(self, key: str, one: OpenedSet, order: Order) -> Callable[[], Any]:
         """Makes the sampler, given of the data set and the order what its constructor asks for."""
         component: Component = getattr(self.data.loader, key)
-        offered = {
-            "data_source": one.dataset if one.members is None else Subset(one.dataset, one.members.tolist()),
-            "sampler": order(0).tolist(),
+        offered: dict[str, Callable[[], Any]] = {
+            "data_source": lambda: one.dataset if one.members is None else Subset(one.dataset, one.members.tolist()),
+            "targets": lambda: targets_of(one.dataset, one.tensors, self.places)[one.indices()],
+            "sampler": lambda: order(0).tolist(),
         }
         parameters = inspect.signature(SAMPLERS.get(component.type)).parameters
-        supplied = {name: value for name, value in offered.items() if name in parameters}
+        supplied = {name: give() for name, give in offered.items() if name in parameters}
         return lambda: self._build(f"data.loader.{key}", SAMPLERS, component, **supplied)
 
     def _build(self, key: str, registry: Registry, component: Component, **supplied: Any) -> Any:

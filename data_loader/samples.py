@@ -71,11 +71,26 @@ class Samples:
     def __getitems__(self, request: Request) -> Any:
         """The collated batch, or a `Failure`, or a `Partial`."""
         pass_, first, indices = request
-        samples = self.read(self.dataset.__getitem__, pass_, first, indices)
+        samples = self._read(pass_, first, indices)
         batch = samples if isinstance(samples, Failure) else self.finish(samples, pass_, first, indices)
         if self.skips and isinstance(batch, Failure) and batch.index is not None:
             return self.one_by_one(self.dataset.__getitem__, pass_, first, indices)
         return batch
+
+    def _read(self, pass_: int, first: int, indices: list[int]) -> list[Any] | Failure:
+        """Through the data set's own `__getitems__`, if it has one that succeeds: then under generators seeded for the
+        batch. Else one sample after another, so that the one that fails is known."""
+        together = getattr(self.dataset, "__getitems__", None)
+        if together is not None:
+            with foreign(derive(self.seed, pass_, first)):
+                try:
+                    samples = list(together(indices))
+                    if len(samples) == len(indices):
+                        return samples
+                except Exception as error:
+                    if ran_out_of_memory(error):
+                        raise
+        return self.read(self.dataset.__getitem__, pass_, first, indices)
 
     def one_by_one(self, take: Callable[[int], Any], pass_: int, first: int, indices: Sequence[int]) -> Partial:
         """The batch of those samples that do not fail; each as it would have been beside the others."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from base.errors import DataError
 from tests.data_loader.toy_sets import AUGMENTED, components, equal, make
 from utils.seed import rng_state
 
@@ -26,10 +27,11 @@ def some(data: Any, pass_: int = 2, start: int = 0) -> list[Any]:
         {},
         {"drop_last": True},
         {"sampler": WEIGHTED},
+        {"sampler": {"type": "ClassBalancedSampler"}},
         {"sampler": {"type": "Repeats", "args": {"share": 1.5}}},
         {"batch_sampler": {"type": "BatchSampler", "args": {"batch_size": 7, "drop_last": False}}},
     ],
-    ids=["in order", "shuffled", "drop last", "weighted sampler", "own sampler", "batch sampler"],
+    ids=["in order", "shuffled", "drop last", "weighted sampler", "balanced sampler", "own sampler", "batch sampler"],
 )
 def test_every_way_of_loading_gives_the_same_batches(changes: dict[str, Any]) -> None:
     common: dict[str, Any] = {
@@ -51,8 +53,9 @@ def test_every_way_of_loading_gives_the_same_batches(changes: dict[str, Any]) ->
     assert not equal(some(in_memory, pass_=3), expected)
 
 
-def test_a_repeated_sample_is_augmented_anew() -> None:
-    data = make(loader={"sampler": WEIGHTED}, transform=AUGMENTED)
+@pytest.mark.parametrize("sampler", [WEIGHTED, {"type": "ClassBalancedSampler", "args": {"num_samples": 200}}])
+def test_a_repeated_sample_is_augmented_anew(sampler: Any) -> None:
+    data = make(loader={"sampler": sampler}, transform=AUGMENTED)
     inputs, targets = (torch.cat(parts) for parts in zip(*some(data), strict=True))
     of_one_class = inputs[targets == targets.mode().values].flatten(1)
     assert len(of_one_class) > 5 and len(of_one_class.unique(dim=0)) > len(of_one_class) / 2
@@ -123,6 +126,25 @@ def test_dicts_of_texts_and_nested_values_are_collated_as_torch_does() -> None:
     assert batch["text"] == [f"word {i}" for i in range(4)] and batch["target"].tolist() == [-1, 0, -1, 0]
     left, right = batch["nested"]["pair"]
     assert left.shape == (4, 3) and right.tolist() == [0, 0.5, 1, 1.5]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_data_set_that_reads_several_at_once_is_asked_to(workers: int) -> None:
+    loader = {"num_workers": workers, "shuffle": False}
+    data = make("ToyTogether", loader=loader)
+    batches = some(data)
+    assert torch.cat([x for x, _ in batches])[:, 0].tolist() == list(range(20))
+    drawn = torch.cat([x for x, _ in batches])[:, 1]
+    assert len(drawn.unique()) == 3  # one draw for each call
+    assert equal(some(data, start=1), batches[1:]) and not equal(some(data, 3), batches)
+    assert equal(some(make("ToyTogether", loader={"shuffle": False})), batches)
+
+
+def test_one_that_fails_among_several_read_at_once_is_named() -> None:
+    with pytest.raises(DataError, match=r"ToyTogether \(train\): sample 11: KeyError: 'no such row'"):
+        some(make("ToyTogether", {"broken": 11}, loader={"shuffle": False}))
+    data = make("ToyTogether", {"broken": 11}, loader={"shuffle": False}, on_error="skip")
+    assert [len(y) for _, y in some(data)] == [8, 7, 4]
 
 
 def test_named_tuples_stay_what_they_are() -> None:

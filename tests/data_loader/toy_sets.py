@@ -42,6 +42,14 @@ class ToyImages(Dataset[Any]):
 
 
 @DATASETS.register
+class ToyNoClasses(ToyImages):
+    """Its targets are no class numbers."""
+
+    def as_tensors(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.images, self.labels / 2
+
+
+@DATASETS.register
 class ToyWords(Dataset[Any]):
     """Dicts of texts, numbers and nested tensors."""
 
@@ -71,6 +79,26 @@ class ToyNoise(Dataset[Any]):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         return torch.tensor([random.random(), np.random.rand(), torch.rand(()).item(), index]), index
+
+
+@DATASETS.register
+class ToyTogether(Dataset[Any]):
+    """Reads several samples at once; each is its index and what was drawn for all of them."""
+
+    def __init__(self, broken: int = -1) -> None:
+        self.broken = broken
+
+    def __len__(self) -> int:
+        return 20
+
+    def __getitems__(self, indices: list[int]) -> list[tuple[torch.Tensor, int]]:
+        if self.broken in indices:
+            raise KeyError("no such row")
+        noise = random.random()
+        return [(torch.tensor([index, noise]), index) for index in indices]
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return self.__getitems__([index])[0]
 
 
 @DATASETS.register
