@@ -80,18 +80,18 @@ def targets_of(dataset: Any, tensors: tuple[Tensor, ...] | None, places: Places)
 def fingerprint(size: int, samples: Any) -> str:
     """The number of samples and a hash of some of them, at any depth of tensors, arrays, images and plain values."""
     digest = hashlib.sha256()
-    _add(digest, samples)
+    add_to_hash(digest, samples)
     return f"{size}:{digest.hexdigest()[:16]}"
 
 
-def _add(digest: Any, value: Any) -> None:
+def add_to_hash(digest: Any, value: Any) -> None:
     if isinstance(value, Mapping):
-        _add(digest, list(value.items()))
+        add_to_hash(digest, list(value.items()))
     elif isinstance(value, tuple | list):
         for item in value:
-            _add(digest, item)
+            add_to_hash(digest, item)
     elif isinstance(value, Tensor):
-        _add(digest, value.numpy(force=True))
+        add_to_hash(digest, value.numpy(force=True))
     elif isinstance(value, np.ndarray):
         digest.update(f"{value.dtype}{value.shape}".encode())
         digest.update(np.ascontiguousarray(value).tobytes())

@@ -1,0 +1,61 @@
+"""What a run would learn from: sizes, classes, means to paste, a sheet of samples, duplicates, broken files.
+
+python tools/inspect_data.py -c configs/fashion_mnist.yaml
+python tools/inspect_data.py -c configs/fashion_mnist.yaml data.valid=0.2 --out samples.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from base.command_line import exit_code
+from base.errors import DataError, writing
+from utils.files import replace_file
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description="Reads every sample of a config's data sets once.", allow_abbrev=False)
+    parser.add_argument("-c", "--config", required=True, metavar="CONFIG", help="a YAML or JSON file")
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="lies over the config, read as YAML")
+    parser.add_argument("--plugin", action="append", default=[], metavar="MODULE", help="a module that registers names")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE.png", help="the sheet of samples (default: inspect_<name>.png, here)"
+    )
+    options = parser.parse_intermixed_args(argv)
+
+    from base.build import Builder
+    from base.config import Config
+    from base.registry import WRITERS
+
+    # A sample that cannot be read is what this is to find: it must not end it. The data is looked at, and stays here.
+    aside = ["data.on_error=skip", "data.max_errors=1000000000", "device=cpu"]
+    config = Config.read(options.config, [*options.overrides, *aside], plugins=options.plugin)
+    WRITERS.get("console")()
+    data = Builder(config).data
+
+    from data_loader.inspection import inspect
+    from data_loader.inspection_report import is_broken, report
+    from data_loader.sample_sheet import sample_sheet
+    from logger.progress_bar import progress
+
+    found = inspect(data, progress(2))
+    normalises = [c.args for c in config.settings.data.transform.eval if c.type == "Normalize"]
+    for line in report(found, normalises):
+        print(line)
+    if sheet := sample_sheet(data):
+        path = options.out or Path(f"inspect_{config.settings.name}.png")
+        with writing(path):
+            replace_file(path, sheet)
+        print(f"samples before and after the transforms: {path}")
+    else:
+        print("no sheet of samples: the inputs are no images")
+    return DataError.exit_code if is_broken(found) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(lambda: main(sys.argv[1:])))
