@@ -190,10 +190,11 @@ def _say_goodbye(run: Run) -> None:
     log.info("%s: %s", endings.get(run.reason, run.reason), run.path)
     for words in of_end(run.trainer):
         log.info("%s", words)
+    runs = run.config.settings.trainer.save_dir
     log.info("%s", line("  test", f"python test.py -r {run.path}"))
     log.info("%s", line("  resume", f"python train.py -r {run.path}"))
-    log.info("%s", line("  compare", f"python tools/compare.py {run.config.settings.trainer.save_dir}"))
-    log.info("%s", line("  watch", f"tensorboard --logdir {run.config.settings.trainer.save_dir}"))
+    log.info("%s", line("  compare", f"python tools/compare.py {runs}"))
+    log.info("%s", line("  watch", f"tensorboard --logdir {runs}"))
 
 
 def exit_code(work: Callable[[], int], whole_traceback: bool = False) -> int:

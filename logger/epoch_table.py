@@ -103,7 +103,7 @@ class EpochTable:
         return [(part[0][0], max(len(part[0][0]), sum(map(self._width, part)) + len(part) - 1), part) for part in parts]
 
     def _length(self, columns: list[Column]) -> int:
-        return sum(width + 3 for _, width, _ in self._groups(columns)) + len(MARK)
+        return sum(width + 3 for _, width, _ in self._groups(columns)) - 1 + len(MARK)
 
     def _line(self, cells: Mapping[Column, str]) -> str:
         groups = [
