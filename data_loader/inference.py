@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from base.config.sections import Data
@@ -51,6 +50,6 @@ class EvalTransforms:
         """The input (...) of one sample, as the model takes it without the batch. DataError if a transform fails."""
         try:
             given = sample if hasattr(sample, "getbands") else as_tensor(sample)
-            return as_tensor(self.pipeline.on_samples([given], 0, np.zeros(1, dtype=np.int64))[0])
+            return as_tensor(self.pipeline.on_samples([given], 0, first=0)[0])
         except SampleError as failed:
             raise DataError(f"{failed.step} fails: {words(failed.error)}") from failed.error
