@@ -29,7 +29,7 @@ class Job:
     evaluations: int = 0
     """Passes over the test images after the last epoch, each timed."""
     every_step: bool = False
-    """Stamp every optimizer step, not the first alone."""
+    """Stamp every optimizer step, not the ends of epochs alone."""
     options: dict[str, Any] = field(default_factory=dict)
     """What one contestant alone understands."""
 

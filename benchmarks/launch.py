@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,8 +40,6 @@ def fresh_process(command: Sequence[str]) -> Ended:
 
     Byte code is cached, whatever this process was told: compiling anew at each start is no property of a contestant.
     """
-    import time
-
     with tempfile.TemporaryDirectory() as folder, terminal() as stderr:
         stamps, output = Path(folder) / "stamps", Path(folder) / "output"
         environment = os.environ | ENVIRONMENT | {STAMPS: str(stamps)}

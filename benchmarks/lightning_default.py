@@ -50,7 +50,7 @@ class Stamps(lightning.Callback):  # type: ignore[misc]
         self.every_step = every_step
 
     def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
-        if self.every_step or trainer.global_step == 1:
+        if self.every_step:
             stamp("step")
 
     def on_train_epoch_end(self, *_: Any) -> None:

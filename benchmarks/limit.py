@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -23,19 +23,18 @@ def main(argv: Sequence[str]) -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=job.rate)
     train, test = tensors(job.data), tensors(job.data, train=False)
     ready = list(zip(*(whole.split(job.batch) for whole in train), strict=True))
-    first = True
+    bare = job.options.get("ready_made", False)
     for _ in range(job.epochs):
         total = torch.zeros(())
-        for inputs, targets in ready if job.options.get("ready_made") else shuffled(*train, job.batch):
+        for inputs, targets in ready if bare else shuffled(*train, job.batch):
             loss = CLASSIFY(model(inputs), targets)
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
-            if not job.options.get("ready_made"):
+            if not bare:
                 total += loss.detach()
-            if first or job.every_step:
+            if job.every_step:
                 stamp("step")
-                first = False
         if job.images:
             evaluate(model, *test, job.batch)
         stamp("epoch")
@@ -46,7 +45,7 @@ def main(argv: Sequence[str]) -> None:
     stamp_end(model, job.data)
 
 
-def shuffled(inputs: Tensor, targets: Tensor, batch: int) -> object:
+def shuffled(inputs: Tensor, targets: Tensor, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
     order = torch.randperm(len(targets))
     for first in range(0, len(targets), batch):
         chosen = order[first : first + batch]

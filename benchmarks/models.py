@@ -34,4 +34,4 @@ class Heavy(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 10) -> (B, 10)"""
-        return x + sum(table[0] for table in self.tables)
+        return x + torch.stack([table[0] for table in self.tables]).sum(0)

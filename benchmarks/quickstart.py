@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=job.rate)
     for epoch in range(job.epochs):
         print(f"Epoch {epoch + 1}\n-------------------------------")
-        train(train_dataloader, model, loss_fn, optimizer, stamps=sys.maxsize if job.every_step else epoch == 0)
+        train(train_dataloader, model, loss_fn, optimizer, stamp_steps=job.every_step)
         if job.images:
             test(test_dataloader, model, loss_fn)
         stamp("epoch")
@@ -49,8 +49,7 @@ def dataset(job: Job, train: bool) -> Dataset[Any]:
     return datasets.FashionMNIST(root=job.data, train=train, download=False, transform=ToTensor())
 
 
-def train(dataloader: DataLoader[Any], model: nn.Module, loss_fn: nn.Module, optimizer: Any, stamps: int) -> None:
-    """`stamps`: how many of the first steps are stamped."""
+def train(dataloader: DataLoader[Any], model: nn.Module, loss_fn: nn.Module, optimizer: Any, stamp_steps: bool) -> None:
     size = len(dataloader.dataset)  # type: ignore[arg-type]
     model.train()
     for batch, (X, y) in enumerate(dataloader):
@@ -61,7 +60,7 @@ def train(dataloader: DataLoader[Any], model: nn.Module, loss_fn: nn.Module, opt
         optimizer.step()
         optimizer.zero_grad()
 
-        if batch < stamps:
+        if stamp_steps:
             stamp("step")
         if batch % 100 == 0:
             loss, current = loss.item(), (batch + 1) * len(X)

@@ -78,8 +78,8 @@ def field_of(job: Job, peers: bool) -> dict[str, Contestant]:
 # --- what the stamps say ---------------------------------------------------------------------------------------------
 
 
-def between(first: Mapping[str, float], last: Mapping[str, float], parts: int = 1) -> Figures:
-    return {clock: (last[clock] - first[clock]) / parts for clock in ("cpu", "wall")}
+def between(first: Mapping[str, float], last: Mapping[str, float]) -> Figures:
+    return {clock: last[clock] - first[clock] for clock in ("cpu", "wall")}
 
 
 def last_epoch(ended: Ended) -> Figures:
@@ -95,11 +95,9 @@ def last_evaluation(ended: Ended) -> Figures:
 
 def steps(ended: Ended) -> Figures:
     """The median step; the first two are left out, by which caches are filled and the first save is written."""
-    stamps = ended.at("step")[1:]
-    each = [between(first, last) for first, last in pairwise(stamps)]
-    return {clock: median(step[clock] for step in each) for clock in ("cpu", "wall")} | {
-        "loss": ended.at("end")[0]["loss"]
-    }
+    each = [between(first, last) for first, last in pairwise(ended.at("step")[1:])]
+    figures = {clock: median(step[clock] for step in each) for clock in ("cpu", "wall")}
+    return figures | {"loss": ended.at("end")[0]["loss"]}
 
 
 # --- the workloads ---------------------------------------------------------------------------------------------------
@@ -134,7 +132,12 @@ def w4(folder: Path, sizes: Sizes, peers: bool) -> Workload:
     data.write_vectors(folder, count)
     job = Job(str(folder), {"type": "TenByTen"}, 1)
     contestants = {"bare step": script("limit", replace(job, options={"ready_made": True}))} | field_of(job, peers)
-    lean = {"metrics": [], "trainer.verbosity": 0, "trainer.tensorboard": False, "trainer.log_every": 10**9}
+    lean: dict[str, object] = {
+        "metrics": [],
+        "trainer.verbosity": 0,
+        "trainer.tensorboard": False,
+        "trainer.log_every": 10**9,
+    }
     contestants["atelier, lean"] = project(job, **lean)
 
     def step(ended: Ended) -> Figures:
@@ -149,14 +152,13 @@ def w4(folder: Path, sizes: Sizes, peers: bool) -> Workload:
 
 def w5(folder: Path, sizes: Sizes, peers: bool) -> Workload:
     data.write_images(folder, sizes.train, sizes.test)
-    job = Job(str(folder), {"type": "MLP"}, sizes.batch, epochs=1)
-    field = field_of(job, peers)
-    contestants = {"floor": lambda folder: ["-m", "benchmarks.floor"]}
-    contestants |= {name: one for name, one in field.items() if name != "limit"}
-    contestants["atelier"] = project(replace(job, every_step=True))  # else nobody is called before the epoch's end
+    job = Job(str(folder), {"type": "MLP"}, sizes.batch, epochs=1, every_step=True)
+    contestants: dict[str, Contestant] = {"floor": lambda folder: ["-m", "benchmarks.floor"]}
+    contestants |= field_of(job, peers)
+    del contestants["limit"]
 
     def first_step(ended: Ended) -> Figures:
-        return {clock: ended.at("step")[0][clock] for clock in ("cpu",)} | {"whole": ended.cpu}
+        return {"cpu": ended.at("step")[0]["cpu"], "whole": ended.cpu}
 
     title = "start-up: to the first optimizer step, and the whole of a run of one epoch"
     return Workload(title, contestants, first_step, {"cpu": "processor s"}, {"whole": "whole run, processor s"})
@@ -165,19 +167,17 @@ def w5(folder: Path, sizes: Sizes, peers: bool) -> Workload:
 def w5_nothing_to_train(folder: Path, sizes: Sizes, peers: bool) -> Workload:
     unreadable = folder / "unreadable.yaml"
     unreadable.write_text("model: {type: MLP\n", encoding="utf-8")
-    contestants = {
+    contestants: dict[str, Contestant] = {
         "python -c 'import yaml, pydantic'": lambda folder: ["-c", "import yaml, pydantic"],
         "train.py --help": lambda folder: ["train.py", "--help"],
         "train.py -c an unreadable file": lambda folder: ["train.py", "-c", str(unreadable)],
     }
+
+    def whole(ended: Ended) -> Figures:
+        return {"cpu": ended.cpu, "wall": ended.wall}
+
     title = "start-up: what needs no torch, the whole process"
-    return Workload(
-        title,
-        contestants,
-        lambda ended: {"cpu": ended.cpu, "wall": ended.wall},
-        {"cpu": "processor s"},
-        {"wall": "wall s"},
-    )
+    return Workload(title, contestants, whole, {"cpu": "processor s"}, {"wall": "wall s"})
 
 
 def w6(folder: Path, sizes: Sizes, peers: bool) -> Workload:
@@ -187,11 +187,8 @@ def w6(folder: Path, sizes: Sizes, peers: bool) -> Workload:
 
     def bare(**options: object) -> Contestant:
         def command(folder: Path) -> list[str]:
-            return [
-                "-m",
-                "benchmarks.bare_saves",
-                replace(job, options={"path": str(folder / "saved.pt"), **options}).written(),
-            ]
+            saving = replace(job, options={"path": str(folder / "saved.pt"), **options})
+            return ["-m", "benchmarks.bare_saves", saving.written()]
 
         return command
 
@@ -199,7 +196,12 @@ def w6(folder: Path, sizes: Sizes, peers: bool) -> Workload:
         saved, loaded = ended.at("saved")[-1], ended.at("loaded")[-1]
         return {"blocked": saved["blocked"], "saved": saved["saved"], "load": loaded["load"]}
 
-    options = {"metrics": [], "callbacks": ["StampSaves"], "optimizer.args.momentum": 0.9, "trainer.keep": 1}
+    options: dict[str, object] = {
+        "metrics": [],
+        "callbacks": ["StampSaves"],
+        "optimizer.args.momentum": 0.9,
+        "trainer.keep": 1,
+    }
     contestants = {"torch.save": bare(), "torch.save and fsync": bare(fsync=True), "atelier": project(job, **options)}
     compared = {"blocked": "loop blocked, wall s", "saved": "until saved, wall s", "load": "load, wall s"}
     return Workload(f"a state of {2 * sizes.megabytes} MB, saved and loaded", contestants, saves, compared, {})
@@ -208,9 +210,8 @@ def w6(folder: Path, sizes: Sizes, peers: bool) -> Workload:
 def w7(folder: Path, sizes: Sizes, peers: bool) -> Workload:
     data.write_images(folder, 10 * sizes.batch, sizes.evaluated)
     job = Job(str(folder), {"type": "MLP"}, sizes.batch, epochs=1, evaluations=3)
-    contestants = field_of(job, peers) | {
-        "atelier, eval_batch_size 256": project(job, **{"data.loader.eval_batch_size": 256})
-    }
+    contestants = field_of(job, peers)
+    contestants["atelier, eval_batch_size 256"] = project(job, **{"data.loader.eval_batch_size": 256})
     about = f"MLP: evaluation of {sizes.evaluated:,} images in batches of {job.batch}, the third"
     return Workload(about, contestants, last_evaluation, *CLOCKS)
 
