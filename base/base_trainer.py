@@ -35,6 +35,7 @@ from base.progress import Progress
 from base.protocols import Loader
 from base.state import info_of, load_weights, state_of, weights_of
 from base.tally import Tally
+from base.template_trainer import adapt
 from utils.batches import size_of
 from utils.seed import derive, seed_everything
 
@@ -45,6 +46,11 @@ class Interrupted(Exception):
 
 class BaseTrainer(ABC):
     """The life of a run between its first step and its last."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """A subclass with a `_train_epoch(epoch)` of its own, as pytorch-template has it, gets the base it needs."""
+        super().__init_subclass__(**kwargs)
+        adapt(cls, BaseTrainer)
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import zlib
@@ -19,9 +20,11 @@ from base import named_parts
 from base.base_metric import Mean
 from base.base_trainer import BaseTrainer
 from base.config.lengths import usual_unit
+from base.epoch_trainer import EpochTrainer
 from base.errors import ConfigError, UserError, listing
 from base.freezing import Freezing
 from base.named_parts import LossOfParts, MetricOfParts, NoSuchPart, WeightedTerms
+from base.own_state import OwnState
 from base.param_groups import grouped, learning, matches
 from base.parts import NotSole, Parts, steps_per_epoch
 from base.protocols import DataSets, Loader
@@ -38,6 +41,7 @@ from base.registry import (
     Registry,
 )
 from base.schedule import Link, Schedule
+from base.template_trainer import TemplateTrainer
 from base.users_code import users_frames
 from base.weights import take_weights
 from utils.device import select_device
@@ -120,16 +124,18 @@ class Builder:
         models = {name: self._model(name, component) for name, component in self.settings.models.items()}
         if self.begins and self.settings.init_from:
             take_weights(models, self.settings.init_from)
+        criteria = {
+            name: self._loss(self.settings.place("loss", name), component)
+            for name, component in self.settings.losses.items()
+        }
         return Parts(
             settings=self.settings,
             device=self.device,
             data=self.data,
             models=models,
             frozen=[name for name, component in self.settings.models.items() if component.frozen],
-            criteria={
-                name: self._loss(self.settings.place("loss", name), component)
-                for name, component in self.settings.losses.items()
-            },
+            criteria=criteria,
+            stateful={f"loss {name}": OwnState(loss) for name, loss in criteria.items()},
             metrics={
                 metric.name or metric.type: self._metric(f"metrics.{i}", metric)
                 for i, metric in enumerate(self.settings.metrics)
@@ -140,13 +146,23 @@ class Builder:
         )
 
     def trainer(self, parts: Parts) -> BaseTrainer:
-        """A trainer that has seen one evaluation batch go through."""
+        """A trainer that has seen one evaluation batch go through, or that has an epoch of its own."""
+        kind = TRAINERS.get(self.settings.trainer.type)
+        if inspect.isclass(kind) and issubclass(kind, TemplateTrainer):
+            self.add_training(parts)  # which its constructor is given
+            make = partial(self._build, "trainer", TRAINERS, self.settings.trainer)
+            try:
+                return EpochTrainer(parts, self.config, kind, make)
+            except ConfigError as error:
+                raise self.config.placed(error.faults) from None
         trainer: BaseTrainer = self._build("trainer", TRAINERS, self.settings.trainer, parts=parts)
         self._dry_run(trainer)
         return trainer
 
     def add_training(self, parts: Parts) -> None:
-        """Optimizers, schedules, averages and callbacks."""
+        """Optimizers, schedules, averages and callbacks; once."""
+        if parts.optimizers:
+            return
         if ema := self.settings.trainer.ema:
             learn = (name for name in parts.models if name not in parts.frozen)
             parts.averages |= {name: average(parts.models[name], ema.decay) for name in learn}

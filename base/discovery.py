@@ -24,7 +24,7 @@ BASES = {
 }
 """A subclass of one of these registers by its name, decorated or not."""
 FUNCTION_FILES = {"loss.py": "LOSSES", "metric.py": "METRICS"}
-"""Every public function of a file of this name registers, as in pytorch-template."""
+"""Every public function and class of a file of this name registers, as in pytorch-template."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,11 @@ def _decorations(node: ast.ClassDef | ast.FunctionDef) -> Iterator[tuple[str, st
 def _functions(tree: ast.Module, module: str, path: Path) -> Iterator[Definition]:
     registry = FUNCTION_FILES.get(path.name)
     for node in tree.body if registry else ():
-        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and not any(_decorations(node)):
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef) or (
+            isinstance(node, ast.ClassDef) and _is_abstract(node)
+        ):
+            continue
+        if not node.name.startswith("_") and not any(_decorations(node)):
             assert registry is not None
             yield Definition(registry, node.name, module, path, node.lineno, own=False)
 

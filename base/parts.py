@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from base.base_callback import Callback
 from base.errors import listing
 from base.freezing import Freezing
+from base.own_state import OwnState
 from base.protocols import DataSets, Loader, RunLog
 from base.schedule import Schedule
 from base.signals import StopRequest
@@ -52,6 +53,8 @@ class Parts:
     callbacks: list[Callback] = field(default_factory=list)
     calls: dict[str, Call] = field(default_factory=dict)
     """The shapes that each model was given in the dry run."""
+    stateful: dict[str, OwnState] = field(default_factory=dict)
+    """What else changes in training, under the names that its state has in a save."""
     store: CheckpointStore | None = None
     request: StopRequest = field(default_factory=StopRequest)
 

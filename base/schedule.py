@@ -66,7 +66,7 @@ class Schedule:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Before the optimizer's own state is loaded, which holds the rate of the moment."""
-        if self.links:
+        if state["current"] != self.current:  # else the scheduler stays, which a trainer of the user's may hold
             self._take_over(state["current"])
         self.done = state["done"]
         if self.scheduler:

@@ -59,6 +59,7 @@ def state_of(trainer: BaseTrainer) -> dict[str, Any]:
         "metrics": trainer.train_metrics.state_dict(),
         "tally": trainer.tally.state_dict(),
         "data": trainer.data.train.state_dict(),
+        "own": {name: one.state_dict() for name, one in trainer.parts.stateful.items()},
         "rng": rng_state(),
         "logs": trainer.log.flush(),
     }
@@ -82,4 +83,6 @@ def restore(trainer: BaseTrainer, saved: Saved) -> None:
     trainer.train_metrics.load_state_dict(state["metrics"])
     trainer.tally.load_state_dict(state["tally"])
     trainer.data.train.load_state_dict(state["data"])
+    for name, one in trainer.parts.stateful.items():
+        one.load_state_dict(state["own"][name])
     set_rng_state(state["rng"])

@@ -83,6 +83,7 @@ class OwnIteration(TrainingLoader):
     def __init__(self, loader: DataLoader[Any], samples: Samples, seed: int, device: torch.device) -> None:
         self.name, self.seed, self.device = samples.name, seed, device
         self.batch_size, self.theirs = _batch_size(loader), with_our_workers(loader)
+        self.workers = loader.num_workers
         self.size = int(getattr(loader, "n_samples", len(loader) * self.batch_size))
         self.workers: int | None = loader.num_workers
 

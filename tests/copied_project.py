@@ -17,7 +17,10 @@ def copy_framework(folder: Path) -> Path:
     own = (ROOT / "base" / "manifest.txt").read_text(encoding="utf-8").split()
     for name in (*own, "base/manifest.txt", "pyproject.toml"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, folder / name)
+        shutil.copy2(ROOT / name, folder / name)
+    for cache in {(ROOT / name).parent / "__pycache__" for name in own} - {ROOT / "__pycache__"}:
+        if cache.is_dir():  # valid there too, as the files keep their times
+            shutil.copytree(cache, folder / cache.relative_to(ROOT))
     return folder
 
 
@@ -36,7 +39,7 @@ def copied_project(name: str, folder: Path) -> Path:
 
 def run(project: Path, *command: str, code: int = 0) -> str:
     """What `python COMMAND` in the project prints; it must end with `code`."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"} | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, *command], cwd=project, env=environment, capture_output=True, text=True, timeout=300
     )

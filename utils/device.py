@@ -58,3 +58,9 @@ def to_device(batch: Any, device: torch.device, non_blocking: bool = False) -> A
     if type(batch) in (list, tuple):
         return type(batch)(to_device(value, device, non_blocking) for value in batch)
     return batch
+
+
+def prepare_device(n_gpu_use: int) -> tuple[torch.device, list[int]]:
+    """pytorch-template's name for `select_device`: the device, and the numbers of the GPUs in use, one at most."""
+    device = select_device("auto", n_gpu_use)
+    return device, [device.index or 0] if device.type == "cuda" else []

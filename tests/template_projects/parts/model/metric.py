@@ -1,0 +1,2 @@
+def mae(output, target):
+    return (output - target).abs().mean().item()
