@@ -28,6 +28,7 @@ from base.own_state import OwnState
 from base.param_groups import grouped, learning, matches
 from base.parts import NotSole, Parts, steps_per_epoch
 from base.protocols import DataSets, Loader
+from base.recording import FirstBatch
 from base.registry import (
     CALLBACKS,
     LOADERS,
@@ -293,7 +294,7 @@ class Builder:
         kinds = listing((component.type for component in self.settings.models.values()), "and")
         try:
             with calls_of(trainer.models) as trainer.parts.calls:
-                row = self._or_fault("model", lambda: trainer.evaluate(_FirstBatch(loader), ""), kinds)
+                row = self._or_fault("model", lambda: trainer.evaluate(FirstBatch(loader), ""), kinds)
         except NotSole as error:
             what = f"{self.settings.trainer.type} {error}"
             raise ConfigError([self.config.fault("trainer.type", what)], self.config.source) from None
@@ -323,18 +324,3 @@ class _Facts(dict[str, Any]):
 
     def __missing__(self, name: str) -> Any:
         return self.data[name]
-
-
-class _FirstBatch:
-    """A loader of one batch."""
-
-    workers: int | None = None
-
-    def __init__(self, loader: Any) -> None:
-        self.loader, self.size, self.batch_size = loader, loader.batch_size, loader.batch_size
-
-    def __len__(self) -> int:
-        return 1
-
-    def batches(self, pass_: int = 0, start: int = 0) -> Any:
-        yield next(iter(self.loader.batches(pass_, start)))

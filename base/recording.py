@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from utils.classification import (
     Bin,
@@ -94,6 +95,37 @@ def record(trainer: BaseTrainer, loader: Loader, title: str, samples: int = 0) -
     outputs, targets = keeper.together()
     classes = class_names(trainer, outputs.shape[1]) if _is_classification(outputs, targets) else []
     return Record(scores, outputs, targets, classes, keeper.unlikely, keeper.sure)
+
+
+def watch_layers(
+    trainer: BaseTrainer, loader: Loader, kinds: tuple[type[nn.Module], ...], note: Callable[..., None]
+) -> None:
+    """Evaluates the first batch and calls `note(name, layer, inputs, output)` for each layer of one of the `kinds`."""
+    models, handles = trainer.evaluated, []
+    for model_name, model in models.items():
+        for name, layer in model.named_modules():
+            if isinstance(layer, kinds):
+                path = f"{model_name}.{name}" if len(models) > 1 else name
+                handles.append(layer.register_forward_hook(functools.partial(note, path)))
+    try:
+        trainer.evaluate(FirstBatch(loader), "a look inside")
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class FirstBatch:
+    """A loader of one batch."""
+
+    def __init__(self, loader: Loader) -> None:
+        self.loader, self.size, self.batch_size = loader, loader.batch_size, loader.batch_size
+        self.workers: int | None = 0
+
+    def __len__(self) -> int:
+        return 1
+
+    def batches(self, pass_: int = 0, start: int = 0) -> Iterator[Any]:
+        yield next(iter(self.loader.batches(pass_, start)))
 
 
 def class_names(trainer: BaseTrainer, count: int) -> list[str]:

@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,6 +86,26 @@ class Summaries(ABC):
         self.add_png(tag, png.getvalue(), global_step)
         if close and "matplotlib.pyplot" in sys.modules:
             sys.modules["matplotlib.pyplot"].close(figure)
+
+    def add_graph(self, nodes: Sequence[Any]) -> None:
+        """A graph of `utils.model_graph.Node`s; of a run the last one is shown."""
+        from tensorboard.compat.proto.attr_value_pb2 import AttrValue
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.graph_pb2 import GraphDef
+        from tensorboard.compat.proto.node_def_pb2 import NodeDef
+        from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+        from tensorboard.compat.proto.versions_pb2 import VersionDef
+
+        def shapes(node: Any) -> AttrValue:
+            shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in node.shape])
+            return AttrValue(list=AttrValue.ListValue(shape=[shape]))
+
+        made = [
+            NodeDef(name=node.name, op=node.op, input=node.inputs, attr={"_output_shapes": shapes(node)})
+            for node in nodes
+        ]
+        graph = GraphDef(node=made, versions=VersionDef(producer=22))
+        self.add_event(Event(graph_def=graph.SerializeToString()))
 
     def add_custom_scalars(self, layout: Mapping[str, Mapping[str, list[Any]]]) -> None:
         """Which tags share a chart: `{category: {chart: ["Multiline", [patterns of tags]]}}`."""
@@ -168,6 +188,7 @@ class NullEventWriter:
     def add_text(self, tag: str, text_string: str, global_step: int = 0) -> None: ...
     def add_image(self, tag: str, img_tensor: Any, global_step: int = 0, dataformats: str = "CHW") -> None: ...
     def add_histogram(self, tag: str, values: Any, global_step: int = 0, bins: int | str = 64) -> None: ...
+    def add_graph(self, nodes: Sequence[Any]) -> None: ...
     def add_png(self, tag: str, data: bytes, global_step: int = 0) -> None: ...
     def add_figure(self, tag: str, figure: Any, global_step: int = 0, close: bool = True) -> None: ...
     def end(self, reason: str) -> None: ...

@@ -7,6 +7,7 @@ which holds no memory and leaves the model, its buffers and the random generator
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -65,8 +66,11 @@ def hollow_tensor(value: Any) -> Any:
 
 
 def hollow_copy(model: nn.Module) -> nn.Module:
-    """The same modules with parameters and buffers on the meta device, in eval mode."""
-    held: dict[int, Any] = {id(b): hollow_tensor(b) for b in model.buffers()}
+    """The same modules with parameters and buffers on the meta device, in eval mode, without hooks, which may hold
+    anything."""
+    hooks = [value for m in model.modules() for name, value in vars(m).items() if name.endswith("_hooks")]
+    held: dict[int, Any] = {id(value): OrderedDict() for value in hooks if isinstance(value, dict)}
+    held |= {id(b): hollow_tensor(b) for b in model.buffers()}
     held |= {id(p): nn.Parameter(hollow_tensor(p), p.requires_grad) for p in model.parameters()}
     return copy.deepcopy(model, held).eval()
 

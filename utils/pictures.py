@@ -6,6 +6,7 @@ Figures are made without pyplot, so that nothing of them stays behind.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -119,6 +120,35 @@ def worst(unlikely: Sequence[Any], sure: Sequence[Any], classes: Sequence[str]) 
                 (f"{title}: true class, predicted class and its probability", [s.input for s in shown], captions)
             )
     return {"worst": images(groups)} if groups else {}
+
+
+def filters(image: Tensor, weight: Tensor, maps: Tensor, title: str) -> bytes:
+    """A convolution at work: its input (C, H, W), filters (N, C, h, w), and what each makes of it, (N, H, W)."""
+    figure, axes = new_figure(13, 4.6, 1, 3)
+    for axis, shown, words in zip(
+        axes[0],
+        (image, mosaic(weight), mosaic(maps[:, None])),
+        ("input", f"weight: {len(weight)} filters of {'x'.join(map(str, weight.shape[1:]))}", "output"),
+        strict=True,
+    ):
+        show(axis, shown)
+        axis.set_title(words)
+        axis.set_axis_off()
+    figure.suptitle(title)
+    return png(figure)
+
+
+def mosaic(tiles: Tensor) -> Tensor:
+    """(N, C, H, W) -> one image, nearly square, a line between tiles; each from its darkest to its brightest value."""
+    stack = tiles.detach().float().cpu()
+    stack = stack if stack.shape[1] in (1, 3) else stack.mean(1, keepdim=True)
+    low, high = stack.amin((1, 2, 3), keepdim=True), stack.amax((1, 2, 3), keepdim=True)
+    stack = torch.nn.functional.pad((stack - low) / (high - low).clamp(min=1e-12), (0, 1, 0, 1), value=1.0)
+    columns = math.ceil(math.sqrt(len(stack)))
+    missing = -len(stack) % columns
+    stack = torch.cat([stack, stack.new_ones(missing, *stack.shape[1:])])
+    rows = [torch.cat(list(stack[i : i + columns]), dim=2) for i in range(0, len(stack), columns)]
+    return torch.cat(rows, dim=1)
 
 
 def show(axis: Axes, image: Tensor) -> None:
