@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -63,6 +64,13 @@ def test_the_users_own_files_train_and_every_command_works_on_the_run(project: P
     for words in ours:
         call(project, *[run[1] if word.startswith("saved/") else word for word in words[1:]])
     assert (Path(project / run[1]) / "test" / "valid" / "metrics.json").exists()
+    comparing = [line for text in blocks("sh") for line in text.splitlines() if "tools/compare.py" in line]
+    assert len(comparing) == 4
+    for line in comparing:
+        words = [run[1] if word.startswith("20261120") else word for word in shlex.split(line, comments=True)]
+        told = call(project, *words[1:])
+        assert Path(run[1]).name in told or told.startswith("no runs"), line
+    assert (project / "report.html").exists()
 
 
 def test_the_commands_with_a_config_are_accepted(project: Path) -> None:

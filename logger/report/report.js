@@ -176,10 +176,10 @@ function chart(quantity, metrics, settings) {
       html("td", { class: "number" }, precise(line.y))))));
     if (found.length > near.length) tip.append(`and ${found.length - near.length} more`);
     tip.hidden = false;
-    const card_ = card.getBoundingClientRect();
-    const right = event.clientX - card_.left + 16;
-    tip.style.left = `${right + tip.offsetWidth > card_.width ? Math.max(0, right - tip.offsetWidth - 32) : right}px`;
-    tip.style.top = `${event.clientY - card_.top + 12}px`;
+    const frame = card.getBoundingClientRect();
+    const right = event.clientX - frame.left + 16, below = event.clientY - frame.top + 12;
+    tip.style.left = `${right + tip.offsetWidth > frame.width ? Math.max(0, right - tip.offsetWidth - 32) : right}px`;
+    tip.style.top = `${mouseY > HEIGHT / 2 ? below - tip.offsetHeight - 24 : below}px`;
   }
   redrawn.push(draw);
   draw();
