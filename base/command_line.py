@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from base.config.layers import SHORT_FLAGS, flags_of_file
 from base.errors import OutOfMemoryError, UserError, ran_out_of_memory
 from utils.figures import counted
+from utils.streams import silence
 
 if TYPE_CHECKING:
     from base.run import Run
@@ -206,6 +207,9 @@ def exit_code(work: Callable[[], int], whole_traceback: bool = False) -> int:
             traceback.print_exc()
         print(error, file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:
+        silence(sys.stdout)
+        return 1
     except Exception as error:
         if ran_out_of_memory(error):
             print(f"out of memory before training began: {error}", file=sys.stderr)

@@ -42,7 +42,8 @@ def of_data(builder: Builder) -> Iterator[str]:
     yield line("data", f"{_kind(first)}{in_memory}")
     for label in sorted(about, key=lambda label: ["train", "valid", "test"].index(label.partition("_")[0])):
         loader = loaders[label if label in loaders else label.partition("_")[2]]
-        other = "" if _kind(about[label]) == _kind(first) else f"{_kind(about[label])}: "
+        one = about[label]
+        other = "" if (one.kind, one.input) == (first.kind, first.input) else f"{_kind(one)}: "
         yield line(f"  {label}", f"{other}{_size(loader)}{_balance(about[label])}")
 
 

@@ -52,9 +52,12 @@ class Data:
     places: Places = field(default_factory=Places)
     opened: dict[str, OpenedSet] = field(default_factory=dict)
     """By label: what the loaders read from."""
+    _about: dict[str, SetFacts] = field(default_factory=dict)
 
     def about(self) -> dict[str, SetFacts]:
-        return {label: one.facts(self.places) for label, one in self.opened.items()}
+        if not self._about:
+            self._about = {label: one.facts(self.places) for label, one in self.opened.items()}
+        return self._about
 
 
 @LOADERS.register

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -30,11 +31,20 @@ def is_broken(found: Mapping[str, Found]) -> bool:
 def _sets(found: Mapping[str, Found]) -> Iterator[str]:
     rows = [("", "samples", "input", "values", "after its transforms", "target")]
     for label, one in found.items():
-        kinds = [kind for kind, _ in one.kinds.most_common()]
-        input = kinds[0] if len(kinds) == 1 else f"{counted(len(kinds), 'kind')}, most {kinds[0]}" if kinds else ""
         target = f"{len(one.targets)} classes" if one.targets else _reach(one.target_values)
-        rows.append((label, f"{one.size:,}", input, _reach(one.values), _reach(one.after), target))
+        rows.append((label, f"{one.size:,}", _input(one), _reach(one.values), _reach(one.after), target))
     yield from _table(rows, right={1})
+
+
+def _input(one: Found) -> str:
+    """`1x28x28 uint8`; `RGB image of 39 sizes`; `2 kinds, most 2x6x6 uint8`"""
+    kinds = [kind for kind, _ in one.kinds.most_common()]
+    without_size = {re.sub(r"\b\d+(x\d+)+\b", "{}", kind) for kind in kinds}
+    if len(kinds) < 2:
+        return "".join(kinds)
+    if len(without_size) == 1:
+        return without_size.pop().format(counted(len(kinds), "size"))
+    return f"{counted(len(without_size), 'kind')}, most {kinds[0]}"
 
 
 def _reach(values: Range) -> str:

@@ -16,6 +16,7 @@ from data_loader.pipeline import Pipeline, SampleError
 from data_loader.sample_parts import get_part
 
 COLUMNS, CELL, GAP, MARGIN, TOP = 10, 96, 6, 110, 26
+SMALLEST = 8
 PASSES = 3
 """How often each sample is shown as training sees it."""
 
@@ -79,7 +80,7 @@ def _pixels(value: Any) -> Tensor | None:
         return None
     tensor = tensor.float().nan_to_num()
     if tensor.dim() == 2:
-        return tensor
+        return tensor if min(tensor.shape) >= SMALLEST else None  # a series of some channels is no image
     return tensor[:3].permute(1, 2, 0) if len(tensor) >= 3 else tensor[0]
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 from base.registry import WRITERS
+from utils.streams import silence
 
 EPOCH = 25
 """Level of the epoch lines, between INFO and WARNING."""
@@ -56,6 +57,8 @@ class Console(logging.Handler):
             else:
                 stream.write(line + "\n")
             stream.flush()
+        except BrokenPipeError:  # the run goes on, and train.log has it all
+            silence(stream)
         except Exception:
             self.handleError(record)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from abc import ABC, abstractmethod
@@ -17,10 +18,10 @@ log = logging.getLogger(__name__)
 
 
 def progress(verbosity: int) -> Progress:
-    """Bars if stderr is a terminal, lines if it is a file or a pipe, nothing below verbosity 2."""
+    """Bars if stderr is a terminal that can redraw a line, else lines; nothing below verbosity 2."""
     if verbosity < 2:
         return NullProgress()
-    return Progress(Bar if sys.stderr.isatty() else Lines)
+    return Progress(Bar if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else Lines)
 
 
 class Progress:

@@ -8,7 +8,6 @@ python tools/compare.py saved --diff 20261120-164203 20261120-171530
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from base.command_line import exit_code
 from logger.compare import difference, overview, read_runs, select, sorted_words
 from logger.curves_plot import draw_curves
 from logger.report_html import write_report
+from utils.streams import silence
 
 DESCRIPTION = (
     "Compares runs. Filters: val_accuracy>0.9 lr<=0.01 optimizer.type=SGD state!=killed name=fashion* tag=best"
@@ -54,8 +54,8 @@ def main(argv: Sequence[str]) -> int:
         write_report(comparison, options.html, f"Runs in {', '.join(map(str, folders))}")
     try:
         print(text, flush=True)
-    except BrokenPipeError:  # `| head` has read enough; python would complain when it closes stdout
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        silence(sys.stdout)
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import re
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from logger.console import EPOCH, TrainLog, set_up
 
 log = logging.getLogger("some.module")
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Terminal(io.StringIO):
@@ -113,3 +115,26 @@ def test_no_colour_in_a_file(capsys: pytest.CaptureFixture[str]) -> None:
     set_up(2)
     log.error("lost")
     assert capsys.readouterr().err == "lost\n"
+
+
+def test_a_run_goes_on_when_nobody_reads_any_more(tmp_path: Path) -> None:
+    program = f"""
+import logging, pathlib, sys
+from logger.console import TrainLog, set_up
+set_up(2)
+log = TrainLog(pathlib.Path({str(tmp_path / "train.log")!r}))
+for number in range(5000):
+    logging.getLogger("x").info("line %d %s", number, "." * 100)
+log.close()
+print("printed")
+sys.exit(3)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline().startswith("line 0 ")
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 3
+    assert (tmp_path / "train.log").read_text().splitlines()[-1].endswith("line 4999 " + "." * 100)
