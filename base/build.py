@@ -47,7 +47,7 @@ from base.users_code import users_frames
 from base.weights import take_weights
 from utils.device import select_device
 from utils.model_summary import calls_of
-from utils.precision import Precision
+from utils.precision import select_precision
 from utils.seed import derive, rng_state, seed_everything, set_rng_state
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class Builder:
                 metric.name or metric.type: self._metric(f"metrics.{i}", metric)
                 for i, metric in enumerate(self.settings.metrics)
             },
-            precision=Precision(self.settings.trainer.precision, self.device),
+            precision=select_precision(self.settings.trainer.precision, self.device),
             log=WRITERS.get("NullLog")(),
             **places,
         )

@@ -19,7 +19,7 @@ def check_and_clip(trainer: BaseTrainer) -> Tensor:
         precision.unscale(optimizer)
     parameters = [p for model in trainer.models.values() for p in model.parameters() if p.grad is not None]
     norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    if precision.mode != "fp16":  # there gradients overflow now and then, and the scaler skips the step
+    if not precision.overflows:
         guard.check("the norm of the gradients is", norm)
     if clip.norm:
         nn.utils.clip_grads_with_norm_(parameters, clip.norm, norm)

@@ -58,7 +58,7 @@ def predict(run: str | Path, inputs: str | Path, top_k: int = 3, overrides: Sequ
 
 def _predictions(config: Config, saved: Saved, inputs: Path, top_k: int) -> Iterator[Prediction]:
     from utils.device import select_device
-    from utils.precision import Precision
+    from utils.precision import select_precision
 
     known = saved.info["data"]
     if not known.get("input"):
@@ -66,7 +66,7 @@ def _predictions(config: Config, saved: Saved, inputs: Path, top_k: int) -> Iter
     device = select_device(config.settings.device)
     model = _model(config, saved, known["facts"], device)
     prepare = LOADERS.get("EvalTransforms")(config.settings.data, known["facts"])
-    precision = Precision(config.settings.trainer.precision, device)
+    precision = select_precision(config.settings.trainer.precision, device)
     waiting: list[tuple[str, Tensor]] = []
     for file in files_in(inputs):
         for source, sample in samples_of(file, known["input"]["given"]):

@@ -1,4 +1,4 @@
-"""fp32, bf16 and fp16 behind the same four calls, so that the training loop knows one way only."""
+"""fp32, bf16 and fp16 behind the same few calls, so that the training loop knows one way only."""
 
 from __future__ import annotations
 
@@ -11,29 +11,58 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+NOTHING: AbstractContextManager[Any] = nullcontext()
+
+
+def select_precision(mode: str, device: torch.device) -> Precision:
+    """`mode` is fp32, bf16 or fp16. Weights stay float32."""
+    return Scaled(mode, device) if mode == "fp16" else Precision(mode, device)
 
 
 class Precision:
-    """`mode` is fp32, bf16 or fp16. Weights stay float32; fp16 scales the loss so that small gradients survive."""
+    """The number format of the forward pass; gradients are what they are."""
+
+    overflows = False
+    """Whether gradients may overflow now and then, which skips the step and is no fault."""
 
     def __init__(self, mode: str, device: torch.device) -> None:
         self.mode, self.device = mode, device
-        self.scaler = torch.amp.GradScaler(device.type, enabled=mode == "fp16")
 
     def autocast(self) -> AbstractContextManager[Any]:
-        if self.mode == "fp32":
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=DTYPES[self.mode])
+        return NOTHING if self.mode == "fp32" else torch.autocast(self.device.type, dtype=DTYPES[self.mode])
+
+    def backward(self, loss: Tensor) -> None:
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def unscale(self, optimizer: Optimizer) -> None:
+        """Before gradients are looked at or clipped."""
+
+    def step(self, optimizer: Optimizer) -> None:
+        optimizer.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+class Scaled(Precision):
+    """The loss is scaled so that small gradients survive in float16; where a scaled one overflows, the step is skipped
+    and the scale lowered."""
+
+    overflows = True
+
+    def __init__(self, mode: str, device: torch.device) -> None:
+        super().__init__(mode, device)
+        self.scaler = torch.amp.GradScaler(device.type)
 
     def backward(self, loss: Tensor) -> None:
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def unscale(self, optimizer: Optimizer) -> None:
-        """Before gradients are looked at or clipped."""
         self.scaler.unscale_(optimizer)
 
     def step(self, optimizer: Optimizer) -> None:
-        """The optimizer's step; in fp16 skipped when a scaled gradient overflowed, and the scale is lowered."""
         self.scaler.step(optimizer)
         self.scaler.update()
 
@@ -41,5 +70,4 @@ class Precision:
         return dict(self.scaler.state_dict())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        if state:
-            self.scaler.load_state_dict(dict(state))
+        self.scaler.load_state_dict(dict(state))

@@ -1,0 +1,76 @@
+"""What may be saved: everything finite, however large; masks that began infinite; nothing else."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from base.errors import NotFiniteError
+from base.guard import Guard
+
+
+class Model(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(5))
+        self.register_buffer("mask", torch.tensor([0.0, float("-inf")]))
+        self.register_buffer("mean", torch.zeros(2))
+
+
+def trainer_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> Any:
+    return SimpleNamespace(
+        models={"model": model}, optimizers={"optimizer": optimizer}, where=lambda: "epoch 1, step 1"
+    )
+
+
+def checked(spoil: Any = None, mode: str = "stop") -> None:
+    model = Model()
+    optimizer = torch.optim.SGD([model.weight], lr=0.1, momentum=0.9)
+    model.weight.sum().backward()
+    optimizer.step()
+    guard = Guard(mode, 10, deferred=False)
+    guard.exempt_buffers({"model": model})
+    if spoil is not None:
+        with torch.no_grad():
+            spoil(model, optimizer)
+    guard.check_state(trainer_of(model, optimizer))
+
+
+def test_a_mask_that_began_infinite_is_no_fault() -> None:
+    model = Model()
+    optimizer = torch.optim.SGD([model.weight], lr=0.1)
+    guard = Guard("stop", 10, deferred=False)
+    with pytest.raises(NotFiniteError):
+        guard.check_state(trainer_of(model, optimizer))
+    guard.exempt_buffers({"model": model})
+    guard.check_state(trainer_of(model, optimizer))
+
+
+def test_large_finite_numbers_are_saved_though_their_sum_is_not_finite() -> None:
+    checked(lambda model, optimizer: model.weight.fill_(3e38))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("place", ["weight", "buffer", "momentum"])
+def test_one_number_that_is_not_finite_is_not_saved(place: str, value: float) -> None:
+    def spoil(model: Any, optimizer: Any) -> None:
+        momentum = optimizer.state[model.weight]["momentum_buffer"]
+        {"weight": model.weight, "buffer": model.mean, "momentum": momentum}[place][1] = value
+
+    with pytest.raises(
+        NotFiniteError, match="weights or optimizer state are not finite after epoch 1, step 1: not saved"
+    ):
+        checked(spoil)
+    checked(spoil, mode="ignore")
+
+
+def test_infinities_of_both_signs_do_not_cancel() -> None:
+    def spoil(model: Any, optimizer: Any) -> None:
+        model.weight[0], model.weight[1] = float("inf"), float("-inf")
+
+    with pytest.raises(NotFiniteError):
+        checked(spoil)
