@@ -78,7 +78,7 @@ class CifarImages(Held):
                 raise Unreachable("download is false")
             download_archive(name, self.URL, self.MD5, folder, files)
         except Unreachable as error:
-            what = f"{name}: its files are not in {folder} and {error}; unpack there: {self.URL}"
+            what = f"{name}: its files are not in {folder} and {error}; unpack {self.URL} in {folder.parent}"
             if (folder.parent / self.PYTHON).is_dir():
                 what += f" ({self.PYTHON} beside it is the python version, a pickle: it is not read)"
             raise MissingFiles(what) from error

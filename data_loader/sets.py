@@ -11,8 +11,9 @@ from typing import Any
 from torch.utils.data import DataLoader, IterableDataset
 
 from base.config.sections import Component, Data
-from base.errors import DataError, UserError
+from base.errors import ConfigError, DataError, Fault, Origin, UserError
 from base.registry import DATASETS
+from base.users_code import users_frames
 from data_loader.download import MissingFiles
 from data_loader.images import FashionMNIST
 
@@ -61,7 +62,8 @@ def open_sets(
             return _open_all(components), _verdict(components)
         except MissingFiles as missing:
             if offline != SYNTHETIC:
-                raise DataError(f"{missing}, or set data.offline: synthetic to go without") from missing
+                hint = ", or set data.offline: synthetic to go without" * all(map(_has_stand_in, components.values()))
+                raise DataError(f"{missing}{hint}") from missing
             if kept == REAL:
                 raise DataError(f"{missing}; the run began on the real data and goes on with nothing else") from missing
             why = str(missing)
@@ -113,6 +115,12 @@ def _open(label: str, component: Component) -> Any:
         raise
     except (OSError, RuntimeError) as error:
         raise DataError(f"{component.type} (data.{label}) cannot be opened: {type(error).__name__}: {error}") from error
+    except (TypeError, ValueError) as error:
+        if users_frames(error):
+            raise
+        key = f"data.{label.replace('_', '.', 1)}"
+        told = f"{component.type} refuses this: {type(error).__name__}: {' '.join(str(error).split())}"
+        raise ConfigError([Fault(Origin("the config"), key, told)]) from error
     if not hasattr(dataset, "__iter__" if isinstance(dataset, IterableDataset | DataLoader) else "__getitem__"):
         needs = "it needs __len__ and __getitem__, or to be an IterableDataset with __iter__"
         raise DataError(f"{component.type} (data.{label}) is no data set: {needs}")

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -151,6 +152,23 @@ def test_arguments_that_a_component_refuses_are_told_at_their_key() -> None:
         with pytest.raises(ConfigError) as error:
             make(**changes)
         assert error.value.faults[0].key == key
+
+
+def test_arguments_that_a_data_set_refuses_are_told_at_its_key(tmp_path: Path) -> None:
+    np.save(tmp_path / "series.npy", np.arange(30))
+    args, wrong = {"path": str(tmp_path / "series.npy"), "window": 2}, {"type": "SyntheticFashion", "args": {"size": 0}}
+    for changes, key, what in (
+        ({"train": "SlidingWindows", "args": {**args, "window": 0}}, "data.train", "SlidingWindows refuses this: Val"),
+        ({"valid": {"odd_one": wrong, "other": 1}}, "data.valid.odd_one", "SyntheticFashion refuses this: ValueError:"),
+    ):
+        with pytest.raises(ConfigError) as error:
+            make(**changes)
+        assert error.value.faults[0].key == key and error.value.faults[0].what.startswith(what)
+
+
+def test_without_a_stand_in_nobody_is_told_to_take_one(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"cifar-10-binary\.tar\.gz in [^,]*$"):
+        make("CIFAR10", {"root": str(tmp_path), "download": False})
 
 
 def test_an_index_that_a_sampler_makes_up_is_refused() -> None:

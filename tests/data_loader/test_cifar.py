@@ -61,8 +61,8 @@ def test_missing_files_are_told_with_where_to_get_them_and_a_pickle_is_left_alon
     with pytest.raises(MissingFiles) as error:
         CIFAR10(tmp_path, download=False)
     expected = (
-        f"CIFAR10: its files are not in {tmp_path}/cifar-10-batches-bin and download is false; unpack there: "
-        "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+        f"CIFAR10: its files are not in {tmp_path}/cifar-10-batches-bin and download is false; unpack "
+        f"https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz in {tmp_path}"
     )
     assert str(error.value) == expected and error.value.exit_code == 5
     (tmp_path / "cifar-10-batches-py").mkdir()
