@@ -41,6 +41,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--html", type=Path, metavar="FILE.html", help="a page of its own: table, curves, confusion")
     options = parser.parse_intermixed_args(argv)
     form = options.form or "text"
+    if options.diff and form in ("csv", "markdown"):
+        parser.error(f"--diff prints text or --json, not --{form}")
     folders, filters = sorted_words(options.words)
     everything = read_runs(folders)
     comparison = select(everything, filters, options.sort, options.reverse)

@@ -423,6 +423,8 @@ def test_the_command(three: Comparison, tmp_path: Path) -> None:
     hint = "write filters with > or < in quotes: 'val_accuracy>0.9'"
     assert (refused.returncode, refused.stderr) == (2, f"val_accuracy: no such folder, and no filter; {hint}\n")
     assert "config" in command(tmp_path, "--diff", A, B).stdout
+    refused = command(tmp_path, "--diff", A, B, "--csv")
+    assert refused.returncode == 2 and "--diff prints text or --json, not --csv" in refused.stderr
 
 
 def test_no_torch_is_needed(three: Comparison, tmp_path: Path) -> None:
