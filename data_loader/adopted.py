@@ -85,7 +85,6 @@ class OwnIteration(TrainingLoader):
         self.batch_size, self.theirs = _batch_size(loader), with_our_workers(loader)
         self.workers = loader.num_workers
         self.size = int(getattr(loader, "n_samples", len(loader) * self.batch_size))
-        self.workers: int | None = loader.num_workers
 
     def __len__(self) -> int:
         return len(self.theirs)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
-from base.config.sections import Component
+from base.config.kinds import Component
 from base.config.sections import Data as DataSettings
 from base.errors import ConfigError, DataError, Fault, Origin, UserError
 from base.protocols import Loader, SetFacts, TrainingLoader

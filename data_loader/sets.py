@@ -10,7 +10,8 @@ from typing import Any
 
 from torch.utils.data import DataLoader, IterableDataset
 
-from base.config.sections import Component, Data
+from base.config.kinds import Component
+from base.config.sections import Data
 from base.errors import ConfigError, DataError, Fault, Origin, UserError
 from base.registry import DATASETS
 from base.users_code import users_frames
