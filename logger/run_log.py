@@ -18,6 +18,7 @@ from logger.introduction import introduce
 from logger.metrics_file import MetricsFile
 from logger.progress_bar import Progress, Read, progress
 from logger.tags import Tags
+from utils.memory import memory
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +111,7 @@ class RunLog:
         values = self._tags.of_row(row)
         if improved:
             values[f"best/{self._monitor}"] = row[self._monitor]
+        values |= {f"system/{kind}_gib": held for kind, held in memory().items()}
         self._events.add_values(values, row["step"])
         self._events.flush()
         if "seconds" in row:
