@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from base.epoch_trainer import EpochTrainer
 from base.errors import ConfigError, Fault, UserError, listing, ran_out_of_memory
 from base.loss_checks import Finding, has_sigmoid, is_class_numbers, look_at, losses_in
 from base.registry import TRANSFORMS
@@ -81,7 +82,10 @@ class Preflight:
             self._outside_the_optimizer(trainer)
 
     def try_training(self, trainer: BaseTrainer) -> None:
-        """One training batch forward and back. `look` comes first, and an optimizer is there."""
+        """One training batch forward and back; none where a trainer has an epoch of its own, which has no parts."""
+        if isinstance(trainer, EpochTrainer):
+            log.info("%s has an epoch of its own: no batch was tried", trainer.name)
+            return
         batch = next(iter(trainer.data.train.batches(0, 0)))
         with as_before(trainer), self.watching(trainer.parts):
             for model in trainer.models.values():

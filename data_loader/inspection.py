@@ -21,6 +21,8 @@ from data_loader.samples import END, Failure, words
 
 TOGETHER = 256
 """Samples that are looked at in one go."""
+NUMBERS_OF_THINGS = {torch.int32, torch.int64}
+"""Types of inputs that count or name something, such as words, and have no mean."""
 MOST_CHANNELS = 64
 """With more, a list of means is nothing to paste."""
 
@@ -52,17 +54,24 @@ class Moments:
     count: int = 0
     sums: Tensor | None = None
     squares: Tensor | None = None
+    mixed: bool = False
 
     def add(self, batch: Tensor) -> None:
-        """(B, C, ...), any floating point."""
+        """(B, C, ...), any floating point. Nothing is known once C differs."""
+        if self.sums is not None and len(self.sums) != batch.shape[1]:
+            self.mixed = True
+        if self.mixed:
+            return
         values = batch.double().nan_to_num().transpose(0, 1).flatten(1)
         sums, squares = values.sum(1), values.square().sum(1)
         self.sums = sums if self.sums is None else self.sums + sums
         self.squares = squares if self.squares is None else self.squares + squares
         self.count += values.shape[1]
 
-    def result(self) -> tuple[list[float], list[float]]:
-        assert self.sums is not None and self.squares is not None
+    def result(self) -> tuple[list[float], list[float]] | None:
+        """None where there is nothing that means and deviations could be of."""
+        if self.sums is None or self.squares is None or self.mixed:
+            return None
         mean = self.sums / self.count
         return mean.tolist(), (self.squares / self.count - mean.square()).clamp(min=0).sqrt().tolist()
 
@@ -130,7 +139,7 @@ class _Reader:
                 self.found.after.add(batch)
             if self.scale is not None:
                 for batch in _stacked(self._transformed(self.scale, inputs, numbers, tells=False)):
-                    if batch.dim() > 1 and batch.shape[1] <= MOST_CHANNELS:
+                    if batch.dim() > 1 and batch.shape[1] <= MOST_CHANNELS and batch.dtype not in NUMBERS_OF_THINGS:
                         self.found.moments.add(as_fraction(batch))
             progress.advance(dict)
         if self.one.streamed:

@@ -39,11 +39,11 @@ def _sets(found: Mapping[str, Found]) -> Iterator[str]:
 def _input(one: Found) -> str:
     """`1x28x28 uint8`; `RGB image of 39 sizes`; `2 kinds, most 2x6x6 uint8`"""
     kinds = [kind for kind, _ in one.kinds.most_common()]
-    without_size = {re.sub(r"\b\d+(x\d+)+\b", "{}", kind) for kind in kinds}
+    without_size = {re.sub(r"( of )?\b\d+(x\d+)*\b", "", kind).strip() for kind in kinds}
     if len(kinds) < 2:
         return "".join(kinds)
     if len(without_size) == 1:
-        return without_size.pop().format(counted(len(kinds), "size"))
+        return f"{without_size.pop()} of {counted(len(kinds), 'size')}"
     return f"{counted(len(without_size), 'kind')}, most {kinds[0]}"
 
 
@@ -71,9 +71,9 @@ def _classes(found: Mapping[str, Found]) -> Iterator[str]:
 
 
 def _scale(train: Found, normalises: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    if not train.moments.count:
+    if (result := train.moments.result()) is None:
         return
-    mean, std = train.moments.result()
+    mean, std = result
     yield "mean and std of the training inputs per channel, as they come to Normalize in data.transform.eval:"
     yield f"  - {{type: Normalize, args: {{mean: {_list(mean)}, std: {_list(std)}}}}}"
     if 0 in [round(value, 6) for value in std]:

@@ -28,13 +28,18 @@ def main(argv: Sequence[str]) -> int:
     )
     options = parser.parse_intermixed_args(argv)
 
+    from torch.utils.data import DataLoader
+
     from base.build import Builder
     from base.config import Config
-    from base.registry import WRITERS
+    from base.registry import DATASETS, WRITERS
 
-    # A sample that cannot be read is what this is to find: it must not end it. The data is looked at, and stays here.
-    aside = ["data.on_error=skip", "data.max_errors=1000000000", "device=cpu"]
-    config = Config.read(options.config, [*options.overrides, *aside], plugins=options.plugin)
+    overrides = [*options.overrides, "device=cpu"]
+    config = Config.read(options.config, overrides, plugins=options.plugin)
+    if not issubclass(DATASETS.get(config.settings.data.train.type), DataLoader):
+        # A sample that cannot be read is what this is to find: it must not end it.
+        overrides += ["data.on_error=skip", "data.max_errors=1000000000"]
+        config = Config.read(options.config, overrides, plugins=options.plugin)
     WRITERS.get("console")()
     data = Builder(config).data
 

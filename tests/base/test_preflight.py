@@ -11,7 +11,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from base import DATASETS, LOSSES, MODELS, TRAINERS, Callback, ConfigError, fit
+from base import DATASETS, LOSSES, MODELS, TRAINERS, BaseTrainer, Callback, ConfigError, fit
 from base.config import Config
 from base.registry import CALLBACKS
 from base.run import check
@@ -354,9 +354,36 @@ def test_a_loss_that_takes_soft_targets_or_ignores_some_is_left_alone(garments: 
     assert check(small_config(tmp_path, garments, **targets("negative"), **ignored)) == []
 
 
+def test_terms_are_looked_at_each_at_its_place(garments: Path, tmp_path: Path) -> None:
+    terms = {"right": {"type": "CrossEntropyLoss"}, "wrong": {"type": "NLLLoss", "weight": 0.1}}
+    config = small_config(tmp_path, garments, model=ending(), loss={"terms": terms})
+    with pytest.raises(ConfigError, match=r"config.yaml:\d+:\d+: loss.terms.wrong.type: NLLLoss takes logarithms"):
+        fit(config)
+
+
+def test_what_is_frozen_is_no_mistake(garments: Path, tmp_path: Path) -> None:
+    frozen = {"model": {"type": "MLP", "args": {"hidden": [4]}, "freeze": ["layers.0"]}}
+    assert check(small_config(tmp_path, garments, **frozen)) == []
+
+
 def test_log_softmax_is_what_both_losses_take(garments: Path, tmp_path: Path) -> None:
     for loss in ("NLLLoss", "CrossEntropyLoss"):
         assert check(small_config(tmp_path, garments, model=ending("LogSoftmax"), loss=loss)) == []
+
+
+@TRAINERS.register
+class OldStyle(BaseTrainer):
+    def __init__(self, model: Any, criterion: Any, metric_ftns: Any, optimizer: Any, config: Any) -> None:
+        super().__init__(model, criterion, metric_ftns, optimizer, config)  # type: ignore[call-arg]
+
+    def _train_epoch(self, epoch: int) -> dict[str, float]:  # type: ignore[override]
+        return {"loss": 0.0}
+
+
+def test_an_epoch_of_its_own_is_not_tried(garments: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = small_config(tmp_path, garments, trainer__type="OldStyle", trainer__verbosity=2, trainer__monitor="off")
+    assert check(config) == []
+    assert "OldStyle has an epoch of its own: no batch was tried" in capsys.readouterr().out
 
 
 @CALLBACKS.register

@@ -191,6 +191,30 @@ def test_text_and_streams_have_no_sheet(tmp_path: Path, capsys: pytest.CaptureFi
     assert not (tmp_path / "sheet.png").exists()
 
 
+@DATASETS.register
+class Tokens(Dataset[Any]):
+    """Numbers of words, of several lengths, and floats of several lengths."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def __len__(self) -> int:
+        return 600
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        row = torch.arange(1 + index // 100)
+        return row if self.kind == "words" else row.float(), index % 2
+
+
+@pytest.mark.parametrize("kind", ["words", "floats"])
+def test_sequences_have_no_mean(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = {"train": {"type": "Tokens", "args": {"kind": kind}}, "transform": {"train": [], "eval": []}, "test": "off"}
+    assert inspected(tmp_path, data) == 0
+    text = capsys.readouterr().out
+    dtype = "int64" if kind == "words" else "float32"
+    assert f"train      600  {dtype} of 6 sizes" in text and "Normalize" not in text
+
+
 def test_data_in_memory_and_the_default_place_of_the_sheet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
