@@ -105,6 +105,8 @@ class Builder:
         if not len(train):
             what = f"no batch is left: the training data is smaller than one batch of {batch}, and drop_last is on"
             faults.append(config.fault("data.loader.batch_size", what))
+        elif hasattr(train, "theirs"):
+            pass  # the project's own loader, which knows nothing of data.loader
         elif self.begins and config.node("data.loader.batch_size") and 0 < train.size < batch:
             what, most = "larger than the training data", f"{train.size} at most, the number of its samples"
             faults.append(config.fault("data.loader.batch_size", what, str(batch), most))

@@ -105,7 +105,7 @@ def fit(
         else:
             found = newest_of(asked) if newest else unfinished_of(asked) if auto else None
             if found is None:
-                return _train(*_start(stack, asked, remark, command), callbacks)
+                return _train(*start(stack, asked, remark, command), callbacks)
             folder = found
         if asked is not None:
             overrides = differences_as_overrides(_read(folder.path / ASKED, (), plugins, of_run=True), asked)
@@ -164,10 +164,12 @@ def _tell(lines: Iterable[str]) -> None:
         log.info("%s", line)
 
 
-def _start(
-    stack: ExitStack, config: Config, note: Note, command: Sequence[str]
+def start(
+    stack: ExitStack, config: Config, note: Note, command: Sequence[str], kept: Mapping[str, Any] | None = None
 ) -> tuple[BaseTrainer, RunFolder, Config]:
-    trainer, builder, _ = _build(config)
+    """A run in a folder of its own, locked until `stack` ends, that has done nothing yet. `kept` is {} for a config
+    that may be a stranger's: nothing is fetched for it then."""
+    trainer, builder, _ = _build(config, kept)
     name = config.settings.name.removesuffix(SYNTHETIC) + SYNTHETIC * builder.synthetic
     folder = RunFolder.create(config.settings.trainer.save_dir, name)
     log.info("run        %s", folder.path)

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from base.config.frozen import freeze
-from base.config.layers import Overrides, apply_overrides, read_layers
-from base.config.merge import desugar
+from base.config.layers import Overrides, apply_overrides, in_our_shape, read_layers
 from base.config.nodes import Node, Place, from_plain
 from base.config.template_shape import RENAMED, in_their_words, readable
 from base.errors import DEFAULT, ConfigError, Fault, Origin
@@ -57,8 +56,9 @@ class Config(Mapping[str, Any]):
     ) -> Config:
         """The config that `to_dict` gave, or one put together in code; raises ConfigError as `read` does."""
         faults: list[Fault] = []
-        tree = desugar(from_plain(values, Origin(source), faults))
-        return cls._checked(tree, overrides, faults, source, plugins, of_run=True)
+        notes: list[str] = []
+        (tree,) = in_our_shape([from_plain(values, Origin(source), faults)], faults, notes)
+        return cls._checked(tree, overrides, faults, source, plugins, True, notes)
 
     @classmethod
     def _checked(

@@ -58,21 +58,22 @@ def read_layers(path: Path, faults: list[Fault], notes: list[str]) -> Node | Non
             faults.append(Fault(asked, "extends", "does not fit", base.found(), "one file, such as base.yaml"))
             return None
         path = Path(os.path.normpath(path.parent / base.value))
-    if any(is_template_shaped(layer) for layer in layers):
-        layers = _from_template(layers, faults, notes)
-    layers = [desugar(layer) for layer in layers]
+    layers = in_our_shape(layers, faults, notes)
     merged = layers.pop()
     while layers:
         merged = merge(merged, layers.pop())
     return merged
 
 
-def _from_template(layers: list[Node], faults: list[Fault], notes: list[str]) -> list[Node]:
+def in_our_shape(layers: list[Node], faults: list[Fault], notes: list[str]) -> list[Node]:
+    """Bare names written out; if one of the layers has the shape of pytorch-template's, all translated, with a note."""
+    if not any(is_template_shaped(layer) for layer in layers):
+        return [desugar(layer) for layer in layers]
     read = [from_template(layer, faults) for layer in layers]
     own = dict.fromkeys(name for _, names in reversed(read) for name in names)
     kept = f"; keys of your own: {', '.join(own)}" if own else ""
     notes.append(f"read as a config of pytorch-template{kept}")
-    return [layer for layer, _ in read]
+    return [desugar(layer) for layer, _ in read]
 
 
 def flags_of(tree: Node) -> dict[str, str]:
