@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from base.errors import CheckpointError, DataError
+from base.errors import CheckpointError, ConfigError, DataError
 from base.input_files import files_in, samples_of
 from base.registry import LOADERS, MODELS
 from base.run_folder import resolve_resume
@@ -63,7 +63,12 @@ def _predictions(config: Config, saved: Saved, inputs: Path, top_k: int) -> Iter
     known = saved.info["data"]
     if not known.get("input"):
         raise DataError(f"{saved.path}: the inputs of this run are neither images nor arrays: no file can be made one")
-    device = select_device(config.settings.device)
+    try:
+        device = select_device(config.settings.device)
+    except ValueError as error:
+        raise ConfigError(
+            [config.fault("device", str(error), hint="device=cpu at the end of the command")], config.source
+        ) from None
     model = _model(config, saved, known["facts"], device)
     prepare = LOADERS.get("EvalTransforms")(config.settings.data, known["facts"])
     precision = select_precision(config.settings.trainer.precision, device)
@@ -86,7 +91,10 @@ def _model(config: Config, saved: Saved, facts: Mapping[str, Any], device: torch
             f"{saved.path}: this run has {len(components)} models; a prediction is made by a single one"
         )
     ((name, component),) = components.items()
-    model: nn.Module = MODELS.build(component, facts).to(device)
+    try:
+        model: nn.Module = MODELS.build(component, facts).to(device)
+    except KeyError as error:
+        raise CheckpointError(f"{saved.path}: the model asks for {error}, which is known in training alone") from None
     try:
         load_weights({name: model}, saved.weights())
     except RuntimeError as error:

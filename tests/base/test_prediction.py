@@ -112,3 +112,10 @@ def test_one_thing_at_a_time(run: Path, capsys: pytest.CaptureFixture[str]) -> N
             command_line.test(["-r", str(run), "--input", "x.png", *flags])
         assert left.value.code == 2
         assert flags[0] in capsys.readouterr().err
+
+
+def test_a_device_that_is_not_there(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(run.parents[2] / "all.npz")
+    assert command_line.test(["-r", str(run), "--input", file, "device=cuda:99"]) == 2
+    told = capsys.readouterr().err
+    assert "device" in told and "cuda:99" in told and "device=cpu at the end of the command" in told
