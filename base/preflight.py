@@ -86,9 +86,6 @@ class Preflight:
         if isinstance(trainer, EpochTrainer):
             log.info("%s has an epoch of its own: no batch was tried", trainer.name)
             return
-        """One training batch forward and back. `look` comes first, and an optimizer is there."""
-        if isinstance(trainer, EpochTrainer):
-            return  # only its own code takes a step
         batch = next(iter(trainer.data.train.batches(0, 0)))
         with as_before(trainer), self.watching(trainer.parts):
             for model in trainer.models.values():

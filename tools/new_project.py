@@ -1,0 +1,24 @@
+"""python tools/new_project.py ../my_project"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from base.command_line import exit_code
+from base.new_project import new_project
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Makes a project: the framework, and an example of each component.")
+    parser.add_argument("folder", help="where; its last part is the project's name")
+    folder = new_project(parser.parse_args().folder)
+    print(f"made: {folder}\n  cd {folder}\n  python train.py -c configs/{folder.name.replace('-', '_')}.yaml")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))
