@@ -132,7 +132,7 @@ def _gray(images: Tensor, whole: float | None) -> Tensor:
 
 
 def _sum(rows: Tensor) -> Tensor:
-    """(B,) of (B, N): halves are added to each other, for the order of torch's own sum depends on B."""
+    """(B,) of (B, N): halves are added to each other. How torch's own sum divides a row among threads depends on B."""
     while (length := rows.shape[1]) > 1:
         half = length // 2
         folded = rows[:, :half] + rows[:, half : 2 * half]

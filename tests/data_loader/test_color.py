@@ -98,10 +98,16 @@ def test_other_numbers_of_channels_are_refused(change: Any) -> None:
         change(images(2, torch.uint8, channels=4), drawn(change, 2))
 
 
-def test_a_sum_does_not_depend_on_its_neighbours() -> None:
-    rows = torch.rand(7, 1001, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(_sum(rows), torch.cat([_sum(row[None]) for row in rows]))
-    assert torch.allclose(_sum(rows), rows.sum(1)) and _sum(rows[:, :1]).tolist() == rows[:, 0].tolist()
+def test_a_sum_depends_neither_on_its_neighbours_nor_on_threads() -> None:
+    rows = torch.rand(7, 50_177, generator=torch.Generator().manual_seed(0))
+    expected, threads = _sum(rows), torch.get_num_threads()
+    assert torch.allclose(expected, rows.sum(1)) and _sum(rows[:, :1]).tolist() == rows[:, 0].tolist()
+    torch.set_num_threads(2)
+    try:
+        assert torch.equal(_sum(rows), expected)
+        assert torch.equal(torch.cat([_sum(row[None]) for row in rows]), expected)
+    finally:
+        torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
