@@ -16,8 +16,9 @@ from base.config import Config
 from base.registry import CALLBACKS
 from base.run import check
 from tests.data_loader.test_cifar import write_cifar10
-from tests.small_run import assert_same_run, small_config
+from tests.small_run import assert_same, assert_same_run, small_config
 from trainer import Trainer
+from utils.seed import rng_state
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -396,7 +397,10 @@ class CheckFirst(Callback):
         class Made:
             config, settings, begins, data = None, trainer.parts.settings, True, trainer.data
 
+        torch.rand(1)
+        before = rng_state()
         Preflight(Made()).try_training(trainer)  # type: ignore[arg-type]
+        assert_same(rng_state(), before)
 
 
 def test_the_training_batch_leaves_no_trace(garments: Path, tmp_path: Path) -> None:

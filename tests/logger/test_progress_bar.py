@@ -72,13 +72,13 @@ def test_the_time_left_of_a_resumed_phase_counts_what_was_done_since(
 def test_the_rest_of_the_run_goes_at_the_pace_of_the_last_epoch(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     lines = Progress(Lines)
-    lines.end_epoch(seconds=60)
+    lines.end_epoch(seconds=100)
     for title in ("train 8/10", "train 10/10"):
         lines.begin(title, total=2)
         clock.seconds += 30
         lines.advance(dict)
         lines.end()
-    assert caplog.messages == ["train 8/10  1/2  30 s left, run 2:30 min", "train 10/10  1/2  30 s left"]
+    assert caplog.messages == ["train 8/10  1/2  30 s left, run 3:50 min", "train 10/10  1/2  30 s left"]
 
 
 def test_a_short_phase_is_not_drawn(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
