@@ -36,9 +36,14 @@ class Facts(Mapping[str, Any]):
 
 
 def tensors_of(dataset: Any) -> tuple[Tensor, ...] | None:
-    """The whole data set as tensors aligned on dimension 0, or None if it does not offer that."""
+    """The whole data set as tensors aligned on dimension 0, or None if it does not offer that. DataError if it offers
+    something else."""
     if getattr(dataset, "as_tensors", None) is not None:
-        tensors = tuple(dataset.as_tensors())
+        offered = dataset.as_tensors()
+        tensors = (offered,) if isinstance(offered, Tensor) else tuple(offered)
+        for other in (one for one in tensors if not isinstance(one, Tensor)):
+            what = f"{type(dataset).__name__}.as_tensors: expected tensors, found {type(other).__name__}"
+            raise DataError(f"{what}; torch.as_tensor makes one of an array or a list")
     elif isinstance(dataset, TensorDataset):
         tensors = dataset.tensors
     else:

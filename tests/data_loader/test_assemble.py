@@ -12,6 +12,7 @@ import torch
 
 from base.errors import ConfigError, DataError
 from data_loader import download
+from data_loader.dataset_facts import tensors_of
 from tests.data_loader.test_images import write_set
 from tests.data_loader.toy_sets import AUGMENTED, components, equal, make
 
@@ -130,13 +131,24 @@ def test_torchvisions_and_torchs_own_sets_are_held_in_memory(tmp_path: Path) -> 
     from torch.utils.data import TensorDataset
     from torchvision import datasets
 
-    from data_loader.dataset_facts import tensors_of
-
     write_set(tmp_path, "KMNIST")
     images, labels = tensors_of(datasets.KMNIST(str(tmp_path))) or ()
     assert images.shape == (20, 1, 28, 28) and labels.dtype == torch.int64
     assert tensors_of(TensorDataset(images, labels)) == (images, labels)
     assert tensors_of(datasets.FakeData()) is None
+
+
+def test_what_as_tensors_gives_is_looked_at() -> None:
+    class Offers:
+        def __init__(self, offered: Any) -> None:
+            self.as_tensors = lambda: offered
+
+    single = torch.zeros(3, 2)
+    assert [t is single for t in tensors_of(Offers(single)) or ()] == [True]
+    with pytest.raises(DataError, match=r"Offers.as_tensors: expected tensors, found ndarray; torch.as_tensor makes"):
+        tensors_of(Offers((single, np.zeros(3))))
+    with pytest.raises(DataError, match="Offers: expected tensors of one length, found 3, 2"):
+        tensors_of(Offers((single, torch.zeros(2))))
 
 
 def test_arguments_that_a_component_refuses_are_told_at_their_key() -> None:
