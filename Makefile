@@ -12,7 +12,7 @@ train: .venv/ready
 	$(VENV) train.py -c configs/fashion_mnist.yaml $(ARGS)
 
 test: .venv/ready
-	$(VENV) -m pytest $(ARGS)
+	$(VENV) -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 bench: .venv/ready
 	$(VENV) -m benchmarks $(if $(PEERS),--peers) $(ARGS)
