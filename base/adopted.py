@@ -55,17 +55,33 @@ def torchvision_models() -> Mapping[str, Any]:
 
 
 def _without_weights(builder: Callable[..., Any]) -> Callable[..., Any]:
-    """The builder without `weights` and `progress`: its own way to load weights unpickles whatever it is given."""
+    """The builder without `weights` and `progress`: its own way to load weights unpickles whatever it is given. With
+    `in_channels` other than 3 its first convolution is made anew for so many."""
 
     @functools.wraps(builder)
-    def build(**kwargs: Any) -> Any:
-        return builder(weights=None, progress=False, **kwargs)
+    def build(in_channels: int = 3, **kwargs: Any) -> Any:
+        model = builder(weights=None, progress=False, **kwargs)
+        return model if in_channels == 3 else _with_channels(model, in_channels)
 
     signature = inspect.signature(builder)
     hidden = {name for name in signature.parameters if name.startswith("weights") or name == "progress"}
     rest = [p for name, p in signature.parameters.items() if name not in hidden]
-    build.__signature__ = signature.replace(parameters=rest)  # type: ignore[attr-defined]
+    channels = inspect.Parameter("in_channels", inspect.Parameter.KEYWORD_ONLY, default=3, annotation=int)
+    at = next((i for i, p in enumerate(rest) if p.kind is p.VAR_KEYWORD), len(rest))
+    build.__signature__ = signature.replace(parameters=[*rest[:at], channels, *rest[at:]])  # type: ignore[attr-defined]
     return build
+
+
+def _with_channels(model: Any, channels: int) -> Any:
+    """ValueError if the model does not begin with a convolution of three channels."""
+    from torch import nn
+
+    name, first = next(((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d)), ("", None))
+    if first is None or first.in_channels != 3 or channels < 1:
+        raise ValueError(f"in_channels: {channels}: it does not begin with a convolution that could take so many")
+    options = {key: getattr(first, key) for key in ("kernel_size", "stride", "padding", "dilation", "padding_mode")}
+    model.set_submodule(name, nn.Conv2d(channels, first.out_channels, bias=first.bias is not None, **options))
+    return model
 
 
 def torchvision_datasets() -> Mapping[str, Any]:

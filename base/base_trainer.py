@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -33,6 +33,7 @@ from base.parts import Parts, sole, steps_per_epoch
 from base.phase_times import PhaseTimes
 from base.progress import Progress
 from base.protocols import Loader
+from base.schedule import rates_of
 from base.state import info_of, load_weights, state_of, weights_of
 from base.tally import Tally
 from base.template_trainer import adapt
@@ -243,23 +244,28 @@ class BaseTrainer(ABC):
     def backward(self, loss: Tensor) -> None:
         self.precision.backward(loss)
 
+    def learn(self, loss: Tensor, optimizer: str) -> None:
+        """A step of one of several optimizers inside `train_step`: checked, clipped and applied as the loop's own."""
+        self.guard.check("the loss is", loss)
+        self.backward(loss)
+        self._look_at_gradients([self.optimizers[optimizer]])
+        self.precision.step(self.optimizers[optimizer])
+        clear([self.optimizers[optimizer]])
+
     def update(self) -> None:
         """Clip, check, step, and clear the gradients."""
-        clip, progress = self.settings.clip, self.progress
-        self.grad_norm = None
-        if (
-            clip.norm
-            or clip.value
-            or self.guard.mode == "skip"
-            or _due(progress.step + 1, self.settings.check_gradients)
-            or self._log_due(progress.epoch_step + 1)
-        ):
-            self.grad_norm = check_and_clip(self)
-        self.guard.hold_back(self.optimizers.values())
+        self._look_at_gradients(self.optimizers.values())
         self.optimizer_step()
         for name, average in self.parts.averages.items():
             average.update_parameters(self.models[name])
         clear(self.optimizers.values())
+
+    def _look_at_gradients(self, optimizers: Collection[Optimizer]) -> None:
+        clip, step = self.settings.clip, self.progress.step + 1
+        due = clip.norm or clip.value or self.guard.mode == "skip" or _due(step, self.settings.check_gradients)
+        due = due or self._log_due(self.progress.epoch_step + 1)
+        self.grad_norm = check_and_clip(self, optimizers) if due else None
+        self.guard.hold_back(optimizers)
 
     def _evaluate_inside_epoch(self) -> None:
         progress = self.progress
@@ -369,10 +375,7 @@ class BaseTrainer(ABC):
 
     def rates(self) -> dict[str, float]:
         """The learning rate; of several groups each by name or number."""
-        groups = [g for optimizer in self.optimizers.values() for g in optimizer.param_groups]
-        if len(groups) == 1:
-            return {"lr": float(groups[0]["lr"])}
-        return {f"lr/{group.get('name', i)}": float(group["lr"]) for i, group in enumerate(groups)}
+        return rates_of(self.optimizers.values())
 
     def _log_due(self, epoch_step: int) -> bool:
         """After every `log_every` steps of the run, and at the end of each epoch."""

@@ -222,12 +222,17 @@ class Builder:
     def _freezing(self, name: str, model: nn.Module) -> Freezing:
         component, place = self.settings.models[name], self.settings.place("model", name)
         if component.frozen:
-            return Freezing(model, [""])
+            return Freezing(model, whole=True)
         for i, pattern in enumerate(component.freeze):
             if not any(matches(model, parameter, pattern) for parameter, _ in model.named_parameters()):
                 raise self._no_match(f"{place}.freeze.{i}", pattern, (n for n, _ in model.named_parameters()))
         until = component.unfreeze_at.epoch if component.unfreeze_at is not None else None
-        return Freezing(model, component.freeze, until)
+        freezing = Freezing(model, component.freeze, until)
+        if len(freezing.parameters) == len(learning({name: model})) and until != 1:
+            hint = "leave something that learns, or say frozen: true"
+            fault = self.config.fault(f"{place}.freeze", "the whole model is frozen", hint=hint)
+            raise ConfigError([fault], self.config.source)
+        return freezing
 
     def _optimizer(self, name: str, component: kinds.Optimizer, models: Mapping[str, nn.Module]) -> Optimizer:
         place = self.settings.place("optimizer", name)

@@ -14,14 +14,17 @@ from base.param_groups import matches
 class Freezing:
     """The parameters that one of `patterns` is found in need no gradients before the epoch `until` (None: ever), and
     every module that has no others stays in eval mode: BatchNorm keeps its statistics, Dropout lets everything pass.
+    `whole`: so does all of a model, whose parameters need no gradients anyway.
     """
 
-    def __init__(self, model: nn.Module, patterns: Sequence[str] = (), until: int | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, patterns: Sequence[str] = (), until: int | None = None, *, whole: bool = False
+    ) -> None:
         self.until = until
         learns = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-        frozen = {p for name, p in learns if any(matches(model, name, pattern) for pattern in patterns)}
-        self.parameters = [p for _, p in learns if p in frozen]
-        self.modules = [module for module in model.modules() if _is_within(module, frozen)]
+        self.parameters = [p for name, p in learns if any(matches(model, name, pattern) for pattern in patterns)]
+        frozen = set(self.parameters)
+        self.modules = [model] if whole else [module for module in model.modules() if _is_within(module, frozen)]
 
     def hold(self, epoch: int) -> None:
         """After the model was put in train mode."""

@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from base.base_trainer import BaseTrainer
 
 
-def check_and_clip(trainer: BaseTrainer) -> Tensor:
-    """Unscales, checks and clips the gradients of all models; their norm before that, a scalar on the device."""
+def check_and_clip(trainer: BaseTrainer, optimizers: Iterable[Optimizer]) -> Tensor:
+    """Unscales, checks and clips the gradients of these optimizers; their norm before, a scalar on the device."""
     clip, guard, precision = trainer.settings.clip, trainer.guard, trainer.precision
-    for optimizer in trainer.optimizers.values():
+    parameters = []
+    for optimizer in optimizers:
         precision.unscale(optimizer)
-    parameters = [p for model in trainer.models.values() for p in model.parameters() if p.grad is not None]
+        parameters += [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     if not precision.overflows:
         guard.check("the norm of the gradients is", norm)

@@ -16,10 +16,12 @@ Learning = dict[nn.Parameter, tuple[str, nn.Module, str]]
 
 
 def matches(model: nn.Module, name: str, pattern: str, full_name: str = "") -> bool:
-    """True if the pattern is found in a parameter's name, `features.1.weight`, or its kind, `BatchNorm2d.weight`."""
+    """True if the pattern is found in a parameter's name, `features.1.weight`, or in that with its kind behind it,
+    `features.1.weight BatchNorm2d.weight`: so `^(?!fc)` is no pattern of kinds."""
     owner, _, own = name.rpartition(".")
-    kind = f"{type(model.get_submodule(owner)).__name__}.{own}"
-    return bool(re.search(pattern, full_name or name) or re.search(pattern, kind))
+    full = full_name or name
+    kind = f"{full} {type(model.get_submodule(owner)).__name__}.{own}"
+    return bool(re.search(pattern, full) or re.search(pattern, kind))
 
 
 def learning(models: Mapping[str, nn.Module], chosen: str | None = None) -> Learning:

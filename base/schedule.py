@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,3 +71,11 @@ class Schedule:
         self.done = state["done"]
         if self.scheduler:
             self.scheduler.load_state_dict(state["scheduler"])
+
+
+def rates_of(optimizers: Iterable[Optimizer]) -> dict[str, float]:
+    """The learning rate; of several groups each by name or number."""
+    groups = [g for optimizer in optimizers for g in optimizer.param_groups]
+    if len(groups) == 1:
+        return {"lr": float(groups[0]["lr"])}
+    return {f"lr/{group.get('name', i)}": float(group["lr"]) for i, group in enumerate(groups)}

@@ -11,13 +11,16 @@ from torch import Tensor, nn
 from base.errors import CheckpointError
 from base.state import load_weights, weights_of
 
+TORCHVISION = "torchvision:"
+"""Before the name of weights, such as ResNet18_Weights.DEFAULT."""
 log = logging.getLogger(__name__)
 
 
 def take_weights(models: Mapping[str, nn.Module], source: str, part: str = "") -> None:
     """Loads the tensors of `source` that the models have by the same name and shape, and says which it did not.
 
-    `source` is a run (its best checkpoint, else its last), a checkpoint, or a .safetensors file. With `part`, a name,
+    `source` is a run (its best checkpoint, else its last), the folder of the runs of a name (the newest), a checkpoint,
+    a .safetensors file, or `torchvision:` and the name of weights, which are downloaded. With `part`, a name,
     there is one model: if the source holds several models, the one of that name is meant. CheckpointError if nothing
     fits, or the source cannot be read.
     """
@@ -46,13 +49,33 @@ def read_weights(source: str) -> Mapping[str, Tensor]:
     from safetensors.torch import load_file
 
     from base.checkpoint import CheckpointStore
-    from base.run_folder import resolve_resume
+    from base.run_folder import CONFIG, newest_run, resolve_resume
 
     if Path(source).suffix == ".safetensors":
         try:
             return load_file(source)
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{source}: not a safetensors file: {error}") from None
-    folder, name = resolve_resume(source)
+    if source.startswith(TORCHVISION):
+        return _downloaded(source.removeprefix(TORCHVISION))
+    path = Path(source)
+    newest = newest_run(path.parent, path.name) if not (path / CONFIG).exists() else None
+    folder, name = resolve_resume(newest.path if newest else source)
     store = CheckpointStore(folder.checkpoints)
     return store.load(name or ("best" if store.best() else "last")).weights()
+
+
+def _downloaded(name: str) -> Mapping[str, Tensor]:
+    """Into the user's cache, by hash and without unpickling: torchvision's own `weights=` does neither."""
+    from torchvision.models import get_weight
+
+    try:
+        weights: Mapping[str, Tensor] = get_weight(name).get_state_dict(
+            progress=False, weights_only=True, check_hash=True
+        )
+    except (ValueError, AttributeError, KeyError):
+        expected = "expected a name such as ResNet18_Weights.DEFAULT"
+        raise CheckpointError(f"{TORCHVISION}{name}: torchvision has no such weights; {expected}") from None
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(f"{TORCHVISION}{name}: cannot be downloaded: {error}") from None
+    return weights

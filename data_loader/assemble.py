@@ -95,6 +95,7 @@ class _Assembly:
         if parts:
             split = {n: one.members for n, one in sets.items() if one.loader is not None and one.members is not None}
         self.facts = self._facts(sets["train"])
+        self._share_what_is_learned(sets)
         loaders = {label: self._loader(one) for label, one in sets.items()}
         self.decisions |= self._known(sets["train"])
         return Data(
@@ -107,6 +108,17 @@ class _Assembly:
             places=self.places,
             opened=sets,
         )
+
+    def _share_what_is_learned(self, sets: Mapping[str, OpenedSet]) -> None:
+        """A vocabulary or the like: `learn(indices)` of the training data gives it as plain values, once for the run
+        and all who resume or test it; every set that has `use` is given it."""
+        train = sets["train"]
+        if hasattr(train.dataset, "learn"):
+            learned = self.kept["learned"] if "learned" in self.kept else train.dataset.learn(train.indices().tolist())
+            for one in sets.values():
+                if hasattr(one.dataset, "use"):
+                    one.dataset.use(learned)
+            self.decisions["learned"] = learned
 
     def _part(self, loader: Any, label: str) -> Any:
         """What the loader of the training data has set aside: a loader, or None."""
@@ -233,6 +245,8 @@ class _Assembly:
         )
         if self.data.loader.collate_fn is not None:
             samples.collate = self._build("data.loader.collate_fn", FUNCTIONS, self.data.loader.collate_fn)
+        elif hasattr(one.dataset, "collate"):
+            samples.collate = one.dataset.collate
         return samples
 
     def _try_one(self, one: OpenedSet, samples: Samples, key: str) -> Any:

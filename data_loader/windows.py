@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from base.errors import DataError
 from base.registry import DATASETS
@@ -43,26 +44,32 @@ class SlidingWindows(Held):
         test: float = 0.15,
         columns: str | int | Sequence[str | int] | None = None,
     ) -> None:
-        if window < 1 or horizon < 1:
-            raise ValueError(f"SlidingWindows: window and horizon must be 1 or more, found {window} and {horizon}")
-        if not (valid >= 0 and test >= 0 and valid + test < 1):
-            raise ValueError(f"SlidingWindows: valid and test must leave something to train, found {valid} and {test}")
-        series = read_series(Path(path), columns)
-        first_test = len(series) - round(test * len(series))
-        first_valid = first_test - round(valid * len(series))
-        begin, end = {
-            "train": (0, first_valid),
-            "valid": (first_valid, first_test),
-            "test": (first_test, len(series)),
-        }[part]
-        if end - begin < window + horizon:
-            needed = f"a window of {window} and a horizon of {horizon} need {window + horizon}"
-            raise DataError(f"{path}: the part {part!r} has {end - begin} of {len(series)} steps; {needed}")
-        steps = torch.from_numpy(np.ascontiguousarray(series[begin:end], dtype=np.float32))
-        if not steps.isfinite().all():
-            raise DataError(f"{path}: not every number is finite")
-        both = steps.unfold(0, window + horizon, 1).movedim(-1, 1)
-        super().__init__(both[:, :window], both[:, window:])
+        super().__init__(*windows_of(read_series(Path(path), columns), path, window, horizon, part, valid, test))
+
+
+def windows_of(
+    series: NDArray[Any], source: object, window: int, horizon: int, part: str, valid: float, test: float
+) -> tuple[Tensor, Tensor]:
+    """Inputs and targets of one part of a series (T,) or (T, channels), as SlidingWindows gives them."""
+    if window < 1 or horizon < 1:
+        raise ValueError(f"SlidingWindows: window and horizon must be 1 or more, found {window} and {horizon}")
+    if not (valid >= 0 and test >= 0 and valid + test < 1):
+        raise ValueError(f"SlidingWindows: valid and test must leave something to train, found {valid} and {test}")
+    first_test = len(series) - round(test * len(series))
+    first_valid = first_test - round(valid * len(series))
+    begin, end = {
+        "train": (0, first_valid),
+        "valid": (first_valid, first_test),
+        "test": (first_test, len(series)),
+    }[part]
+    if end - begin < window + horizon:
+        needed = f"a window of {window} and a horizon of {horizon} need {window + horizon}"
+        raise DataError(f"{source}: the part {part!r} has {end - begin} of {len(series)} steps; {needed}")
+    steps = torch.from_numpy(np.ascontiguousarray(series[begin:end], dtype=np.float32))
+    if not steps.isfinite().all():
+        raise DataError(f"{source}: not every number is finite")
+    both = steps.unfold(0, window + horizon, 1).movedim(-1, 1)
+    return both[:, :window], both[:, window:]
 
 
 def read_series(path: Path, columns: str | int | Sequence[str | int] | None) -> NDArray[Any]:

@@ -63,8 +63,9 @@ class Scaled(Precision):
         self.scaler.unscale_(optimizer)
 
     def step(self, optimizer: Optimizer) -> None:
-        self.scaler.step(optimizer)
-        self.scaler.update()
+        if any(p.grad is not None for group in optimizer.param_groups for p in group["params"]):
+            self.scaler.step(optimizer)  # it fails without any, where it is the turn of another optimizer
+            self.scaler.update()
 
     def state_dict(self) -> dict[str, Any]:
         return dict(self.scaler.state_dict())

@@ -100,6 +100,8 @@ def test_frozen_modules_are_in_eval_mode_and_what_the_user_froze_stays_so() -> N
 def test_a_pattern_to_freeze_that_matches_nothing_is_a_fault(garments: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"model\.freeze\.0: 'backbone' is found in no name of a parameter"):
         fit(small_config(tmp_path, garments, model={**TINY, "freeze": ["backbone"]}))
+    with pytest.raises(ConfigError, match=r"model\.freeze: the whole model is frozen; leave something that learns"):
+        fit(small_config(tmp_path, garments, model={**TINY, "freeze": ["weight", "bias"]}))
 
 
 def test_a_model_begins_with_a_runs_weights_and_a_resume_does_not_look_there(
