@@ -52,7 +52,7 @@ def test_testing_on_the_validation_set_gives_what_training_logged_to_the_last_di
 def test_testing_writes_scores_and_predictions(garments: Path, tmp_path: Path) -> None:
     run = fit(small_config(tmp_path, garments))
     before = (run.path / "metrics.jsonl").read_bytes()
-    scores = evaluate(run.path)
+    scores = evaluate(run.path, pictures=False)
     folder = run.path / "test" / "test"
     table = list(csv.DictReader((folder / "predictions.csv").read_text().splitlines()))
     assert len(table) == 96

@@ -96,11 +96,14 @@ def test_the_graph_has_the_layers_and_how_they_hang_together(drawn: Run) -> None
 
 def test_a_resumed_run_shows_what_an_unbroken_one_does(drawn: Run, tmp_path: Path, garments: Path) -> None:
     """Stopped in the first epoch: the first step's inputs are not drawn again, the epoch's pictures once."""
-    path = fit(config(tmp_path, garments, callbacks=[*ALL, {"type": "StopAt", "args": {"step": 2}}])).path
-    resumed = fit(resume=path, overrides={"callbacks": ALL})
+    some = [name for name in ALL if name != "ClassReport"]
+    path = fit(config(tmp_path, garments, callbacks=[*some, {"type": "StopAt", "args": {"step": 2}}])).path
+    resumed = fit(resume=path, overrides={"callbacks": some})
     assert resumed.reason == "finished"
-    assert scalars(resumed) == scalars(drawn)
-    one, two = events(drawn), events(resumed)
+    own, all_of_them = scalars(resumed), scalars(drawn)
+    assert own == {tag: points for tag, points in all_of_them.items() if tag in own}
+    one, two = events(resumed), events(drawn)
+    assert set(one.Tags()["images"]) == {"inputs/train", "features/features.0.0"}
     for tag in one.Tags()["images"]:
         assert [(e.step, e.encoded_image_string) for e in one.Images(tag)] == [
             (e.step, e.encoded_image_string) for e in two.Images(tag)
