@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from base.config.layers import SHORT_FLAGS, flags_of_file
 from base.errors import OutOfMemoryError, UserError, ran_out_of_memory
 from utils.figures import counted
+from utils.garbage import unsearched
 from utils.streams import silence
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ log = logging.getLogger(__name__)
 
 
 def train(argv: Sequence[str]) -> int:
-    return exit_code(lambda: _train(argv), "--traceback" in argv)
+    with unsearched():
+        return exit_code(lambda: _train(argv), "--traceback" in argv)
 
 
 def test(argv: Sequence[str]) -> int:

@@ -37,6 +37,7 @@ from base.resume import (
 )
 from base.run_folder import CONFIG, SYNTHETIC, RunFolder, resolve_resume
 from utils import files
+from utils.garbage import search_from_here
 
 if TYPE_CHECKING:
     from torch import nn
@@ -242,6 +243,7 @@ def _resume(
 
 def _train(trainer: BaseTrainer, folder: RunFolder, config: Config, callbacks: Sequence[Callback]) -> Run:
     trainer.parts.callbacks += callbacks
+    search_from_here()
     try:
         reason = trainer.fit()
     except Exception as error:

@@ -94,9 +94,9 @@ class Consecutive:
         return -(-self.size // self.batch_size)
 
     def batches(self, pass_: int, start: int, device: torch.device = CPU) -> Iterator[tuple[int, Tensor]]:
-        order = _of_whole(self.order(pass_), self.members).to(device)
-        for first in range(start * self.batch_size, self.size, self.batch_size):
-            yield first, order[first : first + self.batch_size]
+        order = _of_whole(self.order(pass_), self.members)[start * self.batch_size : self.size].to(device)
+        firsts = range(start * self.batch_size, self.size, self.batch_size)
+        yield from zip(firsts, order.split(self.batch_size), strict=False)  # a split of nothing is one empty batch
 
 
 class SampledBatches:
