@@ -1,13 +1,13 @@
 # make train    set up .venv on the first call, then train Fashion-MNIST; ARGS="trainer.epochs=3" is passed on
 # make test     set up likewise, then run the tests
 # make bench    measure it against a loop written by hand; ARGS="W1 W4", PEERS=1 for Lightning too (docs/performance.md)
-# make lint, make types, make faults N=100, make clean
+# make lint, make types, make faults N=100, make projects, make clean
 
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv/bin/python
 
-.PHONY: train test bench lint types faults docs manifest clean
+.PHONY: train test bench lint types faults projects docs manifest clean
 train: .venv/ready
 	$(VENV) train.py -c configs/fashion_mnist.yaml $(ARGS)
 
@@ -27,6 +27,10 @@ types: .venv/ready
 # Kills, signals, damage, full disks on real processes: a table of what held (docs/faults.md).
 faults: .venv/ready
 	$(VENV) tests/campaigns/faults.py $(or $(N),20)
+
+# Projects in pytorch-template's style, killed N times each and resumed: which ended bit-equal.
+projects: .venv/ready
+	$(VENV) -m tests.campaigns.template_projects $(or $(N),5)
 
 # configs/schema.json, docs/config.md and docs/faults_of_configs.md, written anew; a test fails when one is stale.
 docs: .venv/ready

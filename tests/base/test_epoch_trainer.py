@@ -1,0 +1,103 @@
+"""Trainers with an epoch of their own: their base, how constructors are filled, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from base import TRAINERS, BaseTrainer, evaluate, fit
+from base.config import Config
+from base.errors import ConfigError, DataError
+from base.template_trainer import TemplateTrainer
+from tests.small_run import assert_same_run, rows, small_config, write_garments
+from trainer import Trainer
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("garments")
+    write_garments(folder, train=320, test=64)
+    return folder
+
+
+class Year2018(BaseTrainer):
+    """Its base took `resume` and `train_logger`; the epoch returns lists of metrics."""
+
+    def __init__(self, model, loss, metrics, optimizer, resume, config, data_loader, train_logger=None, twice=False):  # type: ignore[no-untyped-def]
+        super().__init__(model, loss, metrics, optimizer, resume, config, train_logger)  # type: ignore[call-arg]
+        self.data_loader, self.twice = data_loader, twice
+        self.moment = torch.zeros(())
+
+    def _train_epoch(self, epoch: int) -> dict[str, Any]:  # type: ignore[override]
+        losses = []
+        for _ in range(1 + self.twice):
+            for batch_idx, (input, target) in enumerate(self.data_loader):
+                loss = self.loss(self.model(input), target)  # type: ignore[attr-defined]
+                self.optimizer.zero_grad()
+                loss.backward()
+                self.optimizer.step()
+                self.moment += loss.detach()
+                losses.append(loss.item())
+                assert self._progress(batch_idx).startswith(f"[{64 * batch_idx}/256 (")  # type: ignore[attr-defined]
+        mean = sum(losses) / len(losses)
+        return {"loss": mean, "metrics": [0.5], "val_loss": mean + 1, "val_metrics": [float(self.moment)], "words": "x"}
+
+
+class Second(Year2018):
+    def _train_epoch(self, epoch: int) -> dict[str, Any]:  # type: ignore[override]
+        return super()._train_epoch(epoch)
+
+
+TRAINERS.register(Year2018)
+TRAINERS.register(Second)
+
+
+def test_who_brings_an_epoch_gets_another_base() -> None:
+    assert issubclass(Year2018, TemplateTrainer) and not issubclass(Year2018, BaseTrainer)
+    assert issubclass(Second, TemplateTrainer)
+    assert issubclass(Trainer, BaseTrainer) and not issubclass(Trainer, TemplateTrainer)
+
+
+@pytest.mark.parametrize("kind", ["Year2018", "Second"])
+def test_it_trains_and_goes_on_where_an_epoch_ended(kind: str, data: Path, tmp_path: Path) -> None:
+    config = small_config(tmp_path, data, trainer__type=kind, trainer__args={"twice": True})
+    whole = fit(config)
+    row = rows(whole)[1]
+    assert row["accuracy"] == 0.5 and row["val_loss"] == row["loss"] + 1 and "words" not in row
+    assert row["step"] == 2 * 4 and whole.best == pytest.approx(min(r["val_loss"] for r in rows(whole)[1:-1]))
+    part = fit(config, {"trainer.epochs": 1})
+    assert_same_run(whole, fit(resume=part.path, overrides={"trainer.epochs": 3}))
+    with pytest.raises(DataError, match=rf"{kind} has no _valid_epoch\(epoch\): nothing says how to test it"):
+        evaluate(whole.path)
+
+
+def test_what_belongs_to_the_loop_is_refused(data: Path, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"trainer__clip": {"norm": 1.0}, "trainer__non_finite": "skip", "trainer__ema": {}}
+    config = small_config(tmp_path, data, trainer__type="Year2018", **changes)
+    with pytest.raises(ConfigError) as error:
+        fit(config)
+    told = [str(fault).partition("config.yaml:")[2].partition(" ")[2] for fault in error.value.faults]
+    assert sorted(told) == [
+        "trainer.clip: changes gradients, and Year2018 has a _train_epoch of its own",
+        "trainer.ema: follows each step, and Year2018 has a _train_epoch of its own",
+        "trainer.non_finite: undoes a step when it skips, and Year2018 has a _train_epoch of its own",
+    ]
+
+
+def test_its_arguments_are_checked_and_those_of_the_program_are_not_set(data: Path, tmp_path: Path) -> None:
+    config = small_config(tmp_path, data, trainer__type="Year2018", trainer__args={"twise": True, "model": "x"})
+    with pytest.raises(ConfigError) as error:
+        Config.read(config)
+    told = [fault.what + fault.hint for fault in error.value.faults]
+    assert told == ["Year2018 has no such argumentdid you mean 'twice'?", "is set by the programremove it"]
+
+
+def test_a_name_that_nothing_logs_is_told(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = fit(small_config(tmp_path, data, trainer__type="Year2018", trainer__monitor="max val_f1", trainer__epochs=1))
+    assert run.best is None
+    assert (
+        "nothing of the name 'val_f1' is logged, so no epoch is the best one; there are loss, accuracy" in caplog.text
+    )
