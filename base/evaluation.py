@@ -129,15 +129,17 @@ def table(found: Record) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if not found.classes:
-        writer.writerow(["index", "target", "output"])
-        flat = found.targets.flatten(1) if found.targets.dim() > 1 else found.targets
-        pairs = zip(flat.tolist(), found.outputs.tolist(), strict=True)
-        writer.writerows((i, *pair) for i, pair in enumerate(pairs))
+        columns = {"target": found.targets, "output": found.outputs}
+        wide = {name: values.reshape(len(values), -1) for name, values in columns.items()}
+        numbered = {name: range(values.shape[1]) if values.shape[1] > 1 else [""] for name, values in wide.items()}
+        writer.writerow(["index", *(f"{name}_{i}".rstrip("_") for name, numbers in numbered.items() for i in numbers)])
+        pairs = zip(*(values.tolist() for values in wide.values()), strict=True)
+        writer.writerows((i, *target, *output) for i, (target, output) in enumerate(pairs))
         return text.getvalue()
     each = found.classes if len(found.classes) <= COLUMNS else []
     writer.writerow(["index", "target", "prediction", "probability", *(f"p({name})" for name in each)])
     highest, predictions = found.probabilities.max(1)
-    columns = (found.targets.tolist(), predictions.tolist(), highest.tolist(), found.probabilities.tolist())
-    for i, (target, prediction, top, row) in enumerate(zip(*columns, strict=True)):
+    rows = (found.targets.tolist(), predictions.tolist(), highest.tolist(), found.probabilities.tolist())
+    for i, (target, prediction, top, row) in enumerate(zip(*rows, strict=True)):
         writer.writerow([i, target, prediction, f"{top:.6f}", *(f"{p:.6f}" for p in row[: len(each)])])
     return text.getvalue()

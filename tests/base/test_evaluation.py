@@ -110,7 +110,9 @@ def test_the_worst_samples_are_those_of_the_table(run: Run) -> None:
 
 def test_a_regression_has_a_table_and_no_classes() -> None:
     found = Record({}, torch.tensor([[0.5], [1.5]]), torch.tensor([[1.0], [2.0]]), [], [], [])
-    assert table(found).splitlines() == ["index,target,output", "0,[1.0],[0.5]", "1,[2.0],[1.5]"]
+    assert table(found).splitlines() == ["index,target,output", "0,1.0,0.5", "1,2.0,1.5"]
+    found = Record({}, torch.tensor([[0.5, 0.25]]), torch.tensor([3.0]), [], [], [])
+    assert table(found).splitlines() == ["index,target,output_0,output_1", "0,3.0,0.5,0.25"]
 
 
 def test_the_file_of_a_test_is_last_unless_the_run_goes_on(tmp_path: Path) -> None:
