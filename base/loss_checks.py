@@ -35,13 +35,21 @@ class Finding:
 
 def look_at(loss: nn.Module, output: Any, target: Any, counts: Sequence[int] = ()) -> Iterator[Finding]:
     """`output` and `target` as the loss is called with them; `counts`: the training samples of each class, if known."""
-    if not isinstance(output, Tensor) or not isinstance(target, Tensor) or not output.numel() or not target.numel():
+    plain = [
+        isinstance(value, Tensor) and value.layout == torch.strided and value.numel() for value in (output, target)
+    ]
+    if not all(plain) or output.is_nested or output.is_complex():
         return
     found = _against_classes if isinstance(loss, CLASSES) else _against_numbers
     about_targets = list(found(loss, output, target, counts))
     yield from about_targets
     if not any(finding.fatal for finding in about_targets):
         yield from _scale(loss, output)
+
+
+def _is_plain(value: Any) -> bool:
+    ordinary = isinstance(value, Tensor) and value.layout == torch.strided and not value.is_nested
+    return ordinary and not value.is_complex() and value.numel() > 0
 
 
 def is_class_numbers(loss: nn.Module, target: Tensor) -> bool:

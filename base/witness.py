@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from utils.batches import bounds
 from utils.figures import figure
 
 
@@ -51,12 +51,10 @@ class Witness:
 def described(value: Any) -> str:
     """A batch in words: `1x28x28 float32 from -0.81 to 2.02`, which leaves out how many samples it has."""
     if isinstance(value, Tensor):
-        shape = "x".join(map(str, value.shape[1:])) or "number"
-        words = f"{shape} {str(value.dtype).removeprefix('torch.')}"
-        if not value.numel() or value.is_complex() or value.dtype == torch.bool:
-            return words
-        low, high = (bound.item() for bound in value.detach().aminmax())
-        return f"{words} from {figure(low)} to {figure(high)}"
+        dtype, known = str(value.dtype).removeprefix("torch."), bounds(value)
+        shape = "nested" if value.is_nested else "x".join(map(str, value.shape[1:])) or "number"
+        reach = f" from {figure(known[0])} to {figure(known[1])}" if known else ""
+        return f"{shape} {dtype}{reach}"
     if isinstance(value, Mapping):
         return ", ".join(f"{key}: {described(item)}" for key, item in value.items())
     if isinstance(value, tuple | list) and len(value) <= 4:

@@ -18,9 +18,12 @@ from data_loader.opened import OpenedSet, in_words
 from data_loader.pipeline import Pipeline, SampleError, as_tensor
 from data_loader.sample_parts import Places, get_part
 from data_loader.samples import END, Failure, words
+from utils.batches import bounds
 
 TOGETHER = 256
 """Samples that are looked at in one go."""
+WIDE = {torch.uint16, torch.uint32, torch.uint64}
+"""Types that torch does next to nothing with."""
 NUMBERS_OF_THINGS = {torch.int32, torch.int64}
 """Types of inputs that count or name something, such as words, and have no mean."""
 MOST_CHANNELS = 64
@@ -41,8 +44,8 @@ class Range:
     high: float | None = None
 
     def add(self, tensor: Tensor) -> None:
-        if tensor.numel() and not tensor.is_complex():
-            low, high = (float(bound) for bound in tensor.nan_to_num().aminmax())
+        if known := bounds(tensor.nan_to_num() if tensor.is_floating_point() else tensor):
+            low, high = known
             self.low = low if self.low is None else min(low, self.low)
             self.high = high if self.high is None else max(high, self.high)
 
@@ -222,7 +225,8 @@ def _next_of(source: Iterator[Any], number: int) -> Any:
 def as_numbers(value: Any) -> Tensor | None:
     """A tensor of an image, array or number; None of a text and the like."""
     try:
-        return as_tensor(value)
+        tensor = as_tensor(value)
+        return tensor.long() if tensor.dtype in WIDE else tensor
     except (TypeError, ValueError, RuntimeError):
         return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -23,3 +24,15 @@ def size_of(batch: Any) -> int:
     if isinstance(batch, Mapping):
         return size_of(next(iter(batch.values())))
     raise ValueError(f"a batch holds a {type(batch).__name__} where a tensor or list was expected: cannot count it")
+
+
+def bounds(tensor: Tensor) -> tuple[float, float] | None:
+    """The least and the largest value; None of an empty tensor, of truth values, and of what torch knows no order of:
+    complex, sparse, nested tensors, unsigned integers of more than 8 bits."""
+    try:
+        if tensor.dtype == torch.bool or not tensor.numel():
+            return None
+        low, high = tensor.detach().aminmax()
+        return float(low), float(high)
+    except (RuntimeError, TypeError):
+        return None

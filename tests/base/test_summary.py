@@ -165,6 +165,9 @@ def test_a_deep_model_is_told_by_its_blocks(garments: Path, tmp_path: Path, caps
         ({"ids": torch.ones(2, 7, dtype=torch.int64)}, "ids: 7 int64 from 1 to 1"),
         ((torch.ones(2, 1), torch.zeros(2, 5, dtype=torch.bool)), "1 float32 from 1 to 1, 5 bool"),
         (["some", "words"], "str, str"),
+        (torch.zeros(2, 5, dtype=torch.uint16), "5 uint16"),
+        (torch.zeros(2, 5, dtype=torch.complex64), "5 complex64"),
+        (torch.eye(3).to_sparse(), "3 float32"),
         ("text", "str"),
     ],
 )
