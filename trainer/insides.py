@@ -90,18 +90,21 @@ class Gap(Callback):
 
 @CALLBACKS.register
 class ModelGraph(Callback):
-    """The graph of the evaluated model, layer within layer, once at the start of a run."""
+    """The graph of every model that is evaluated, layer within layer, once at the start of a run."""
 
     def on_fit_start(self, trainer: BaseTrainer) -> None:
         from utils.model_graph import trace
 
         if trainer.progress.step:
             return
+        nodes = []
         for name, call in trainer.parts.calls.items():
             try:
-                trainer.log.writer.add_graph(trace(trainer.models[name], call, name))
+                nodes += trace(trainer.models[name], call, name)
             except Exception as error:  # a model may ask for values, and there are shapes alone
                 log.warning("ModelGraph shows nothing of %s: %s: %s", name, type(error).__name__, error)
+        if nodes:
+            trainer.log.writer.add_graph(nodes)
 
 
 def parameters(trainer: BaseTrainer) -> dict[str, nn.Parameter]:

@@ -32,7 +32,7 @@ def trace(model: nn.Module, call: Call, name: str = "model") -> list[Node]:
     tracer = _Tracer(name, hollow)
     for leaf in tree_leaves(call):
         if isinstance(leaf, Tensor):
-            tracer.add("input", "Placeholder", [], leaf, scope="")
+            tracer.add("input" if name == "model" else f"{name}_input", "Placeholder", [], leaf, scope="")
     with torch.no_grad(), tracer:
         hollow(*call[0], **call[1])
     used = {name for node in tracer.nodes for name in node.inputs}

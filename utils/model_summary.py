@@ -28,7 +28,8 @@ class Layer:
     parameters: int
     """Its own, without those of the layers in it; one that several layers share counts once."""
     output: str = ""
-    """The shape without the batch, `64 x 7 x 7`, as the layer's last call gave it; empty if it was not called."""
+    """The shape without its first dimension, `64 x 7 x 7`, as the layer's last call gave it; empty if it was not
+    called."""
     flops: int = 0
     """Of its own, forward, for one sample: matrix products and convolutions, a multiply-add counts as two."""
 
