@@ -22,6 +22,7 @@ from base.base_trainer import BaseTrainer
 from base.config.lengths import usual_unit
 from base.epoch_trainer import EpochTrainer
 from base.errors import ConfigError, UserError, listing
+from base.first_batches import FirstBatches
 from base.freezing import Freezing
 from base.named_parts import LossOfParts, MetricOfParts, NoSuchPart, WeightedTerms
 from base.own_state import OwnState
@@ -80,6 +81,8 @@ class Builder:
         except ConfigError as error:
             raise config.placed(error.faults) from error
         self.facts: dict[str, Any] = _Facts(self.data.facts)
+        if count := self.settings.trainer.overfit_batches:
+            self.data.train = FirstBatches(self.data.train, count)
         self._check_lengths()
         steps = steps_per_epoch(self.settings, self.data.train)
         self.facts["trainer.epochs"] = self.settings.trainer.epochs
@@ -139,10 +142,7 @@ class Builder:
             frozen=[name for name, component in self.settings.models.items() if component.frozen],
             criteria=criteria,
             stateful={f"loss {name}": OwnState(loss) for name, loss in criteria.items()},
-            metrics={
-                metric.name or metric.type: self._metric(f"metrics.{i}", metric)
-                for i, metric in enumerate(self.settings.metrics)
-            },
+            metrics=self._metrics(),
             precision=select_precision(self.settings.trainer.precision, self.device),
             log=WRITERS.get("NullLog")(),
             **places,
@@ -177,6 +177,9 @@ class Builder:
                 for i, link in enumerate(chain)
             ]
             parts.schedules[name] = Schedule(parts.optimizers[name], links)
+        if self.settings.trainer.compile:
+            for model in (*parts.models.values(), *(one.module for one in parts.averages.values())):
+                model.compile()
         parts.freezing |= {name: self._freezing(name, model) for name, model in parts.models.items()}
         parts.callbacks += [
             self._build(f"callbacks.{i}", CALLBACKS, callback) for i, callback in enumerate(self.settings.callbacks)
@@ -262,6 +265,18 @@ class Builder:
         place = f"lr_scheduler.{name}" if isinstance(whole, dict) else "lr_scheduler"
         place = f"{place}.{number}" if isinstance(chain, tuple) else place
         return lambda optimizer: self._build(place, SCHEDULERS, component, optimizer=optimizer)
+
+    def _metrics(self) -> dict[str, Any]:
+        """By name. Those that count the same of the same parts of output and target share what they count."""
+        metrics, counting = dict[str, Any](), dict[Any, Any]()
+        for i, component in enumerate(self.settings.metrics):
+            metric = metrics[component.name or component.type] = self._metric(f"metrics.{i}", component)
+            own = metric.metric if isinstance(metric, MetricOfParts) else metric
+            if hasattr(own, "share"):
+                first = counting.setdefault((component.output, component.target), own)
+                if first is not own:
+                    own.share(first)
+        return metrics
 
     def _metric(self, place: str, component: Any) -> Any:
         """Functions and callables give scores to average; the rest have update, compute and reset of their own."""

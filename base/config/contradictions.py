@@ -191,6 +191,9 @@ def check_monitor(tree: Node) -> list[Fault]:
     words, names = str(node.value).split(), logged_names(tree)
     if len(words) != 2 or words[1] in names:
         return []
+    per_class = [metric_name(metric) for metric in _entries(tree, "metrics") if metric.at(("args", "average"))]
+    if any(called and f"{called.value}_" in words[1] for called in per_class):  # the dry run tells
+        return []
     name, key = words[1], "trainer.monitor"
     if name.startswith("val_") and not _on(tree, "data.valid"):
         what, hint = f"{name} needs validation data, and there is none", "set data.valid, such as 0.1, or monitor: off"

@@ -211,6 +211,13 @@ class Trainer(Section):
     check_gradients: Count = key("look at the gradients every so many steps; null: at each log and save", None, ge=1)
     non_finite: Literal["stop", "skip", "ignore"] = key("what to do when the loss or a gradient is NaN or inf", "stop")
     max_skipped: int = key("how many steps in a row `non_finite: skip` may leave out", 10, ge=1)
+    compile: bool = key("compile the models: a slow first step, then faster ones; other bits", False)
+    overfit_batches: Count = key(
+        "learn from the first so many batches alone, again and again: a model that cannot will learn nothing",
+        None,
+        ge=1,
+        resume="epoch_end",
+    )
     test_at_end: bool = key("test the best weights at the end", False)
     log_every: int = key("steps from one log of step values to the next", 50, ge=1)
     verbosity: int = key("0: warnings, 1: a line an epoch, 2: all", 2, ge=0, le=2, resume="harmless")

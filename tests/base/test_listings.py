@@ -68,7 +68,7 @@ def test_the_names_of_a_kind_stand_where_they_come_from() -> None:
     assert FUNCTION in names_by_source(FUNCTIONS)[YOURS]
     assert next(iter(names_by_source(FUNCTIONS))) == YOURS
     assert describe_registry("loss") == describe_registry("losses")
-    assert "the framework's:\n  accuracy, " in describe_registry("metrics")
+    assert "the framework's:\n  R2, accuracy, " in describe_registry("metrics")
 
 
 def test_all_about_one_name() -> None:
