@@ -110,9 +110,8 @@ def test_a_classifier_with_an_epoch_of_its_own_in_processes(tmp_path: Path, monk
     said = run(project, "train.py", "-c", "config.json", "name=part", "loss=calm_nll", code=143)
     assert "4 steps of epoch 2 are lost: Trainer trains it by code of its own, which can go on at the end of" in said
     monkeypatch.delenv("TERM_AT")
-    run(project, "train.py", "-r", str(only_run(project, "part").path))
+    drive(project, "0 train -r saved/part/*", "0 test -r saved/part/*")
     assert_same_runs(project, "Blobs", "part")
-    run(project, "test.py", "-r", str(only_run(project, "part").path))
     tested = scores(project, "part", "test")
     assert tested["accuracy"] > 0.9 and tested["loss"] < 0.5
 
