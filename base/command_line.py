@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -194,7 +195,8 @@ def _say_goodbye(run: Run) -> None:
     for words in of_end(run.trainer):
         log.info("%s", words)
     runs = run.config.settings.trainer.save_dir
-    log.info("%s", line("  test", f"python test.py -r {run.path}"))
+    if run.trainer.data.test:
+        log.info("%s", line("  test", f"python test.py -r {run.path}"))
     log.info("%s", line("  resume", f"python train.py -r {run.path}"))
     log.info("%s", line("  compare", f"python tools/compare.py {runs}"))
     log.info("%s", line("  watch", f"tensorboard --logdir {runs}"))
@@ -209,6 +211,9 @@ def exit_code(work: Callable[[], int], whole_traceback: bool = False) -> int:
             traceback.print_exc()
         print(error, file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:  # training itself takes the signal for a request
+        print("interrupted before training began: nothing was changed", file=sys.stderr)
+        return 128 + signal.SIGINT
     except BrokenPipeError:
         silence(sys.stdout)
         return 1

@@ -16,6 +16,7 @@ from base import command_line
 from tests.small_run import small_config
 
 ROOT = Path(__file__).resolve().parents[2]
+Capture = pytest.CaptureFixture[str]
 
 
 def script(*argv: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -35,6 +36,21 @@ def test_train_then_test_then_resume_by_the_commands_that_training_prints(garmen
     assert tested.returncode == 0 and "accuracy" in tested.stdout, tested.stderr
     resumed = script(*commands["resume"].split())
     assert resumed.returncode == 0 and "finished" in resumed.stdout, resumed.stderr
+
+
+def test_only_what_can_be_tested_is_proposed_for_a_test(garments: Path, tmp_path: Path, capsys: Capture) -> None:
+    config = small_config(tmp_path, garments, trainer__verbosity=2, trainer__epochs=1, data__test=None)
+    assert command_line.train(["-c", str(config)]) == 0
+    out = capsys.readouterr().out
+    assert "python train.py -r" in out and "python test.py" not in out
+
+
+def test_an_interruption_before_training_is_no_traceback(capsys: Capture) -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    assert command_line.exit_code(interrupted) == 130
+    assert capsys.readouterr().err == "interrupted before training began: nothing was changed\n"
 
 
 def test_overrides_stand_anywhere_among_the_flags(garments: Path, tmp_path: Path) -> None:
