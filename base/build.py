@@ -21,7 +21,7 @@ from base.base_metric import Mean
 from base.base_trainer import BaseTrainer
 from base.config.lengths import usual_unit
 from base.epoch_trainer import EpochTrainer
-from base.errors import ConfigError, UserError, listing
+from base.errors import CheckpointError, ConfigError, UserError, listing
 from base.first_batches import FirstBatches
 from base.freezing import Freezing
 from base.named_parts import LossOfParts, MetricOfParts, NoSuchPart, WeightedTerms
@@ -129,7 +129,7 @@ class Builder:
         seed_everything(self.settings.seed)
         models = {name: self._model(name, component) for name, component in self.settings.models.items()}
         if self.begins and self.settings.init_from:
-            take_weights(models, self.settings.init_from)
+            self._begin_with("init_from", models, self.settings.init_from)
         criteria = {
             name: self._loss(self.settings.place("loss", name), component)
             for name, component in self.settings.losses.items()
@@ -210,8 +210,14 @@ class Builder:
         seed_everything(seed if place == "model" else derive(seed, zlib.crc32(name.encode())))
         model: nn.Module = self._build(place, MODELS, component).to(self.device)
         if self.begins and component.init_from:
-            take_weights({name: model}, component.init_from, part=name)
+            self._begin_with(f"{place}.init_from", {name: model}, component.init_from, part=name)
         return model.requires_grad_(False) if component.frozen else model
+
+    def _begin_with(self, key: str, models: Mapping[str, nn.Module], source: str, part: str = "") -> None:
+        try:
+            take_weights(models, source, part)
+        except CheckpointError as error:
+            raise CheckpointError(f"{self.config.origin(key)}: {key}: {error}") from None
 
     def _loss(self, place: str, component: Any) -> Callable[..., Any]:
         if getattr(component, "terms", None):

@@ -114,7 +114,7 @@ def test_a_model_begins_with_a_runs_weights_and_a_resume_does_not_look_there(
     assert "4 of the model's 4 tensors taken" in caplog.text
     (first.path / "checkpoints").rename(first.path / "gone")
     assert fit(resume=run.path, overrides={"callbacks": []}).reason == "finished"
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match=r"config\.yaml:\d+:\d+: model\.init_from: .*: "):
         fit(small_config(tmp_path, garments, model=model))
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from base import CheckpointError, fit
 from base.checkpoint import CheckpointStore
+from base.registry import MODELS
+from base.weights import read_weights, take_weights
 from tests.small_run import small_config
 
 
@@ -46,3 +50,30 @@ def test_weights_of_another_network_are_refused(garments: Path, tmp_path: Path) 
     (tmp_path / "weights.safetensors").write_text("no weights")
     with pytest.raises(CheckpointError, match="not a safetensors file"):
         begun(small_config(tmp_path, garments), tmp_path / "weights.safetensors")
+
+
+def test_torchvisions_weights_are_checked_by_hash_and_not_unpickled(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.models import WeightsEnum
+
+    asked: list[dict[str, Any]] = []
+
+    def download(self: Any, **options: Any) -> dict[str, torch.Tensor]:
+        asked.append(options)
+        return {"fc.bias": torch.ones(10)}
+
+    monkeypatch.setattr(WeightsEnum, "get_state_dict", download)
+    model = MODELS.get("squeezenet1_0")(num_classes=10)
+    with pytest.raises(CheckpointError, match="none of its 1 tensors fits the model"):
+        take_weights({"model": model}, "torchvision:ResNet18_Weights.DEFAULT")
+    assert asked == [{"progress": False, "weights_only": True, "check_hash": True}]
+    for name in ("ResNet18_Weights.NONE", "os.system", "ResNet"):
+        with pytest.raises(CheckpointError, match=f"torchvision:{re.escape(name)}: torchvision has no such weights"):
+            read_weights(f"torchvision:{name}")
+
+
+def test_a_model_of_torchvision_takes_other_channels() -> None:
+    model = MODELS.get("resnet18")(in_channels=1, num_classes=4)
+    assert model(torch.rand(2, 1, 32, 32)).shape == (2, 4) and model.conv1.bias is None
+    assert MODELS.get("resnet18")().conv1.in_channels == 3
+    with pytest.raises(ValueError, match="in_channels: 0: it does not begin with a convolution"):
+        MODELS.get("resnet18")(in_channels=0)
