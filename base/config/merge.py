@@ -42,7 +42,8 @@ def _of_another_kind(below: Node, above: Node, place: Place) -> bool:
     """One component where the other holds several by name."""
     key = dotted(place)
     if key == "loss" and "terms" in {*below.value, *above.value}:
-        return ("type" in above and "terms" in below) or ("terms" in above and "type" in below)
+        terms = above.at(("terms",))
+        return ("type" in above and "terms" in below) or (terms is not None and terms.is_map and "type" in below)
     if key not in KEYS_OF_ONE or are_names(key, below.value) == are_names(key, above.value):
         return False
     return "type" in above or all(node.is_list or "type" in node for node in above.value.values())

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from base.config import Config
@@ -81,6 +81,7 @@ changes = st.sampled_from(sorted(SHIPPED)).flatmap(
 
 @QUICK
 @given(changes)
+@example(("fashion_mnist.yaml", ("loss", "terms"), []))
 def test_an_edited_file_its_json_twin_and_an_override_are_one_config(
     tmp_path: Path, change: tuple[str, tuple[Any, ...], Any]
 ) -> None:
