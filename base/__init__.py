@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from base.base_trainer import BaseTrainer
     from base.config import Config
     from base.errors import CheckpointError, ConfigError, UserError
-    from base.evaluation import evaluate
-    from base.prediction import predict
+    from base.evaluating.evaluation import evaluate
+    from base.evaluating.prediction import predict
     from base.registry import (
         CALLBACKS,
         DATASETS,
@@ -44,8 +44,8 @@ _PLACES = {
     "ConfigError": "base.errors",
     "UserError": "base.errors",
     "Run": "base.run",
-    "evaluate": "base.evaluation",
-    "predict": "base.prediction",
+    "evaluate": "base.evaluating.evaluation",
+    "predict": "base.evaluating.prediction",
     "fit": "base.run",
     "CALLBACKS": "base.registry",
     "DATASETS": "base.registry",

@@ -33,10 +33,10 @@ from base.parts import Parts, sole, steps_per_epoch
 from base.phase_times import PhaseTimes
 from base.progress import Progress
 from base.protocols import Loader
+from base.saving.state import info_of, load_weights, state_of, weights_of
 from base.schedule import rates_of
-from base.state import info_of, load_weights, state_of, weights_of
 from base.tally import Tally
-from base.template_trainer import adapt
+from base.template.template_trainer import adapt
 from utils.batches import size_of
 from utils.seed import derive, seed_everything
 

@@ -20,16 +20,14 @@ from base import named_parts
 from base.base_metric import Mean
 from base.base_trainer import BaseTrainer
 from base.config.lengths import usual_unit
-from base.epoch_trainer import EpochTrainer
 from base.errors import CheckpointError, ConfigError, UserError, listing
+from base.evaluating.recording import FirstBatch
 from base.first_batches import FirstBatches
 from base.freezing import Freezing
 from base.named_parts import LossOfParts, MetricOfParts, NoSuchPart, WeightedTerms
-from base.own_state import OwnState
 from base.param_groups import grouped, learning, matches
 from base.parts import NotSole, Parts, steps_per_epoch
 from base.protocols import DataSets, Loader
-from base.recording import FirstBatch
 from base.registry import (
     CALLBACKS,
     LOADERS,
@@ -42,10 +40,12 @@ from base.registry import (
     WRITERS,
     Registry,
 )
+from base.saving.own_state import OwnState
+from base.saving.weights import take_weights
 from base.schedule import Link, Schedule
-from base.template_trainer import TemplateTrainer
+from base.template.epoch_trainer import EpochTrainer
+from base.template.template_trainer import TemplateTrainer
 from base.users_code import users_frames
-from base.weights import take_weights
 from utils.device import select_device
 from utils.model_summary import calls_of
 from utils.precision import select_precision

@@ -128,11 +128,11 @@ def _describe_names(arguments: argparse.Namespace) -> int:
     for module in arguments.plugin:
         load_plugin(module)
     if arguments.list is not None:
-        from base.listings import describe_registry
+        from base.explaining.listings import describe_registry
 
         print(describe_registry(arguments.list))
     if arguments.schema is not None:
-        from base.json_schema import write_schema
+        from base.explaining.json_schema import write_schema
 
         print(write_schema(arguments.schema))
     return 0
@@ -140,7 +140,7 @@ def _describe_names(arguments: argparse.Namespace) -> int:
 
 def _explain_config(arguments: argparse.Namespace, overrides: list[str]) -> int:
     from base.config import Config
-    from base.explain import explain
+    from base.explaining.explain import explain
     from base.run_folder import CONFIG, resolve_resume
 
     of_run = arguments.resume is not None
@@ -162,13 +162,13 @@ def _test(argv: Sequence[str]) -> int:
         parser.error(f"argument --top-k: expected 1 or more, found {arguments.top_k}")
 
     if arguments.input is not None:
-        from base.prediction import predict
+        from base.evaluating.prediction import predict
 
         for prediction in predict(arguments.resume, arguments.input, arguments.top_k, arguments.overrides):
             print(prediction)
         return 0
 
-    from base.evaluation import evaluate
+    from base.evaluating.evaluation import evaluate
 
     evaluate(arguments.resume, arguments.data, arguments.overrides)
     return 0

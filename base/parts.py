@@ -15,16 +15,16 @@ from torch.optim.swa_utils import AveragedModel
 from base.base_callback import Callback
 from base.errors import listing
 from base.freezing import Freezing
-from base.own_state import OwnState
 from base.protocols import DataSets, Loader, RunLog
+from base.saving.own_state import OwnState
 from base.schedule import Schedule
 from base.signals import StopRequest
 from utils.model_summary import Call
 from utils.precision import Precision
 
 if TYPE_CHECKING:
-    from base.checkpoint import CheckpointStore
     from base.config.sections import Settings
+    from base.saving.checkpoint import CheckpointStore
 
 
 T = TypeVar("T")

@@ -15,11 +15,11 @@ from utils import files
 
 if TYPE_CHECKING:
     from base.base_trainer import BaseTrainer
-    from base.checkpoint import CheckpointStore
     from base.config import Config
     from base.config.difference import Difference
     from base.protocols import DataSets
-    from base.saved import Saved
+    from base.saving.checkpoint import CheckpointStore
+    from base.saving.saved import Saved
 
 ASKED = "asked.yaml"
 """The config of a run before the program decided what was left to it."""

@@ -45,9 +45,9 @@ if TYPE_CHECKING:
     from base.base_callback import Callback
     from base.base_trainer import BaseTrainer
     from base.build import Builder
+    from base.checks.preflight import Preflight
     from base.config import Config
-    from base.preflight import Preflight
-    from base.saved import Saved
+    from base.saving.saved import Saved
 
 Overrides = Sequence[str] | Mapping[str, Any]
 log = logging.getLogger(__name__)
@@ -141,8 +141,8 @@ def _build(
     """The second pass, which is the building itself; nothing is written yet. It tells what it builds."""
     from base import summary
     from base.build import Builder
-    from base.preflight import Preflight
-    from base.witness import Witness
+    from base.checks.preflight import Preflight
+    from base.checks.witness import Witness
 
     builder = Builder(config, kept)
     preflight = Preflight(builder)
@@ -207,9 +207,9 @@ def _resume(
     note: Note,
     callbacks: Sequence[Callback],
 ) -> Run:
-    from base.checkpoint import CheckpointStore
     from base.config.difference import difference
-    from base.state import restore
+    from base.saving.checkpoint import CheckpointStore
+    from base.saving.state import restore
 
     state = folder.state()
     stack.enter_context(folder.lock())
@@ -265,7 +265,7 @@ def _equip(
     stack: ExitStack, trainer: BaseTrainer, builder: Builder, folder: RunFolder, saved: Saved | None = None
 ) -> None:
     """Gives a trainer its log, its checkpoints and its ears for signals: from here on it leaves traces."""
-    from base.checkpoint import CheckpointStore
+    from base.saving.checkpoint import CheckpointStore
     from utils.model_summary import describe
 
     settings = builder.settings.trainer

@@ -11,10 +11,10 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
+from base.checks.witness import Witness
 from base.config.lengths import usual_unit
 from base.protocols import Loader, SetFacts
 from base.registry import substitute
-from base.witness import Witness
 from utils.figures import counted, duration, figure
 from utils.model_summary import Layer, summarize
 

@@ -19,7 +19,7 @@ def main() -> int:
     parser.add_argument("--save-dir", default="saved", help="the folder of all runs (default: saved)")
     arguments = parser.parse_intermixed_args()
 
-    from base.conversion import convert
+    from base.template.conversion import convert
 
     run = convert(arguments.checkpoint, arguments.config, arguments.overrides, arguments.save_dir)
     print(f"made: {run}\n  resume  python train.py -r {run}\n  test    python test.py -r {run}")

@@ -11,15 +11,15 @@ from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
-from base.catalogue import names_by_source
 from base.config.facts import FACTS
 from base.config.kinds import Component, Section
 from base.config.nodes import Place, dotted
 from base.config.places import PLACES
 from base.config.schema import expected, section_of, verdict_at
 from base.config.sections import Settings
-from base.json_schema import schema_text
-from base.paste import place_of
+from base.explaining.catalogue import names_by_source
+from base.explaining.json_schema import schema_text
+from base.explaining.paste import place_of
 from base.registry import REGISTRIES
 
 ROOT = Path(__file__).parents[1]

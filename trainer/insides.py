@@ -59,7 +59,7 @@ class DeadUnits(Periodic):
     def look(self, trainer: BaseTrainer, row: Mapping[str, Any]) -> None:
         from torch import nn
 
-        from base.recording import watch_layers
+        from base.evaluating.recording import watch_layers
 
         loader = self.validation(trainer)
         if loader is None:

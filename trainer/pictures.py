@@ -143,8 +143,8 @@ class ClassReport(Periodic):
         self.samples = samples
 
     def look(self, trainer: BaseTrainer, row: Mapping[str, Any]) -> None:
-        from base.evaluation import draw
-        from base.recording import record
+        from base.evaluating.evaluation import draw
+        from base.evaluating.recording import record
 
         loader = self.validation(trainer)
         if loader is None:
@@ -174,7 +174,7 @@ class FeatureMaps(Periodic):
     def look(self, trainer: BaseTrainer, row: Mapping[str, Any]) -> None:
         from torch import nn
 
-        from base.recording import watch_layers
+        from base.evaluating.recording import watch_layers
         from utils import pictures
 
         loader = self.validation(trainer)

@@ -110,7 +110,7 @@ def images(groups: Sequence[tuple[str, Sequence[Tensor] | Tensor, Sequence[str]]
 
 
 def worst(unlikely: Sequence[Any], sure: Sequence[Any], classes: Sequence[str]) -> dict[str, bytes]:
-    """`worst` of samples (base.recording.Sample) whose inputs are images; nothing if there are none."""
+    """`worst` of samples (base.evaluating.recording.Sample) whose inputs are images; nothing if there are none."""
     groups = []
     for title, samples in (("least likely by their own class", unlikely), ("surest of a wrong class", sure)):
         shown = [sample for sample in samples if sample.input.dim() in (2, 3)]

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from base import BaseTrainer, ConfigError, fit
-from base.checkpoint import CheckpointStore
 from base.config import Config
 from base.registry import TRAINERS
+from base.saving.checkpoint import CheckpointStore
 from tests.small_run import assert_same_run, last_state, rows, small_config, stopped_and_resumed
 
 SMALL = {"type": "MLP", "args": {"hidden": [4]}}

@@ -11,7 +11,7 @@ import torch
 from base import TRAINERS, BaseTrainer, evaluate, fit
 from base.config import Config
 from base.errors import ConfigError, DataError
-from base.template_trainer import TemplateTrainer
+from base.template.template_trainer import TemplateTrainer
 from tests.small_run import assert_same_run, rows, small_config, write_garments
 from trainer import Trainer
 

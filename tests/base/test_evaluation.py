@@ -15,8 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor
 
 from base import command_line, evaluate, fit
-from base.evaluation import table
-from base.recording import Record, record
+from base.evaluating.evaluation import table
+from base.evaluating.recording import Record, record
 from base.run import Run
 from logger.outcome import outcome_of_test
 from tests.logger.test_hparams import metrics, rows

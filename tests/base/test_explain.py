@@ -10,7 +10,7 @@ import pytest
 from base import command_line
 from base.config import Config
 from base.errors import ConfigError
-from base.explain import explain
+from base.explaining.explain import explain
 from tests.small_run import small_config
 
 HELD = "yes: it is held as tensors, all transforms treat whole batches"

@@ -14,7 +14,7 @@ from jsonschema import Draft7Validator
 from base import command_line
 from base.config import Config
 from base.config.yaml_reader import read_yaml
-from base.json_schema import header
+from base.explaining.json_schema import header
 from base.registry import MODELS
 from tools import write_reference
 

@@ -47,7 +47,7 @@ DRIVER = """
 import os, signal, sys
 from base import command_line
 from base.base_trainer import BaseTrainer
-from base.checkpoint import CheckpointStore
+from base.saving.checkpoint import CheckpointStore
 from logger.run_log import RunLog
 from trainer.supervised import Trainer
 from utils import files

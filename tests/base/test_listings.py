@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from base import command_line
-from base.catalogue import YOURS, argument_docs, doc_line, entry, names_by_source, public_name
 from base.config.components import supplied
 from base.config.facts import FACTS
 from base.config.merge import desugar
 from base.config.nodes import Place
 from base.config.signature import check
 from base.config.yaml_reader import read_yaml
-from base.listings import describe, describe_registry
-from base.paste import FUNCTION, block, place_of
+from base.explaining.catalogue import YOURS, argument_docs, doc_line, entry, names_by_source, public_name
+from base.explaining.listings import describe, describe_registry
+from base.explaining.paste import FUNCTION, block, place_of
 from base.registry import FUNCTIONS, LOSSES, METRICS, MODELS, OPTIMIZERS, REGISTRIES, SCHEDULERS
 
 NAMES = [(symbol, name) for symbol, registry in REGISTRIES.items() if place_of(symbol) for name in registry.names()]

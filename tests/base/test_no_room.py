@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from base.checkpoint import CheckpointStore
 from base.errors import WriteError
+from base.saving.checkpoint import CheckpointStore
 from utils import files
 
 

@@ -24,9 +24,9 @@ import torch
 import yaml
 
 from base import evaluate, fit
-from base import saved as saved_module
-from base.checkpoint import CheckpointStore
 from base.errors import CheckpointError, ConfigError, UserError
+from base.saving import saved as saved_module
+from base.saving.checkpoint import CheckpointStore
 from tests.small_run import small_config
 
 ROOT = Path(__file__).resolve().parents[2]

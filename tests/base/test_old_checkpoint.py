@@ -15,11 +15,11 @@ import torch
 from torch import nn
 
 from base import MODELS, BaseDataLoader, BaseModel, evaluate, fit
-from base.checkpoint import CheckpointStore
-from base.conversion import convert
 from base.errors import CheckpointError, ConfigError, UserError
-from base.old_checkpoint import Inert, read_old_checkpoint
 from base.registry import DATASETS
+from base.saving.checkpoint import CheckpointStore
+from base.template.conversion import convert
+from base.template.old_checkpoint import Inert, read_old_checkpoint
 
 CONFIG: dict[str, Any] = {
     "name": "Old",

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from base.own_state import OwnState
+from base.saving.own_state import OwnState
 from tests.small_run import assert_same
 
 

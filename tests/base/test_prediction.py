@@ -11,7 +11,7 @@ from PIL import Image
 
 from base import command_line, evaluate, fit
 from base.errors import DataError
-from base.prediction import predict
+from base.evaluating.prediction import predict
 from data_loader.idx import find_idx, read_idx
 from tests.small_run import small_config, write_garments
 

@@ -392,7 +392,7 @@ class CheckFirst(Callback):
     """Tries a training batch just before the first step."""
 
     def on_fit_start(self, trainer: Any) -> None:
-        from base.preflight import Preflight
+        from base.checks.preflight import Preflight
 
         class Made:
             config, settings, begins, data = None, trainer.parts.settings, True, trainer.data

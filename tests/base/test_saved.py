@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 import torch
 
-from base import saved as module
-from base.checkpoint import CheckpointStore
 from base.errors import CheckpointError
-from base.saved import Saved
+from base.saving import saved as module
+from base.saving.checkpoint import CheckpointStore
+from base.saving.saved import Saved
 
 FILES = ["manifest.json", "model.safetensors", "raw.safetensors", "state.pt"]
 BLOCK = 4096

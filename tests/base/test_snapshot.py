@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from base.checkpoint import CheckpointStore
 from base.errors import CheckpointError
-from base.saved import Saved
-from base.snapshot import SAFETENSORS, Buffers
+from base.saving.checkpoint import CheckpointStore
+from base.saving.saved import Saved
+from base.saving.snapshot import SAFETENSORS, Buffers
 
 
 def round_trip(folder: Path, weights: Any, state: Any = None, raw: Any = None) -> Saved:

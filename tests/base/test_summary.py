@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from base import MODELS
+from base.checks.witness import Witness, described
 from base.run import check, fit
-from base.witness import Witness, described
 from tests.base.test_collections import two
 from tests.small_run import small_config
 

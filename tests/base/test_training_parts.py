@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from base import CheckpointError, ConfigError, fit
-from base.checkpoint import CheckpointStore
 from base.freezing import Freezing
 from base.registry import DATASETS, MODELS
+from base.saving.checkpoint import CheckpointStore
 from tests.small_run import assert_same_run, last_state, rows, small_config, stopped_and_resumed
 
 TINY = {"type": "ConvNet", "args": {"widths": [2, 2], "hidden": 4}}

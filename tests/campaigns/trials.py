@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from base.checkpoint import CheckpointStore
 from base.run import Run
 from base.run_folder import RunFolder, save_number
+from base.saving.checkpoint import CheckpointStore
 from tests.base.test_kill import scalars
 from tests.small_run import assert_same, last_state, rows, write_garments
 

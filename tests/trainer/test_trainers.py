@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from base import evaluate, fit
-from base.checkpoint import CheckpointStore
 from base.run import Run
+from base.saving.checkpoint import CheckpointStore
 from data_loader.generated import SyntheticLinear, SyntheticSeries
 from data_loader.text import SyntheticReviews, Texts
 from model.regression import R2

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from base.config import Config
 from base.config.yaml_reader import read_yaml
 from base.errors import ConfigError
-from base.json_schema import json_schema
+from base.explaining.json_schema import json_schema
 from base.registry import DATASETS, FUNCTIONS, LOSSES, METRICS, MODELS
 
 TABLE = (Path(__file__).parent / "faults.txt").read_text(encoding="utf-8")

@@ -9,13 +9,13 @@ import pathlib
 import typing
 from typing import Annotated, Any, Literal
 
-from base.catalogue import Argument, Entry, plain
 from base.config.nodes import Node, Place, from_plain
 from base.config.places import PLACES
 from base.config.signature import check
 from base.config.words import MAPPINGS, SEQUENCES, bare, choices
 from base.config.yaml_writer import to_yaml
 from base.errors import Origin
+from base.explaining.catalogue import Argument, Entry, plain
 
 FUNCTION = "my_function"
 """Stands for a function of the reader's own."""

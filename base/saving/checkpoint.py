@@ -11,8 +11,8 @@ from typing import Any
 
 from base.errors import CheckpointError, UserError, WriteError
 from base.run_folder import BEST, LAST, save_name, save_number
-from base.saved import Saved, plain, read_manifest, write_save
-from base.snapshot import Buffers, Snapshot
+from base.saving.saved import Saved, plain, read_manifest, write_save
+from base.saving.snapshot import Buffers, Snapshot
 from utils import files
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from base.errors import CheckpointError
-from base.state import load_weights, weights_of
+from base.saving.state import load_weights, weights_of
 
 TORCHVISION = "torchvision:"
 """Before the name of weights, such as ResNet18_Weights.DEFAULT."""
@@ -48,8 +48,8 @@ def read_weights(source: str) -> Mapping[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from base.checkpoint import CheckpointStore
     from base.run_folder import CONFIG, newest_run, resolve_resume
+    from base.saving.checkpoint import CheckpointStore
 
     if Path(source).suffix == ".safetensors":
         try:

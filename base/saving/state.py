@@ -14,7 +14,7 @@ from utils.seed import rng_state, set_rng_state
 
 if TYPE_CHECKING:
     from base.base_trainer import BaseTrainer
-    from base.saved import Saved
+    from base.saving.saved import Saved
 
 
 def weights_of(models: Mapping[str, nn.Module]) -> dict[str, Tensor]:

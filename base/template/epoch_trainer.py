@@ -23,13 +23,13 @@ from base.base_metric import Mean
 from base.base_trainer import BaseTrainer
 from base.errors import ConfigError, DataError, Fault, NotFiniteError, Origin
 from base.measures import Measures
-from base.own_state import OwnState
 from base.parts import Parts
 from base.protocols import Loader
+from base.saving.own_state import OwnState
 from base.tally import Tally
-from base.template_config import TemplateConfig
-from base.template_trainer import Batches, Named, TemplateTrainer
-from base.template_writer import TemplateWriter
+from base.template.template_config import TemplateConfig
+from base.template.template_trainer import Batches, Named, TemplateTrainer
+from base.template.template_writer import TemplateWriter
 
 if TYPE_CHECKING:
     from base.config import Config

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from base.errors import CheckpointError, ConfigError, DataError
-from base.input_files import files_in, samples_of
+from base.evaluating.input_files import files_in, samples_of
 from base.registry import LOADERS, MODELS
 from base.run_folder import resolve_resume
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from base.config import Config
-    from base.saved import Saved
+    from base.saving.saved import Saved
 
 BATCH = 64
 
@@ -47,8 +47,8 @@ def predict(run: str | Path, inputs: str | Path, top_k: int = 3, overrides: Sequ
     image is first turned into the kind of samples that the run was trained on: gray, RGB or RGBA, 8 bits a channel. Its
     size is changed by nothing but the transforms. DataError if a file cannot be read or does not fit.
     """
-    from base.checkpoint import CheckpointStore
     from base.config import Config
+    from base.saving.checkpoint import CheckpointStore
 
     folder, name = resolve_resume(run)
     config = Config.read(folder.path / "config.yaml", overrides, of_run=True)
@@ -83,7 +83,7 @@ def _predictions(config: Config, saved: Saved, inputs: Path, top_k: int) -> Iter
 
 
 def _model(config: Config, saved: Saved, facts: Mapping[str, Any], device: torch.device) -> nn.Module:
-    from base.state import load_weights
+    from base.saving.state import load_weights
 
     components = config.settings.models
     if len(components) > 1:

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from base.epoch_trainer import EpochTrainer
+from base.checks.loss_checks import Finding, has_sigmoid, is_class_numbers, look_at, losses_in
 from base.errors import ConfigError, Fault, UserError, listing, ran_out_of_memory
-from base.loss_checks import Finding, has_sigmoid, is_class_numbers, look_at, losses_in
 from base.registry import TRANSFORMS
+from base.template.epoch_trainer import EpochTrainer
 from base.users_code import users_frames
 from utils.figures import counted, figure
 from utils.seed import rng_state, set_rng_state

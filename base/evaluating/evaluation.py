@@ -17,7 +17,7 @@ from base.run_folder import resolve_resume
 from utils import files
 
 if TYPE_CHECKING:
-    from base.recording import Record
+    from base.evaluating.recording import Record
 
 WORST = 16
 """Samples in each part of worst.png."""
@@ -36,10 +36,10 @@ def evaluate(
     numbers of each class and, unless `pictures` is false, what they look like; and an event file for TensorBoard.
     """
     from base.build import Builder
-    from base.checkpoint import CheckpointStore
     from base.config import Config
-    from base.recording import record
-    from base.state import load_weights
+    from base.evaluating.recording import record
+    from base.saving.checkpoint import CheckpointStore
+    from base.saving.state import load_weights
 
     folder, name = resolve_resume(run)
     config = Config.read(folder.path / "config.yaml", overrides, of_run=True)

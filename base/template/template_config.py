@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from base.config import Config
-    from base.epoch_trainer import EpochTrainer
+    from base.template.epoch_trainer import EpochTrainer
 
 _LEVELS = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
 

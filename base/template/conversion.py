@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from base.config import Config
 from base.errors import CheckpointError, UserError
-from base.old_checkpoint import OldCheckpoint, read_old_checkpoint
 from base.registry import WRITERS
-from base.state import load_weights
+from base.saving.state import load_weights
+from base.template.old_checkpoint import OldCheckpoint, read_old_checkpoint
 
 if TYPE_CHECKING:
     from base.base_trainer import BaseTrainer

@@ -15,7 +15,6 @@ from typing import Any
 from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
-from base.catalogue import Argument, Entry, entry, names_by_source, plain
 from base.config.annotation_schema import OPEN, annotation_schema, limited, limits_schema
 from base.config.kinds import Component, Section
 from base.config.nodes import Place, dotted
@@ -23,6 +22,7 @@ from base.config.places import KEYS_OF_ONE, registries_at
 from base.config.schema import nullable
 from base.config.sections import Settings, seconds
 from base.errors import writing
+from base.explaining.catalogue import Argument, Entry, entry, names_by_source, plain
 from base.registry import REGISTRIES, BrokenFile
 
 Schema = dict[str, Any]

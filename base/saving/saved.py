@@ -25,7 +25,7 @@ from safetensors import torch as safetensors
 
 from base.errors import CheckpointError
 from base.run_folder import save_name
-from base.snapshot import SAFETENSORS, Snapshot, Weights
+from base.saving.snapshot import SAFETENSORS, Snapshot, Weights
 from utils import files
 
 FORMAT = 1

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from base.catalogue import Argument, Entry, entry, plain
 from base.config import Config
 from base.config.facts import fact
 from base.config.nodes import Node, Place, dotted
@@ -16,6 +15,7 @@ from base.config.places import may_hold_components, registries_at
 from base.config.schema import field_at
 from base.config.yaml_writer import to_yaml
 from base.errors import ConfigError, Origin, did_you_mean
+from base.explaining.catalogue import Argument, Entry, entry, plain
 from base.registry import REGISTRIES
 
 _REMARK = "\t# "
@@ -37,7 +37,7 @@ def explain(config: Config, key: str = "") -> str:
 
 
 def _decisions(config: Config) -> tuple[Mapping[str, str], Mapping[str, Any]]:
-    from base.decisions import decisions
+    from base.explaining.decisions import decisions
 
     return decisions(config)
 

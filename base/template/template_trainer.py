@@ -11,7 +11,7 @@
 
 `from base import BaseTrainer` means two things: who writes `train_step` learns by the framework's loop, who writes
 `_train_epoch(epoch)` brings a loop. The latter's base is exchanged for TemplateTrainer when the class is made; the run
-itself is a `base.epoch_trainer.EpochTrainer`, which owns an object of it.
+itself is a `base.template.epoch_trainer.EpochTrainer`, which owns an object of it.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from base.template_config import TemplateConfig
+from base.template.template_config import TemplateConfig
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from base.epoch_trainer import EpochTrainer
     from base.protocols import Loader
-    from base.template_writer import TemplateWriter
+    from base.template.epoch_trainer import EpochTrainer
+    from base.template.template_writer import TemplateWriter
 
 
 class TemplateTrainer(ABC):  # as BaseTrainer is one: else Python would not exchange them

@@ -1,0 +1,1 @@
+"""What is looked at before training begins, beside the config."""

@@ -1,0 +1,1 @@
+"""Runs tested on data sets, and asked about files."""

@@ -1,0 +1,1 @@
+"""What a config and the registries say of themselves: --explain, --list, --schema."""
