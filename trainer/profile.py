@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,8 @@ class Profile(Callback):
             log.warning("nothing was profiled: the run took %d steps, %d are skipped", self._seen, self.skip)
 
     def _start(self) -> None:
+        # Its library tells its own doings, and as an error that there is no GPU, right into stderr.
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")
         import torch
         from torch.profiler import ProfilerActivity, profile, schedule
 

@@ -18,10 +18,11 @@ def config(tmp_path: Path) -> Path:
     return small_config(tmp_path, tmp_path / "data")
 
 
-def test_a_trace_and_a_table_of_some_steps(config: Path) -> None:
+def test_a_trace_and_a_table_of_some_steps(config: Path, capfd: pytest.CaptureFixture[str]) -> None:
     plain = fit(config)
     run = fit(config, callbacks=[Profile(skip=2, steps=3)])
     assert_same_run(plain, run)
+    assert capfd.readouterr().err == ""
     trace, table = (next((run.path / "profile").glob(pattern)) for pattern in ("*.json", "*.txt"))
     assert trace.name == "to-step-00000008.pt.trace.json"
     names = {event.get("name") for event in json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]}
