@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections.abc as abc
 import enum
+import json
 import numbers
 import os
 import pathlib
@@ -39,6 +40,8 @@ def annotation_schema(annotation: Any, in_args: bool = False) -> Schema:
     options = _options(annotation, in_args)
     if any(not option for option in options):
         return {}
+    # Two unions of the same kinds are one to Python, in the order of whichever it met first.
+    options.sort(key=lambda option: (option == {"type": "null"}, json.dumps(option)))
     if in_args:
         options = [option for option in options if option != {"type": "null"}] + [{"$ref": "#/definitions/open"}]
     unique = [option for i, option in enumerate(options) if option not in options[:i]]
