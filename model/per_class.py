@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -62,9 +63,9 @@ class PerClass(Metric):
         weights = actual if self.average == "weighted" else ((actual + predicted) > 0).double()
         return (values * weights).sum() / weights.sum()
 
+    @abstractmethod
     def of_classes(self, hits: Tensor, actual: Tensor, predicted: Tensor) -> Tensor:
         """(C,) each, float64: samples of a class that were taken for it, those of it, those taken for it."""
-        raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
         return {"counts": self.confusion.counts if self.counts_itself else None}
