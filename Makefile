@@ -22,7 +22,7 @@ lint: .venv/ready
 	$(VENV) -m ruff format --check .
 
 types: .venv/ready
-	$(VENV) -m mypy --strict base utils trainer
+	$(VENV) -m mypy --strict base utils data_loader model trainer logger
 
 # Kills, signals, damage, full disks on real processes: a table of what held (docs/faults.md).
 faults: .venv/ready

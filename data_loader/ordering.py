@@ -96,7 +96,8 @@ class Consecutive:
     def batches(self, pass_: int, start: int, device: torch.device = CPU) -> Iterator[tuple[int, Tensor]]:
         order = _of_whole(self.order(pass_), self.members)[start * self.batch_size : self.size].to(device)
         firsts = range(start * self.batch_size, self.size, self.batch_size)
-        yield from zip(firsts, order.split(self.batch_size), strict=False)  # a split of nothing is one empty batch
+        batches = torch.split(order, self.batch_size)  # of nothing it is one empty batch
+        yield from zip(firsts, batches, strict=False)
 
 
 class SampledBatches:
