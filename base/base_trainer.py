@@ -197,7 +197,7 @@ class BaseTrainer(ABC):
         if progress.phase == "train" and progress.epoch_step == self.steps_per_epoch:
             self._tick()
             progress.phase, progress.train_seconds = "validate", progress.epoch_seconds
-            if self.times.steps == self.steps_per_epoch:  # the first epoch of this process
+            if self.times.steps == self.steps_per_epoch:  # a whole epoch, the first of this process
                 self.times.tell_bottleneck(self.data.train.workers)
 
     def _begin_epoch(self) -> None:

@@ -44,10 +44,12 @@ class Measures(UserDict[str, Any]):
         if form != self._form:
             self._end_block()
             self._form = form
-        self._block.append((output, target))
         self._numbers += output.numel()
-        if len(self._block) == BATCHES or self._numbers >= NUMBERS:
+        if len(self._block) + 1 == BATCHES or self._numbers >= NUMBERS:
+            self._block.append((output, target))
             self._end_block()
+        else:  # a copy: an output may be a view of a parameter, a target the memory of the next batch
+            self._block.append((output.clone(), target.clone()))
 
     def _end_block(self) -> None:
         if self._block:

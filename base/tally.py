@@ -65,7 +65,7 @@ class _Sums:
             if name not in self.waiting:
                 self.waiting[name] = [], []
             values, sizes = self.waiting[name]
-            values.append(term.detach())
+            values.append(term.detach().clone())  # a term may be a parameter, which the optimizer changes in place
             sizes.append(size)
             if len(sizes) == BLOCK:
                 self.sums |= _added(self.sums, {name: _weighted(values, sizes)})

@@ -91,3 +91,18 @@ def test_a_restored_block_goes_on_bit_for_bit() -> None:
         resumed = Measures({"squared": Mean(squared)})
         resumed.load_state_dict(state)
         assert fed(resumed, pairs[stop:]).compute() == undisturbed
+
+
+def test_what_waits_is_taken_as_it_was() -> None:
+    """A model that gives a parameter out, and a loader that fills the same memory anew for each batch."""
+    output, target = torch.zeros(4, 1), torch.ones(4)
+    measures = Measures({"squared": Mean(squared)})
+    for _ in range(3):  # the first batch shows what the metric gives, those after it wait
+        measures.feed(output, target)
+    output += 7
+    target += 7
+    assert measures.compute() == {"squared": 1.0}
+    output += 7
+    measures.feed(output, target)
+    output.zero_()
+    assert measures.compute()["squared"] == (3 * 1.0 + (14.0 - 8.0) ** 2) / 4

@@ -65,3 +65,11 @@ def test_a_loss_keeps_no_graph_alive() -> None:
 def test_many_small_losses_keep_their_digits() -> None:
     tally = filled([({"loss": torch.tensor(0.1)}, 1)] * 100_000)
     assert tally.means()["loss"] == pytest.approx(float(torch.tensor(0.1)), rel=1e-14)
+
+
+def test_a_term_that_is_a_parameter_is_taken_as_it_was() -> None:
+    temperature = torch.tensor(1.0, requires_grad=True)
+    tally = filled([({"temperature": temperature}, 1)])
+    with torch.no_grad():
+        temperature.add_(5)  # as an optimizer does, in place
+    assert tally.means() == {"temperature": 1.0}
