@@ -25,7 +25,7 @@ from torch.optim import Optimizer
 from base.base_callback import Callbacks
 from base.errors import NotFiniteError
 from base.freezing import set_mode
-from base.gradients import check_and_clip, clear
+from base.gradients import clear, prepare
 from base.guard import Guard
 from base.measures import Measures
 from base.monitor import Monitor
@@ -103,7 +103,7 @@ class BaseTrainer(ABC):
         """The same for evaluation: models are in eval mode, gradients are off."""
 
     def optimizer_step(self) -> None:
-        """Applies the gradients, which are unscaled and clipped by now."""
+        """Applies the gradients, unscaled and clipped by now. `precision.step` skips those that overflowed in fp16."""
         for optimizer in self.optimizers.values():
             self.precision.step(optimizer)
 
@@ -237,6 +237,7 @@ class BaseTrainer(ABC):
             self.guard.in_a_row = 0
         except NotFiniteError as error:
             self.guard.forgive(error, undo, self.where())
+        self.precision.update()
         self.progress.step += 1
         self.progress.epoch_step += 1
         return terms
@@ -261,11 +262,7 @@ class BaseTrainer(ABC):
         clear(self.optimizers.values())
 
     def _look_at_gradients(self, optimizers: Collection[Optimizer]) -> None:
-        clip, step = self.settings.clip, self.progress.step + 1
-        due = clip.norm or clip.value or self.guard.mode == "skip" or _due(step, self.settings.check_gradients)
-        due = due or self._log_due(self.progress.epoch_step + 1)
-        self.grad_norm = check_and_clip(self, optimizers) if due else None
-        self.guard.hold_back(optimizers)
+        self.grad_norm = prepare(self, optimizers, logged=self._log_due(self.progress.epoch_step + 1))
 
     def _evaluate_inside_epoch(self) -> None:
         progress = self.progress

@@ -12,8 +12,10 @@ from torch import Tensor
 from base import BaseTrainer, ConfigError, fit
 from base.config import Config
 from base.registry import TRAINERS
+from base.run import Run
 from base.saving.checkpoint import CheckpointStore
 from tests.small_run import assert_same_run, last_state, rows, small_config, stopped_and_resumed
+from trainer import Trainer
 
 SMALL = {"type": "MLP", "args": {"hidden": [4]}}
 
@@ -130,3 +132,73 @@ def test_one_and_several_replace_each_other_in_layers(tmp_path: Path) -> None:
     assert config.node("model").shadowed[0].at(("type",)).value == "MLP"  # type: ignore[union-attr]
     (tmp_path / "one.yaml").write_text("extends: two.yaml\nmodel: LeNet\n")
     assert Config.read(tmp_path / "one.yaml")["model"]["type"] == "LeNet"
+
+
+# --- fp16 ------------------------------------------------------------------------------------------------------------
+
+PIECES = {
+    "optimizer": {
+        "first": {"type": "SGD", "args": {"lr": 0.1}, "params": r"^layers\.0"},
+        "second": {"type": "SGD", "args": {"lr": 0.1}, "params": r"^layers\.2"},
+    },
+    "trainer__epochs": 1,
+}
+
+
+@TRAINERS.register
+class SeesGradients(Trainer):
+    """Steps as the usual trainer does, and keeps the norms of the gradients that `optimizer_step` finds."""
+
+    def optimizer_step(self) -> None:
+        self.seen = [*getattr(self, "seen", []), *(float(p.grad.norm()) for p in self.model.parameters())]
+        super().optimizer_step()
+
+
+@TRAINERS.register
+class ByTurns(SideBySide):
+    """The left model learns by `learn`, once for each batch of a window, and once in vain: its loss overflows."""
+
+    def train_step(self, batch: Any) -> dict[str, Tensor]:
+        losses = {name: loss(self.models[name](batch[0]), batch[1]) for name, loss in self.criteria.items()}
+        self.learn(losses["left"], "left")
+        if self.precision.mode == "fp16":
+            self.learn(self.criteria["left"](self.models["left"](batch[0]), batch[1]) * 1e36, "left")
+        return {"loss": losses["right"], "left": losses["left"]}
+
+    def eval_step(self, batch: Any) -> dict[str, Tensor]:
+        return {"loss": self.criteria["right"](self.models["right"](batch[0]), batch[1])}
+
+
+def assert_near(one: Run, other: Run) -> None:
+    for name, model in one.trainer.models.items():
+        for parameter, (key, value) in zip(
+            other.trainer.models[name].parameters(), model.named_parameters(), strict=True
+        ):
+            torch.testing.assert_close(value, parameter, rtol=0, atol=2e-3, msg=lambda text, key=key: f"{key}: {text}")
+
+
+@pytest.mark.parametrize("clip", [{}, {"norm": 1e9}])
+def test_under_fp16_each_optimizer_of_a_model_learns(clip: dict[str, Any], garments: Path, tmp_path: Path) -> None:
+    runs = [
+        fit(small_config(tmp_path / mode, garments, **PIECES, trainer__clip=clip, trainer__precision=mode))
+        for mode in ("fp32", "fp16")
+    ]
+    assert_near(*runs)
+
+
+def test_under_fp16_an_optimizer_step_of_ones_own_finds_true_gradients(garments: Path, tmp_path: Path) -> None:
+    """In the steps that are not logged, too."""
+    changes = {**PIECES, "trainer__type": "SeesGradients", "trainer__log_every": 100}
+    whole, half = (
+        fit(small_config(tmp_path / mode, garments, **changes, trainer__precision=mode)) for mode in ("fp32", "fp16")
+    )
+    assert half.trainer.seen == pytest.approx(whole.trainer.seen, rel=0.05)  # type: ignore[attr-defined]
+
+
+def test_under_fp16_an_overflow_in_one_optimizer_does_not_disturb_the_other(garments: Path, tmp_path: Path) -> None:
+    sgd = {name: {"type": "SGD", "args": {"lr": 0.1}} for name in ("left", "right")}
+    changes = {"optimizer": sgd, "lr_scheduler": None, "trainer__type": "ByTurns", "trainer__epochs": 1}
+    changes |= {"trainer__accumulate": 2, "trainer__non_finite": "ignore"}
+    runs = [fit(two(tmp_path / mode, garments, **changes, trainer__precision=mode)) for mode in ("fp32", "fp16")]
+    assert_near(*runs)
+    assert runs[1].trainer.precision.state_dict()["scale"] == 2.0**16 / 4  # halved once in each of two steps

@@ -19,6 +19,7 @@ def step(precision: Precision, model: nn.Linear, factor: float = 1.0) -> torch.T
     precision.backward(loss)
     precision.unscale(optimizer)
     precision.step(optimizer)
+    precision.update()
     return loss.detach()
 
 
@@ -57,3 +58,64 @@ def test_an_overflow_in_fp16_skips_the_step_and_lowers_the_scale() -> None:
     resumed = select_precision("fp16", CPU)
     resumed.load_state_dict(precision.state_dict())
     assert resumed.state_dict() == precision.state_dict()
+
+
+def two_of(model: nn.Linear) -> list[torch.optim.Optimizer]:
+    return [torch.optim.SGD([model.weight], lr=0.1), torch.optim.SGD([model.bias], lr=0.1)]
+
+
+def test_two_optimizers_of_one_loss_step_as_in_full_precision() -> None:
+    """The scale changes after both have stepped, and each is unscaled once, however often it is asked for."""
+    models = {mode: linear() for mode in ("fp32", "fp16")}
+    for mode, model in models.items():
+        precision, optimizers = select_precision(mode, CPU), two_of(model)
+        for _ in range(3):
+            precision.backward((model(torch.ones(2, 3)) ** 2).sum())
+            for optimizer in (*optimizers, *optimizers):
+                precision.unscale(optimizer)
+            for optimizer in optimizers:
+                precision.step(optimizer)
+                optimizer.zero_grad()
+            precision.update()
+    for name, parameter in models["fp32"].named_parameters():
+        assert torch.allclose(parameter, models["fp16"].get_parameter(name)), name
+
+
+def test_an_overflow_in_the_first_optimizer_leaves_the_second_its_true_gradient() -> None:
+    model, precision = linear(), select_precision("fp16", CPU)
+    first, second = two_of(model)
+    precision.backward(model.weight.sum() * 1e36 + model.bias.sum())
+    scale = precision.state_dict()["scale"]
+    for optimizer in (first, second):
+        precision.step(optimizer)
+    assert precision.state_dict()["scale"] == scale
+    precision.update()
+    assert torch.equal(model.weight, linear().weight)
+    assert torch.allclose(model.bias, linear().bias - 0.1)
+    assert precision.state_dict()["scale"] == scale / 2
+
+
+def test_an_optimizer_may_step_several_times_before_the_scale_changes() -> None:
+    model, precision = linear(), select_precision("fp16", CPU)
+    first, second = two_of(model)
+    scale = precision.state_dict()["scale"]
+    precision.backward(model.bias.sum())  # waits, scaled, for its optimizer
+    for factor in (1.0, 1e36, 1.0):
+        precision.backward(model.weight.sum() * factor)
+        precision.step(first)
+        first.zero_grad()
+    precision.step(second)
+    precision.update()
+    assert torch.allclose(model.weight, linear().weight - 0.2)
+    assert torch.allclose(model.bias, linear().bias - 0.1)
+    assert precision.state_dict()["scale"] == scale / 2  # one of the four steps overflowed
+
+
+def test_a_step_without_any_gradients_changes_nothing() -> None:
+    model, precision = linear(), select_precision("fp16", CPU)
+    before = precision.state_dict()
+    for optimizer in two_of(model):
+        precision.unscale(optimizer)
+        precision.step(optimizer)
+    precision.update()
+    assert precision.state_dict() == before
