@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from base.averages import follow
 from base.base_callback import Callbacks
 from base.errors import NotFiniteError
 from base.freezing import set_mode
@@ -119,8 +120,9 @@ class BaseTrainer(ABC):
         with self.request.listening():
             try:
                 callbacks.call("on_fit_start")
-                if self.store is not None and not self.store.names():
+                if not self.progress.step:
                     self.guard.exempt_buffers(self.models)
+                if self.store is not None and not self.store.names():
                     self.save()
                 reason = self._loop()
                 if self.settings.test_at_end and reason in ("finished", "early_stop"):
@@ -257,8 +259,7 @@ class BaseTrainer(ABC):
         """Clip, check, step, and clear the gradients."""
         self._look_at_gradients(self.optimizers.values())
         self.optimizer_step()
-        for name, average in self.parts.averages.items():
-            average.update_parameters(self.models[name])
+        follow(self.parts.averages, self.models, self.guard.exempt)
         clear(self.optimizers.values())
 
     def _look_at_gradients(self, optimizers: Collection[Optimizer]) -> None:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from base import named_parts
+from base.averages import Average
 from base.base_metric import Mean
 from base.base_trainer import BaseTrainer
 from base.config.lengths import usual_unit
@@ -168,7 +168,7 @@ class Builder:
             return
         if ema := self.settings.trainer.ema:
             learn = (name for name in parts.models if name not in parts.frozen)
-            parts.averages |= {name: average(parts.models[name], ema.decay) for name in learn}
+            parts.averages |= {name: Average(parts.models[name], ema.decay) for name in learn}
         for name, component in self.settings.optimizers.items():
             parts.optimizers[name] = self._optimizer(name, component, parts.models)
         for name, chain in self.settings.schedules.items():
@@ -336,11 +336,6 @@ class Builder:
         if trainer.monitor.name and trainer.monitor.name not in known:
             what, expected = f"nothing of the name {trainer.monitor.name!r} is logged", f"one of {', '.join(known)}"
             raise ConfigError([self.config.fault("trainer.monitor", what, expected=expected)], self.config.source)
-
-
-def average(model: nn.Module, decay: float) -> AveragedModel:
-    """An exponential moving average of a model's parameters and floating-point buffers."""
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)  # type: ignore[no-untyped-call]
 
 
 class _Facts(dict[str, Any]):

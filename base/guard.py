@@ -74,16 +74,21 @@ class Guard:
         self.exempt = [name for name, buffer in _float_buffers(models) if not _all_finite([buffer])]
 
     def check_state(self, trainer: BaseTrainer) -> None:
-        """Refuses to save weights, buffers or optimizer tensors that are not finite."""
+        """Refuses to save weights, buffers, averages of them or optimizer tensors that are not finite."""
         if self.mode == "ignore":
             return
         self.look()
-        tensors = [p.detach() for model in trainer.models.values() for p in model.parameters()]
-        tensors += [buffer for name, buffer in _float_buffers(trainer.models) if name not in self.exempt]
+        tensors = self._tensors_of(trainer.models)
         for optimizer in trainer.optimizers.values():
             tensors += [t for state in optimizer.state.values() for t in state.values() if isinstance(t, Tensor)]
-        if not _all_finite(tensors):
-            raise NotFiniteError(f"weights or optimizer state are not finite after {trainer.where()}: not saved")
+        averages = {name: average.module for name, average in trainer.parts.averages.items()}
+        for what, found in (("weights or optimizer state", tensors), ("averages", self._tensors_of(averages))):
+            if not _all_finite(found):
+                raise NotFiniteError(f"{what} are not finite after {trainer.where()}: not saved")
+
+    def _tensors_of(self, models: Mapping[str, nn.Module]) -> list[Tensor]:
+        tensors = [p.detach() for model in models.values() for p in model.parameters()]
+        return tensors + [buffer for name, buffer in _float_buffers(models) if name not in self.exempt]
 
     def state_dict(self) -> dict[str, Any]:
         return {"in_a_row": self.in_a_row, "skipped": self.skipped, "exempt": list(self.exempt)}
@@ -112,14 +117,15 @@ class Undo:
 def _float_buffers(models: Mapping[str, nn.Module]) -> Iterable[tuple[str, Tensor]]:
     for model_name, model in models.items():
         for name, buffer in model.named_buffers():
-            if buffer.is_floating_point():
+            if buffer.is_floating_point() or buffer.is_complex():
                 yield f"{model_name}.{name}", buffer
 
 
 def _all_finite(tensors: Iterable[Tensor]) -> bool:
     """By their sums, which what is not finite never leaves; a tenth of the time that the largest magnitude takes. Only
     where a sum of large finite numbers may have overflowed is that looked at."""
-    floats = [t for t in tensors if t.is_floating_point() and t.numel()]
+    pairs = (torch.view_as_real(t.resolve_conj()) if t.is_complex() else t for t in tensors)
+    floats = [t for t in pairs if t.is_floating_point() and t.numel()]
     by_device: dict[torch.device, list[Tensor]] = {}
     for tensor in floats:
         by_device.setdefault(tensor.device, []).append(tensor.sum().float())

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
 
+from base.averages import Average
 from base.base_callback import Callback
 from base.errors import listing
 from base.freezing import Freezing
@@ -46,7 +46,7 @@ class Parts:
     metrics: dict[str, Any]
     precision: Precision
     log: RunLog
-    averages: dict[str, AveragedModel] = field(default_factory=dict)
+    averages: dict[str, Average] = field(default_factory=dict)
     freezing: dict[str, Freezing] = field(default_factory=dict)
     optimizers: dict[str, Optimizer] = field(default_factory=dict)
     schedules: dict[str, Schedule] = field(default_factory=dict)

@@ -19,11 +19,15 @@ class Model(nn.Module):
         self.weight = nn.Parameter(torch.ones(5))
         self.register_buffer("mask", torch.tensor([0.0, float("-inf")]))
         self.register_buffer("mean", torch.zeros(2))
+        self.register_buffer("phase", torch.zeros(2, dtype=torch.complex64))
 
 
 def trainer_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> Any:
     return SimpleNamespace(
-        models={"model": model}, optimizers={"optimizer": optimizer}, where=lambda: "epoch 1, step 1"
+        models={"model": model},
+        optimizers={"optimizer": optimizer},
+        parts=SimpleNamespace(averages={}),
+        where=lambda: "epoch 1, step 1",
     )
 
 
@@ -55,11 +59,13 @@ def test_large_finite_numbers_are_saved_though_their_sum_is_not_finite() -> None
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-@pytest.mark.parametrize("place", ["weight", "buffer", "momentum"])
+@pytest.mark.parametrize("place", ["weight", "buffer", "complex", "momentum"])
 def test_one_number_that_is_not_finite_is_not_saved(place: str, value: float) -> None:
     def spoil(model: Any, optimizer: Any) -> None:
         momentum = optimizer.state[model.weight]["momentum_buffer"]
-        {"weight": model.weight, "buffer": model.mean, "momentum": momentum}[place][1] = value
+        complex_part = torch.view_as_real(model.phase)[0]
+        places = {"weight": model.weight, "buffer": model.mean, "complex": complex_part, "momentum": momentum}
+        places[place][1] = value
 
     with pytest.raises(
         NotFiniteError, match="weights or optimizer state are not finite after epoch 1, step 1: not saved"
