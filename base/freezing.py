@@ -4,7 +4,8 @@ epoch, so there is nothing to save.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from torch import nn
 
@@ -33,6 +34,19 @@ class Freezing:
             parameter.requires_grad_(learns)
         for module in () if learns else self.modules:
             module.eval()
+
+
+@contextmanager
+def without_gradients(model: nn.Module) -> Iterator[None]:
+    """For a while none of the parameters asks for gradients; afterwards those do that did before, and no others."""
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
 
 
 def _is_within(module: nn.Module, frozen: set[nn.Parameter]) -> bool:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from base.base_trainer import BaseTrainer
+from base.freezing import without_gradients
 from base.parts import Parts
 from base.registry import TRAINERS
 
@@ -31,10 +32,8 @@ class GAN(BaseTrainer):
             made = self.models["generator"](torch.randn(len(real), self.noise, device=self.device))
             judging = self._judging(real, made.detach())
         self.learn(judging, "discriminator")
-        discriminator.requires_grad_(False)  # the generator's loss asks for no gradients of it
-        with self.precision.autocast():
+        with without_gradients(discriminator), self.precision.autocast():  # the generator's loss asks for none of it
             fooling = self._against(made, 1.0)
-        discriminator.requires_grad_(True)
         self.metrics.feed(made.detach(), real)
         return {"loss": fooling, "discriminator": judging}
 

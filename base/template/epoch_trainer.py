@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from torch.optim import Optimizer
 from base.base_metric import Mean
 from base.base_trainer import BaseTrainer
 from base.errors import ConfigError, DataError, Fault, NotFiniteError, Origin
+from base.freezing import Freezing
 from base.measures import Measures
 from base.parts import Parts
 from base.protocols import Loader
@@ -144,11 +146,15 @@ class EpochTrainer(BaseTrainer):
 
     @contextmanager
     def _watching(self) -> Iterator[None]:
-        """Hooks on every optimizer there is, those that the trainer made itself too."""
+        """Hooks on every optimizer there is, those that the trainer made itself too. Hooks on the models as well: what
+        is frozen stays so, though the epoch calls `model.train()`."""
         own = [value for value in vars(self.theirs).values() if isinstance(value, Optimizer)]
         optimizers = list({id(one): one for one in (*self.optimizers.values(), *own)}.values())
         hooks = [optimizer.register_step_pre_hook(self._before_step) for optimizer in optimizers]
         hooks += [optimizer.register_step_post_hook(self._after_step) for optimizer in optimizers[:1]]
+        for name, freezing in self.parts.freezing.items():
+            freezing.hold(self.progress.epoch)
+            hooks.append(self.models[name].register_forward_pre_hook(partial(self._before_forward, freezing)))
         try:
             yield
         finally:
@@ -161,6 +167,9 @@ class EpochTrainer(BaseTrainer):
             self.grad_norm = nn.utils.get_total_norm([grad for grad in groups if grad is not None])
             self.guard.check("the norm of the gradients is", self.grad_norm)
             self.guard.hold_back([optimizer])
+
+    def _before_forward(self, freezing: Freezing, model: nn.Module, args: Any) -> None:
+        freezing.hold(self.progress.epoch)
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self.progress.step += 1

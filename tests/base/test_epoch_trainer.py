@@ -11,6 +11,7 @@ import torch
 from base import TRAINERS, BaseTrainer, evaluate, fit
 from base.config import Config
 from base.errors import ConfigError, DataError
+from base.saving.checkpoint import CheckpointStore
 from base.template.template_trainer import TemplateTrainer
 from tests.small_run import assert_same_run, rows, small_config, write_garments
 from trainer import Trainer
@@ -53,6 +54,15 @@ class Second(Year2018):
 
 TRAINERS.register(Year2018)
 TRAINERS.register(Second)
+
+
+@TRAINERS.register
+class CallsTrain(Year2018):
+    """Puts the model in train mode itself, as the template's trainers do."""
+
+    def _train_epoch(self, epoch: int) -> dict[str, Any]:  # type: ignore[override]
+        self.model.train()
+        return super()._train_epoch(epoch)
 
 
 def test_who_brings_an_epoch_gets_another_base() -> None:
@@ -101,3 +111,16 @@ def test_a_name_that_nothing_logs_is_told(data: Path, tmp_path: Path, caplog: py
     assert (
         "nothing of the name 'val_f1' is logged, so no epoch is the best one; there are loss, accuracy" in caplog.text
     )
+
+
+def test_what_is_frozen_stays_so_up_to_its_epoch(data: Path, tmp_path: Path) -> None:
+    """Weights and BatchNorm's statistics, though the epoch calls `model.train()`."""
+    model = {"type": "ConvNet", "args": {"widths": [2, 2], "hidden": 4}, "freeze": ["^features"]}
+    model["unfreeze_at"] = {"epoch": 3}
+    run = fit(small_config(tmp_path, data, model=model, trainer__type="CallsTrain", trainer__keep=9))
+    store = CheckpointStore(run.path / "checkpoints")
+    first, frozen, last = (store.load(store.names()[i]).weights() for i in (0, 2, 3))
+    names = [name for name in first if name.startswith("features")]
+    assert len(names) == 12 and all(torch.equal(first[name], frozen[name]) for name in names)
+    assert not torch.equal(first["classifier.0.weight"], frozen["classifier.0.weight"])
+    assert not any(torch.equal(frozen[name], last[name]) for name in names)

@@ -81,6 +81,16 @@ def test_the_discriminators_gradients_are_clipped_and_checked_too(tmp_path: Path
     assert not torch.allclose(first["generator.layers.0.weight"], last["generator.layers.0.weight"], atol=1e-7)
 
 
+def test_what_is_frozen_of_a_discriminator_stays_frozen(tmp_path: Path) -> None:
+    config, short = shortened("gan", tmp_path, **SMALL_GAN, trainer__epochs=1)
+    run = fit(config, {**short, "model.discriminator.freeze": [r"^layers\.0"]})
+    store = CheckpointStore(run.path / "checkpoints")
+    first, last = store.load(store.names()[0]).weights(), store.load(store.names()[-1]).weights()
+    moved = {name for name in first if name.startswith("discriminator") and not torch.equal(first[name], last[name])}
+    assert moved == {name for name in first if name.startswith("discriminator") and ".layers.0." not in name}
+    assert not torch.equal(first["generator.layers.0.weight"], last["generator.layers.0.weight"])
+
+
 def test_sample_images_go_to_tensorboard(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
