@@ -38,6 +38,7 @@ from base.saving.state import info_of, load_weights, state_of, weights_of
 from base.schedule import rates_of
 from base.tally import Tally
 from base.template.template_trainer import adapt
+from base.terms import one_number_each
 from utils.batches import size_of
 from utils.seed import derive, seed_everything
 
@@ -228,7 +229,7 @@ class BaseTrainer(ABC):
         undo = self.guard.before_step(self)
         try:
             for batch, size in zip(window, sizes, strict=True):
-                terms = self.train_step(batch)
+                terms = one_number_each(self.train_step(batch))
                 self.guard.check("the loss is", terms["loss"])
                 self.times.end("forward")
                 self.backward(terms["loss"] if size == total else terms["loss"] * (size / total))
@@ -340,7 +341,7 @@ class BaseTrainer(ABC):
                 for batch in loader.batches():
                     if self.request:
                         raise Interrupted
-                    tally.add(self.eval_step(batch), size_of(batch))
+                    tally.add(one_number_each(self.eval_step(batch)), size_of(batch))
                     self.log.advance(tally.means)
                 return tally.means() | self.metrics.compute()
         finally:

@@ -45,6 +45,7 @@ from base.saving.weights import take_weights
 from base.schedule import Link, Schedule
 from base.template.epoch_trainer import EpochTrainer
 from base.template.template_trainer import TemplateTrainer
+from base.terms import NotOneNumber
 from base.users_code import users_frames
 from utils.device import select_device
 from utils.model_summary import calls_of
@@ -326,6 +327,8 @@ class Builder:
         except NotSole as error:
             what = f"{self.settings.trainer.type} {error}"
             raise ConfigError([self.config.fault("trainer.type", what)], self.config.source) from None
+        except NotOneNumber as error:
+            raise error.at_its_place(self.config) from None
         except NoSuchPart as error:
             fault = self.config.fault(error.key, error.what, hint=f"there is {error.there_is}")
             raise ConfigError([fault], self.config.source) from None

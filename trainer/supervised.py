@@ -11,6 +11,7 @@ from torch import Tensor
 
 from base.base_trainer import BaseTrainer
 from base.registry import TRAINERS
+from base.terms import one_number_each
 
 
 @TRAINERS.register
@@ -71,7 +72,10 @@ class Trainer(BaseTrainer):
             loss = self.compute_loss(output, target, batch)
         if self.metrics:
             self.update_metrics(detached(output), target, batch)
-        return {"loss": loss} if isinstance(loss, Tensor) else {"loss": sum_of(loss), **loss}
+        if isinstance(loss, Tensor):
+            return {"loss": loss}
+        terms = one_number_each(loss)
+        return {"loss": sum_of(terms), **terms}
 
 
 def sum_of(terms: Mapping[str, Tensor]) -> Tensor:

@@ -21,6 +21,7 @@ from base.checks.loss_checks import Finding, has_sigmoid, is_class_numbers, look
 from base.errors import ConfigError, Fault, UserError, listing, ran_out_of_memory
 from base.registry import TRANSFORMS
 from base.template.epoch_trainer import EpochTrainer
+from base.terms import NotOneNumber, one_number_each
 from base.users_code import users_frames
 from utils.figures import counted, figure
 from utils.seed import rng_state, set_rng_state
@@ -91,7 +92,7 @@ class Preflight:
             for model in trainer.models.values():
                 model.train()
             try:
-                loss = trainer.train_step(batch)["loss"]
+                loss = one_number_each(trainer.train_step(batch))["loss"]
                 if not loss.requires_grad:
                     what, hint = (
                         "the loss depends on no parameter",
@@ -99,6 +100,8 @@ class Preflight:
                     )
                     self._take([Finding("model", what, hint=hint)], "model")
                 trainer.backward(loss)
+            except NotOneNumber as error:
+                raise error.at_its_place(self.config) from None
             except (UserError, MemoryError):
                 raise
             except Exception as error:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from base import CALLBACKS, MODELS, TRAINERS, Callback, ConfigError, evaluate, fit
-from base.errors import OutOfMemoryError
+from base.errors import OutOfMemoryError, UserError
 from base.saving.checkpoint import CheckpointStore
 from tests.small_run import assert_same, last_state, rows, small_config
 from trainer import Trainer
@@ -149,6 +149,35 @@ class Penalised(Trainer):
 
     def compute_loss(self, output: Any, target: Any, batch: Any) -> dict[str, Any]:
         return {"fit": self.criterion(output, target), "penalty": 0.01 * output.square().mean()}
+
+
+@TRAINERS.register
+class PlainNumbers(Trainer):
+    """Its terms are a tensor of one element and a Python number."""
+
+    def compute_loss(self, output: Any, target: Any, batch: Any) -> dict[str, Any]:
+        return {"fit": self.criterion(output, target)[None], "penalty": 0.25}
+
+
+def test_terms_may_be_plain_numbers_or_tensors_of_one_element(garments: Path, tmp_path: Path) -> None:
+    usual = fit(small_config(tmp_path / "usual", garments, trainer__epochs=1))
+    other = fit(small_config(tmp_path / "other", garments, trainer__epochs=1, trainer__type="PlainNumbers"))
+    assert_same(last_state(other)["weights"], last_state(usual)["weights"])
+    one, two = rows(usual)[1], rows(other)[1]
+    assert (two["fit"], two["penalty"]) == (one["loss"], 0.25)
+    assert two["val_loss"] == pytest.approx(one["val_loss"] + 0.25)
+
+
+def test_a_training_loss_of_several_numbers_is_told_in_one_line(garments: Path, tmp_path: Path) -> None:
+    """The look before the start evaluates, and does not see it."""
+    with pytest.raises(UserError, match=r"^the loss is not a single number; found a tensor of shape \(64,\); exp"):
+        fit(small_config(tmp_path, garments, trainer__type="ASampleEach"))
+
+
+@TRAINERS.register
+class ASampleEach(Trainer):
+    def train_step(self, batch: Any) -> dict[str, Any]:
+        return {"loss": nn.functional.cross_entropy(self.model(batch[0]), batch[1], reduction="none")}
 
 
 def test_named_losses_are_summed_and_logged(garments: Path, tmp_path: Path) -> None:

@@ -84,6 +84,17 @@ class WithCentres(nn.Module):
         return nn.functional.cross_entropy(output, target) + (output - self.centres[target]).square().mean()
 
 
+@LOSSES.register
+def each_sample(output: Tensor, target: Tensor) -> Tensor:
+    return nn.functional.cross_entropy(output, target, reduction="none")
+
+
+@TRAINERS.register
+class NoMeanInTraining(Trainer):
+    def train_step(self, batch: Any) -> dict[str, Tensor]:
+        return {"loss": each_sample(self.model(batch[0]), batch[1])}
+
+
 @DATASETS.register
 class Rows(torch.utils.data.TensorDataset):
     """64 rows of 784 numbers, with targets of any kind."""
@@ -298,6 +309,27 @@ CHECK_WARNINGS: dict[str, tuple[dict[str, Any], str]] = {
 """What `--check` warns of."""
 
 
+LOSS_TEXT = (
+    "the loss is not a single number; found a tensor of shape {}; expected one number; "
+    "set reduction: mean, or end a loss of your own with .mean()"
+)
+NONE = {"type": "CrossEntropyLoss", "args": {"reduction": "none"}}
+FAULTS |= {
+    "reduction: none": ({"loss": NONE}, "loss.args.reduction: " + LOSS_TEXT.format("(64,)")),
+    "a loss of one's own for each sample": ({"loss": "each_sample"}, "loss: " + LOSS_TEXT.format("(64,)")),
+    "reduction: none of a term": (
+        {"loss": {"terms": {"kind": NONE, "smooth": "CrossEntropyLoss"}}},
+        "loss.terms.kind.args.reduction: " + LOSS_TEXT.format("(64,)").replace("loss is", "loss 'kind' is"),
+    ),
+}
+CHECKED |= {
+    "a loss for each sample in training alone": (
+        {"trainer__type": "NoMeanInTraining"},
+        "loss: " + LOSS_TEXT.format("(64,)"),
+    ),
+}
+
+
 def cases(*tables: dict[str, tuple[dict[str, Any], str]]) -> Any:
     values = [pytest.param(*case, id=name) for table in tables for name, case in table.items()]
     return pytest.mark.parametrize(("changes", "text"), values)
@@ -324,6 +356,14 @@ def test_a_start_refuses_it(changes: dict[str, Any], text: str, garments: Path, 
 
 @cases(CHECKED)
 def test_a_check_refuses_it(changes: dict[str, Any], text: str, garments: Path, tmp_path: Path) -> None:
+    config = small_config(tmp_path, garments, **changes)
+    with pytest.raises(ConfigError) as error:
+        check(config)
+    assert_is(*error.value.faults, text, config)
+
+
+@cases(FAULTS)
+def test_a_check_says_what_a_start_says(changes: dict[str, Any], text: str, garments: Path, tmp_path: Path) -> None:
     config = small_config(tmp_path, garments, **changes)
     with pytest.raises(ConfigError) as error:
         check(config)
