@@ -35,6 +35,16 @@ def torch_optimizers() -> Mapping[str, Any]:
     return _classes(optim, optim.Optimizer)
 
 
+def needs_closure(optimizer: Any) -> bool:
+    """True of an optimizer's class whose `step` cannot be called without arguments, such as LBFGS."""
+    step = getattr(optimizer, "step", None)
+    if step is None:
+        return False
+    by_name = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    asked = list(inspect.signature(step).parameters.values())[1:]
+    return any(parameter.default is parameter.empty and parameter.kind not in by_name for parameter in asked)
+
+
 def torch_schedulers() -> Mapping[str, Any]:
     """Without those that take other schedulers as arguments: a chain is a list in the config."""
     from torch.optim import lr_scheduler

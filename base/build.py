@@ -25,7 +25,8 @@ from base.evaluating.recording import FirstBatch
 from base.first_batches import FirstBatches
 from base.freezing import Freezing
 from base.named_parts import LossOfParts, MetricOfParts, NoSuchPart, WeightedTerms
-from base.param_groups import grouped, learning, matches
+from base.optimizer_limits import not_fusable, unusable
+from base.param_groups import Learning, grouped, learning, matches
 from base.parts import NotSole, Parts, steps_per_epoch
 from base.protocols import DataSets, Loader
 from base.registry import (
@@ -81,6 +82,8 @@ class Builder:
             )
         except ConfigError as error:
             raise config.placed(error.faults) from error
+        self._fused: dict[str, bool] = {}
+        """By the names of the optimizers that were built."""
         self.facts: dict[str, Any] = _Facts(self.data.facts)
         if count := self.settings.trainer.overfit_batches:
             self.data.train = FirstBatches(self.data.train, count)
@@ -187,7 +190,7 @@ class Builder:
         ]
 
     def fused(self, optimizer: kinds.Optimizer) -> bool:
-        """Decided once: the resolved config keeps it, for it changes bits."""
+        """By the config, else by kind; an optimizer that was built has what its parameters allow."""
         by_kind = FUSED if self.device.type == "cpu" else FUSED_ON_ACCELERATORS
         return optimizer.type in by_kind if optimizer.fused is None else optimizer.fused
 
@@ -196,12 +199,14 @@ class Builder:
         return bool(self.data.decisions["data"] == "synthetic")
 
     def decided(self) -> dict[str, Any]:
-        """The config with what was left to the program filled in, so that a resume does not decide otherwise."""
+        """The config with what was left to the program filled in, so that a resume does not decide otherwise: `fused`,
+        for one, changes bits."""
         config = self.config.to_dict()
         config |= {"device": str(self.device), "threads": torch.get_num_threads()}
         several = isinstance(self.settings.optimizer, dict)
         for name, component in self.settings.optimizers.items():
-            (config["optimizer"][name] if several else config["optimizer"])["fused"] = self.fused(component)
+            fused = self._fused.get(name, self.fused(component))
+            (config["optimizer"][name] if several else config["optimizer"])["fused"] = fused
         return config
 
     def _model(self, name: str, component: kinds.Model) -> nn.Module:
@@ -257,9 +262,23 @@ class Builder:
         for i, group in enumerate(groups):
             if not group["params"]:
                 raise self._no_match(f"{place}.groups.{i}.match", component.groups[i].match, names)
-        options = {"fused": True} if self.fused(component) else {}
+        self._refuse_unusable(place, OPTIMIZERS.get(component.type), component, parameters)
+        obstacle = not_fusable(parameters, component.args)
+        if component.fused and obstacle:
+            hint = "write fused: false"
+            fault = self.config.fault(f"{place}.fused", f"there is no fused kernel: {obstacle}", hint=hint)
+            raise ConfigError([fault], self.config.source)
+        self._fused[name] = not obstacle and self.fused(component)
+        options = {"fused": True} if self._fused[name] else {}
         optimizer: Optimizer = self._build(place, OPTIMIZERS, component, params=groups, **options)
+        self._refuse_unusable(place, type(optimizer), component, parameters)  # what a function of the user's own made
         return optimizer
+
+    def _refuse_unusable(self, place: str, kind: Any, component: kinds.Optimizer, parameters: Learning) -> None:
+        trainer = TRAINERS.get(self.settings.trainer.type)
+        own_steps = getattr(trainer, "optimizer_step", None) is not BaseTrainer.optimizer_step
+        if found := unusable(kind, component.args, parameters, trainer_steps=own_steps):
+            raise ConfigError([self.config.fault(f"{place}.type", *found)], self.config.source)
 
     def _no_match(self, key: str, pattern: str, names: Iterable[str]) -> ConfigError:
         hint = f"there are {listing(names, 'and')}" if names else ""

@@ -48,7 +48,8 @@ class Registry:
     """One kind of component.
 
     `supplied` names the parameters that the program fills in. With `calls_functions=False` (losses, metrics, functions)
-    a plain function is the component itself and its arguments are bound to it; else it is a factory.
+    a plain function is the component itself and its arguments are bound to it; else it is a factory. `names`
+    leaves out what of a library `hides` is true of; `get` finds it.
     """
 
     def __init__(
@@ -59,11 +60,13 @@ class Registry:
         adopts: tuple[adopted.Adoption, ...] = (),
         supplied: tuple[str, ...] = (),
         calls_functions: bool = True,
+        hides: Callable[[Any], bool] | None = None,
     ) -> None:
         self.symbol, self.kind = symbol, kind
         self.supplied = supplied
         self._adopts = adopts
         self._calls_functions = calls_functions
+        self._hides = hides
         self._registered: dict[tuple[str, str], Any] = {}
         self._shadows_told: set[str] = set()
 
@@ -101,7 +104,8 @@ class Registry:
     def names(self) -> list[str]:
         """Every name, sorted; imports the libraries whose names are adopted."""
         defined = {d.name for d in index().definitions if d.registry == self.symbol}
-        return sorted(defined | {name for name, _ in self._registered} | set(self._adopted()))
+        offered = {n for n, target in self._adopted().items() if self._hides is None or not self._hides(target)}
+        return sorted(defined | {name for name, _ in self._registered} | offered)
 
     def __contains__(self, name: str) -> bool:
         try:
@@ -189,7 +193,13 @@ DATASETS = Registry(
     supplied=("transform", "target_transform", "transforms"),
 )
 TRANSFORMS = Registry("TRANSFORMS", "transform", adopts=(adopted.torchvision_transforms,), calls_functions=False)
-OPTIMIZERS = Registry("OPTIMIZERS", "optimizer", adopts=(adopted.torch_optimizers,), supplied=("params", "fused"))
+OPTIMIZERS = Registry(
+    "OPTIMIZERS",
+    "optimizer",
+    adopts=(adopted.torch_optimizers,),
+    supplied=("params", "fused"),
+    hides=adopted.needs_closure,
+)
 SCHEDULERS = Registry(
     "SCHEDULERS", "scheduler", adopts=(adopted.torch_schedulers,), supplied=("optimizer", "last_epoch")
 )

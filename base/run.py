@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from base.errors import CheckpointError, Fault, NotFiniteError, OutOfMemoryError, UserError, ran_out_of_memory, writing
 from base.notes import Note
+from base.processes import refuse_several_processes
 from base.registry import WRITERS
 from base.resume import (
     ASKED,
@@ -128,6 +129,7 @@ def _read(path: str | Path, overrides: Overrides = (), plugins: Sequence[str] = 
     """The first pass; a file that cannot be read is refused before torch is imported."""
     from base.config import Config
 
+    refuse_several_processes()
     config = Config.read(path, overrides, plugins=plugins, of_run=of_run)
     WRITERS.get("console")(config.settings.trainer.verbosity)
     for note in config.notes:

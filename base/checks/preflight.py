@@ -193,7 +193,7 @@ class Preflight:
         if unused:
             what = f"{_parameters(unused)} without a gradient: not used on the way to the loss"
             self._warn("model", what, "use them in forward, take them out, or freeze them")
-        elif learning and not any(p.grad is not None and p.grad.count_nonzero() for _, p in learning):
+        elif learning and not any(p.grad is not None and _numbers(p.grad).count_nonzero() for _, p in learning):
             what, hint = "every gradient is 0: nothing would be learned", "look for a ReLU after the last layer"
             raise ConfigError([self.config.fault("model", what, hint=hint)], self.config.source)
 
@@ -204,6 +204,10 @@ class Preflight:
         """Once, though the training batch shows it again, perhaps with other numbers."""
         if all((warning.key, warning.what) != (known.key, known.what) for known in self.warnings):
             self.warnings.append(warning)
+
+
+def _numbers(gradient: Tensor) -> Tensor:
+    return gradient.coalesce().values() if gradient.is_sparse else gradient
 
 
 def _parameters(names: list[str]) -> str:

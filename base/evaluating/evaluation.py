@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from base.errors import ConfigError, writing
+from base.processes import refuse_several_processes
 from base.registry import WRITERS
 from base.run_folder import resolve_resume
 from utils import files
@@ -41,6 +42,7 @@ def evaluate(
     from base.saving.checkpoint import CheckpointStore
     from base.saving.state import load_weights
 
+    refuse_several_processes()
     folder, name = resolve_resume(run)
     config = Config.read(folder.path / "config.yaml", overrides, of_run=True)
     WRITERS.get("console")()

@@ -63,7 +63,7 @@ def _fused(optimizer: Optimizer, builder: Builder) -> str:
         return f"{str(optimizer.fused).lower()}: the config says so"
     kind, device = optimizer.type, builder.device.type
     if builder.fused(optimizer):
-        return f"true: one kernel for all parameters makes {kind} faster on {device}"
+        return f"true: one kernel for all parameters makes {kind} faster on {device}, if its parameters allow it"
     return f"false: {kind} gains nothing from it on {device}, and its bits would differ"
 
 

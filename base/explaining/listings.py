@@ -71,6 +71,8 @@ def describe(one: Entry) -> str:
         lines += ["", *(line for argument in one.arguments for line in _argument(argument))]
     if one.takes_any:
         lines += ["  any other argument is taken, and not checked"]
+    if one.name not in one.registry.names():
+        lines += ["", "only for a trainer that calls its step itself: it needs a closure"]
     pasted = block(one)
     if pasted:
         lines += ["", pasted.rstrip()]
