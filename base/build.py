@@ -25,7 +25,7 @@ from base.evaluating.recording import FirstBatch
 from base.first_batches import FirstBatches
 from base.freezing import Freezing
 from base.named_parts import LossOfParts, MetricOfParts, NoSuchPart, WeightedTerms
-from base.optimizer_limits import not_fusable, unusable
+from base.optimizer_limits import impossible, not_fusable, unusable
 from base.param_groups import Learning, grouped, learning, matches
 from base.parts import NotSole, Parts, steps_per_epoch
 from base.protocols import DataSets, Loader
@@ -263,22 +263,19 @@ class Builder:
             if not group["params"]:
                 raise self._no_match(f"{place}.groups.{i}.match", component.groups[i].match, names)
         self._refuse_unusable(place, OPTIMIZERS.get(component.type), component, parameters)
-        obstacle = not_fusable(parameters, component.args)
-        if component.fused and obstacle:
-            hint = "write fused: false"
-            fault = self.config.fault(f"{place}.fused", f"there is no fused kernel: {obstacle}", hint=hint)
-            raise ConfigError([fault], self.config.source)
-        self._fused[name] = not obstacle and self.fused(component)
+        self._fused[name] = self.fused(component) and not not_fusable(parameters, component.args)
         options = {"fused": True} if self._fused[name] else {}
         optimizer: Optimizer = self._build(place, OPTIMIZERS, component, params=groups, **options)
         self._refuse_unusable(place, type(optimizer), component, parameters)  # what a function of the user's own made
         return optimizer
 
     def _refuse_unusable(self, place: str, kind: Any, component: kinds.Optimizer, parameters: Learning) -> None:
-        trainer = TRAINERS.get(self.settings.trainer.type)
-        own_steps = getattr(trainer, "optimizer_step", None) is not BaseTrainer.optimizer_step
-        if found := unusable(kind, component.args, parameters, trainer_steps=own_steps):
-            raise ConfigError([self.config.fault(f"{place}.type", *found)], self.config.source)
+        trainer = self.settings.trainer
+        own_steps = getattr(TRAINERS.get(trainer.type), "optimizer_step", None) is not BaseTrainer.optimizer_step
+        found = [(f"{place}.{key}", *words) for key, *words in unusable(kind, component, parameters, own_steps)]
+        found += impossible(parameters, trainer.clip.value, trainer.precision)
+        if found:
+            raise ConfigError([self.config.fault(*each) for each in found], self.config.source)
 
     def _no_match(self, key: str, pattern: str, names: Iterable[str]) -> ConfigError:
         hint = f"there are {listing(names, 'and')}" if names else ""

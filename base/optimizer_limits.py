@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from torch.utils._foreach_utils import _get_fused_kernels_supported_devices
 
 from base.adopted import needs_closure
 from base.errors import listing
 from base.param_groups import Learning
+
+if TYPE_CHECKING:
+    from base.config.kinds import Optimizer
 
 _TAKE_SPARSE = {"SGD", "Adagrad", "SparseAdam"}
 """Of torch.optim; its others take dense gradients only, and SparseAdam takes sparse ones only."""
@@ -28,31 +31,41 @@ def not_fusable(parameters: Learning, args: Mapping[str, Any]) -> str:
     return next((f"the gradients of {name} are sparse" for name in _sparse(parameters)), "")
 
 
-def unusable(
-    kind: Any, args: Mapping[str, Any], parameters: Learning, trainer_steps: bool
-) -> tuple[str, str, str, str] | None:
-    """What a step of this optimizer would fail on: what, found, expected and the mend, as a fault has them.
-    `trainer_steps` is true if the trainer's own code calls the optimizer."""
-    name = getattr(kind, "__name__", "")
-    if needs_closure(kind) and not trainer_steps:
+def unusable(kind: Any, component: Optimizer, parameters: Learning, own_steps: bool) -> Iterator[tuple[str, ...]]:
+    """What a step of this optimizer would fail on: the key of the component, what, found, expected, and the mend.
+    `own_steps` is true if the trainer's own code calls the optimizer."""
+    name, sparse = getattr(kind, "__name__", ""), _sparse(parameters)
+    if needs_closure(kind) and not own_steps:
         what = f"{name} needs a closure, which computes the loss several times in a step"
         mend = "use another optimizer, such as AdamW or SGD, or a trainer with an optimizer_step of its own"
-        return what, "step(closure)", "an optimizer with step()", mend
+        yield "type", what, "step(closure)", "an optimizer with step()", mend
+    if component.fused and (obstacle := not_fusable(parameters, component.args)):
+        yield "fused", f"there is no fused kernel: {obstacle}", "", "", "write fused: false"
     if not getattr(kind, "__module__", "").startswith("torch.optim"):
-        return None
-    sparse = _sparse(parameters)
-    dense = [full for full, *_ in parameters.values() if full not in sparse]
+        return
+    found = f"{listing(sparse, 'and', most=3)} with sparse=True"
     if sparse and name not in _TAKE_SPARSE:
         mend = f"use {listing(sorted(_TAKE_SPARSE))}, or an embedding without sparse=True"
-        return f"{name} takes no sparse gradients", f"{listing(sparse, 'and', most=3)} with sparse=True", "", mend
-    if sparse and (dense_only := [arg for arg in ("momentum", "weight_decay") if args.get(arg)]):
-        mend = f"set {listing(dense_only, 'and')} to 0, or make the embedding without sparse=True"
-        found = f"{listing(sparse, 'and', most=3)} with sparse=True"
-        return f"{name} with {listing(dense_only, 'and')} takes no sparse gradients", found, "", mend
+        yield "type", f"{name} takes no sparse gradients", found, "", mend
+    elif sparse and (dense_only := [arg for arg in ("momentum", "weight_decay") if component.args.get(arg)]):
+        which = listing(dense_only, "and")
+        mend = f"set {which} to 0, or make the embedding without sparse=True"
+        yield "type", f"{name} with {which} takes no sparse gradients", found, "", mend
+    dense = [full for full, *_ in parameters.values() if full not in sparse]
     if dense and name == "SparseAdam":
         mend = "use SGD or Adagrad, or choose with optimizer.params what SparseAdam learns"
-        return "SparseAdam takes only sparse gradients", f"{listing(dense, 'and', most=3)}", "", mend
-    return None
+        yield "type", "SparseAdam takes only sparse gradients", listing(dense, "and", most=3), "", mend
+
+
+def impossible(parameters: Learning, clip_value: float | None, precision: str) -> Iterator[tuple[str, ...]]:
+    """Settings of the trainer that torch does not have for these parameters: the key, what, found and expected."""
+    complex_ones = [name for parameter, (name, *_) in parameters.items() if parameter.is_complex()]
+    if clip_value and (odd := [*complex_ones, *_sparse(parameters)]):
+        found = f"{listing(odd, 'and', most=3)}, complex or with sparse gradients"
+        yield "trainer.clip.value", "not possible for every parameter", found, "trainer.clip.norm"
+    if precision == "fp16" and complex_ones:
+        found = f"{listing(complex_ones, 'and', most=3)}, complex"
+        yield "trainer.precision", "fp16 cannot scale complex gradients", found, "bf16 or fp32"
 
 
 def _sparse(parameters: Learning) -> list[str]:

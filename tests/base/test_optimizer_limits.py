@@ -88,6 +88,15 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"model": "Complex", "optimizer": {**adam(), "fused": True}},
         "optimizer.fused: there is no fused kernel: weight is complex64; write fused: false",
     ),
+    (
+        {"model": "Complex", "trainer__precision": "fp16"},
+        "trainer.precision: fp16 cannot scale complex gradients; found weight, complex; expected bf16 or fp32",
+    ),
+    (
+        {**SPARSE, "optimizer": "SparseAdam", "trainer__clip": {"value": 0.1}},
+        "trainer.clip.value: not possible for every parameter; "
+        "found rows.weight, complex or with sparse gradients; expected trainer.clip.norm",
+    ),
 ]
 
 
