@@ -60,8 +60,8 @@ def test_an_overflow_in_fp16_skips_the_step_and_lowers_the_scale() -> None:
     assert resumed.state_dict() == precision.state_dict()
 
 
-def two_of(model: nn.Linear) -> list[torch.optim.Optimizer]:
-    return [torch.optim.SGD([model.weight], lr=0.1), torch.optim.SGD([model.bias], lr=0.1)]
+def two_of(model: nn.Linear, fused: bool = False) -> list[torch.optim.Optimizer]:
+    return [torch.optim.SGD([parameter], lr=0.1, fused=fused) for parameter in (model.weight, model.bias)]
 
 
 def test_two_optimizers_of_one_loss_step_as_in_full_precision() -> None:
@@ -81,9 +81,10 @@ def test_two_optimizers_of_one_loss_step_as_in_full_precision() -> None:
         assert torch.allclose(parameter, models["fp16"].get_parameter(name)), name
 
 
-def test_an_overflow_in_the_first_optimizer_leaves_the_second_its_true_gradient() -> None:
+@pytest.mark.parametrize("fused", [False, True])
+def test_an_overflow_in_the_first_optimizer_leaves_the_second_its_true_gradient(fused: bool) -> None:
     model, precision = linear(), select_precision("fp16", CPU)
-    first, second = two_of(model)
+    first, second = two_of(model, fused)
     precision.backward(model.weight.sum() * 1e36 + model.bias.sum())
     scale = precision.state_dict()["scale"]
     for optimizer in (first, second):
@@ -95,9 +96,10 @@ def test_an_overflow_in_the_first_optimizer_leaves_the_second_its_true_gradient(
     assert precision.state_dict()["scale"] == scale / 2
 
 
-def test_an_optimizer_may_step_several_times_before_the_scale_changes() -> None:
+@pytest.mark.parametrize("fused", [False, True])
+def test_an_optimizer_may_step_several_times_before_the_scale_changes(fused: bool) -> None:
     model, precision = linear(), select_precision("fp16", CPU)
-    first, second = two_of(model)
+    first, second = two_of(model, fused)
     scale = precision.state_dict()["scale"]
     precision.backward(model.bias.sum())  # waits, scaled, for its optimizer
     for factor in (1.0, 1e36, 1.0):
