@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from base.registry import METRICS
+from utils.classification import class_numbers
 
 
 @METRICS.register
@@ -23,5 +24,5 @@ def top_k_accuracy(output: Tensor, target: Tensor, k: int = 3) -> Tensor:
 
 
 def classes(target: Tensor) -> Tensor:
-    """(B,) classes of a target that may be one-hot or soft."""
-    return target.argmax(1) if target.dim() > 1 else target
+    """(B,) classes of a target that may be one-hot or soft, or integers of any width."""
+    return target.argmax(1) if target.dim() > 1 else class_numbers(target)

@@ -12,6 +12,7 @@ from torch import Tensor
 from base.base_metric import Metric
 from base.registry import METRICS
 from model.metrics import classes
+from utils.classification import confusion_matrix
 
 
 class Confusion:
@@ -21,9 +22,7 @@ class Confusion:
         self.counts: Tensor | None = None
 
     def add(self, output: Tensor, target: Tensor) -> None:
-        number = output.shape[1]
-        pairs = classes(target) * number + output.argmax(1)
-        counts = torch.bincount(pairs, minlength=number * number).view(number, number)
+        counts = confusion_matrix(classes(target), output.argmax(1), output.shape[1])
         self.counts = counts if self.counts is None else self.counts + counts
 
 

@@ -15,9 +15,19 @@ def probabilities(outputs: Tensor) -> Tensor:
     return outputs if already else outputs.softmax(1)
 
 
+def class_numbers(targets: Tensor) -> Tensor:
+    """Whole numbers as int64, in which class numbers can be compared and reckoned with; floats as they are.
+
+    A file may hold 8 bits for each, and the cell of a confusion matrix has a larger number; to torch, unsigned integers
+    of 16 bits and more are hardly numbers at all.
+    """
+    return targets if targets.is_floating_point() else targets.long()
+
+
 def confusion_matrix(targets: Tensor, predictions: Tensor, classes: int) -> Tensor:
-    """int64 (C, C): how often samples of the row's class, (B,) int64, were taken for the column's."""
-    return torch.bincount(targets * classes + predictions, minlength=classes**2).reshape(classes, classes)
+    """int64 (C, C): how often samples of the row's class, (B,) integers, were taken for the column's, (B,) int64."""
+    cells = class_numbers(targets) * classes + predictions
+    return torch.bincount(cells, minlength=classes**2).reshape(classes, classes)
 
 
 @dataclass(frozen=True)

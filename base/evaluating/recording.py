@@ -14,6 +14,7 @@ from utils.classification import (
     Bin,
     ClassScores,
     calibration,
+    class_numbers,
     class_scores,
     confusion_matrix,
     expected_calibration_error,
@@ -170,7 +171,7 @@ class _Keeper:
             self.outputs, self.targets = [], []
             return
         self.outputs.append(output.float().cpu())
-        self.targets.append(target.cpu())
+        self.targets.append(class_numbers(target.cpu()))
         if self.samples and _is_classification(self.outputs[-1], self.targets[-1]):
             self._judge(probabilities(self.outputs[-1]), self.targets[-1])
         self.seen += len(target)
@@ -218,6 +219,6 @@ def _is_classification(outputs: Any, targets: Any) -> bool:
         and outputs.dim() == 2
         and outputs.shape[1] > 1
         and targets.dim() == 1
-        and targets.dtype in (torch.int64, torch.int32, torch.int16, torch.uint8)
+        and not targets.is_floating_point()
         and bool(((targets >= 0) & (targets < outputs.shape[1])).all())
     )

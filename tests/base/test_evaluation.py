@@ -8,13 +8,14 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
-from base import command_line, evaluate, fit
+from base import LOSSES, command_line, evaluate, fit
 from base.evaluating.evaluation import table
 from base.evaluating.recording import Record, record
 from base.run import Run
@@ -106,6 +107,29 @@ def test_the_worst_samples_are_those_of_the_table(run: Run) -> None:
     images: Tensor = torch.cat([batch[0] for batch in trainer.data.test[""].batches()])
     assert all(torch.equal(s.input, images[s.index]) for s in found.unlikely)
     assert "recorder" not in trainer.eval_metrics
+
+
+@LOSSES.register
+def any_integers(output: Tensor, target: Tensor) -> Tensor:
+    return torch.nn.functional.cross_entropy(output, target.long())
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16"])
+def test_class_numbers_of_any_width_are_those_of_a_classification(dtype: str, tmp_path: Path) -> None:
+    """As .npz files have them. A network that knows its 17 classes, and one sample that it cannot know."""
+    labels = np.arange(17).repeat(4).astype(dtype)
+    labels[-1] = 7
+    np.savez(tmp_path / "a.npz", x=np.eye(17, dtype=np.float32).repeat(4, 0), y=labels)
+    data = {"type": "Arrays", "args": {"path": str(tmp_path / "a.npz")}}
+    changes: dict[str, Any] = {f"data__{part}": data for part in ("train", "valid", "test")}
+    changes |= {"model": {"type": "MLP", "args": {"input_shape": [17], "hidden": [], "num_classes": 17}}}
+    changes |= {"loss": {"type": "any_integers"}, "optimizer__args__lr": 20.0, "data__transform": {}}
+    run = fit(small_config(tmp_path, tmp_path, **changes, trainer__epochs=8))
+    assert evaluate(run.path, pictures=False)["accuracy"] == 67 / 68
+    result = json.loads((run.path / "test" / "test" / "metrics.json").read_text())
+    assert [row[i] for i, row in enumerate(result["confusion"])] == [4] * 16 + [3]
+    (wrong,) = record(run.trainer, run.trainer.data.test[""], "", samples=5).unlikely
+    assert (wrong.index, wrong.target, wrong.prediction) == (67, 7, 16)
 
 
 def test_a_regression_has_a_table_and_no_classes() -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from base import fit
+from base.base_metric import Mean
 from base.registry import METRICS
 from model.per_class import Confusion
 from tests.small_run import assert_same_run, rows, small_config, stopped_and_resumed
@@ -36,6 +37,16 @@ def test_they_agree_with_torchmetrics(name: str, average: Any) -> None:
     output, target = (torch.cat(parts) for parts in zip(*batches(), strict=True))
     expected = theirs(output, target, task="multiclass", num_classes=5, average=average)
     assert torch.allclose(metric.compute().float(), expected)
+
+
+@pytest.mark.parametrize("dtype", [getattr(torch, f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32)])
+@pytest.mark.parametrize("name", ["precision", "recall", "f1", "accuracy", "top_k_accuracy"])
+def test_targets_may_be_integers_of_any_width(name: str, dtype: torch.dtype) -> None:
+    """A perfect model of 40 classes scores 1: class numbers of 8 bits do not wrap."""
+    metric = METRICS.get(name)
+    metric = metric() if isinstance(metric, type) else Mean(metric)
+    metric.update(torch.eye(40), torch.arange(40).to(dtype))
+    assert float(metric.compute()) == 1.0
 
 
 def test_several_count_once_and_resume_bit_exactly(

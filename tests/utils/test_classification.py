@@ -14,6 +14,8 @@ from utils.classification import (
     probabilities,
 )
 
+WHOLE = [getattr(torch, f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64)]
+
 
 def test_confusion_and_scores_of_each_class() -> None:
     targets, predictions = torch.tensor([0, 0, 0, 1, 1, 2]), torch.tensor([0, 0, 1, 1, 0, 1])
@@ -27,6 +29,13 @@ def test_confusion_and_scores_of_each_class() -> None:
         (0.0, 0.0, 0),
     ]
     assert [s.f1 for s in scores] == [pytest.approx(2 / 3), pytest.approx(0.4), 0.0, 0.0]
+
+
+@pytest.mark.parametrize("dtype", WHOLE, ids=str)
+def test_targets_may_be_integers_of_any_width(dtype: torch.dtype) -> None:
+    """100 classes: a cell's number is up to 9,999, which no 8 bits hold."""
+    everyone = torch.arange(100)
+    assert torch.equal(confusion_matrix(everyone.to(dtype), everyone, 100), torch.eye(100, dtype=torch.int64))
 
 
 def test_calibration_error() -> None:
