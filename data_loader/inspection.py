@@ -52,9 +52,13 @@ class Range:
 
 @dataclass
 class Moments:
-    """Mean and standard deviation per channel (dimension 0 of a sample), over samples and all other dimensions."""
+    """Mean and standard deviation per channel (dimension 0 of a sample), over samples and all other dimensions.
+
+    Sums are those of differences from each channel's first value, for the reason that model.regression.R2 gives.
+    """
 
     count: int = 0
+    shift: Tensor | None = None
     sums: Tensor | None = None
     squares: Tensor | None = None
     mixed: bool = False
@@ -66,6 +70,9 @@ class Moments:
         if self.mixed:
             return
         values = batch.double().nan_to_num().transpose(0, 1).flatten(1)
+        if self.shift is None:
+            self.shift = values[:, :1].clone()
+        values = values - self.shift
         sums, squares = values.sum(1), values.square().sum(1)
         self.sums = sums if self.sums is None else self.sums + sums
         self.squares = squares if self.squares is None else self.squares + squares
@@ -73,10 +80,11 @@ class Moments:
 
     def result(self) -> tuple[list[float], list[float]] | None:
         """None where there is nothing that means and deviations could be of."""
-        if self.sums is None or self.squares is None or self.mixed:
+        if self.shift is None or self.sums is None or self.squares is None or self.mixed:
             return None
-        mean = self.sums / self.count
-        return mean.tolist(), (self.squares / self.count - mean.square()).clamp(min=0).sqrt().tolist()
+        shifted = self.sums / self.count
+        variance = self.squares / self.count - shifted.square()
+        return (self.shift[:, 0] + shifted).tolist(), variance.clamp(min=0).sqrt().tolist()
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -75,12 +76,20 @@ def _scale(train: Found, normalises: Sequence[Mapping[str, Any]]) -> Iterator[st
         return
     mean, std = result
     yield "mean and std of the training inputs per channel, as they come to Normalize in data.transform.eval:"
-    yield f"  - {{type: Normalize, args: {{mean: {_list(mean)}, std: {_list(std)}}}}}"
-    if 0 in [round(value, 6) for value in std]:
+    means = ", ".join(_to_within(*pair) for pair in zip(mean, std, strict=True))
+    yield f"  - {{type: Normalize, args: {{mean: [{means}], std: {_list(std)}}}}}"
+    if 0 in std:
         yield "  a channel with std 0 is the same everywhere: it says nothing, and Normalize cannot divide by it"
     for args in normalises:
         yield f"  the config has mean: {_list(args.get('mean', ()))}, std: {_list(args.get('std', ()))}"
     yield ""
+
+
+def _to_within(mean: float, std: float) -> str:
+    """The mean to a thousandth of the deviation, and to four digits at least."""
+    ratio = abs(mean) / std if std else 0
+    digits = 4 + math.ceil(math.log10(ratio)) if 1 < ratio < math.inf else 4
+    return f"{mean:.{min(digits, 17)}g}"
 
 
 def _list(values: Iterable[float]) -> str:

@@ -117,6 +117,23 @@ def test_mean_and_std_are_ready_to_paste(tmp_path: Path, capsys: pytest.CaptureF
     assert inspected(tmp_path, data | pasted) == 0
 
 
+def test_means_of_a_table_far_from_zero_are_ready_to_paste(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Four digits of a time stamp, and a mean of squares less a squared mean, would normalise to nothing of use."""
+    rows = [(1.7e9 + 128 * (i % 8), 1e6 + i % 5, 1e-7 * (i % 3), 0.1, i % 2) for i in range(600)]
+    lines = ["stamp,offset,small,constant,label", *(",".join(map(repr, row)) for row in rows)]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    table = {"type": "Table", "args": {"path": str(tmp_path / "t.csv"), "target": "label", "classification": True}}
+    assert inspected(tmp_path, {"train": table}) == 0
+    text = capsys.readouterr().out
+    (line,) = [line for line in text.splitlines() if line.startswith("  - {type: Normalize")]
+    found = {name: [*map(float, values)] for name, values in yaml.safe_load(line)[0]["args"].items()}
+    columns = np.array(rows)[:, :4].astype(np.float32).astype(np.float64)
+    assert found["std"] == pytest.approx(columns.std(0), rel=1e-3)
+    off = np.abs(np.array(found["mean"]) - columns.mean(0)) / np.maximum(columns.std(0), 1e-5)
+    assert off.max() < 2e-3
+    assert ("a channel with std 0" in text) == (0 in found["std"]) == True
+
+
 def test_leaks_repetitions_and_blanks_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = planted(tmp_path)
     np.save(tmp_path / "test-03-1.npy", image(5))
