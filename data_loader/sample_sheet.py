@@ -14,6 +14,7 @@ from data_loader.inspection import as_numbers
 from data_loader.opened import OpenedSet
 from data_loader.pipeline import Pipeline, SampleError
 from data_loader.sample_parts import get_part
+from utils.fonts import pillow_font
 
 COLUMNS, CELL, GAP, MARGIN, TOP = 10, 96, 6, 110, 26
 SMALLEST = 8
@@ -85,16 +86,19 @@ def _pixels(value: Any) -> Tensor | None:
 
 
 def _drawn(rows: Sequence[tuple[str, Sequence[Tensor | None]]], names: Sequence[str]) -> bytes:
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
     cell = CELL + GAP
     sheet = Image.new("RGB", (MARGIN + len(names) * cell, TOP + len(rows) * cell), "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=12)
+    pen = ImageDraw.Draw(sheet)
     for column, name in enumerate(names):
-        pen.text((MARGIN + column * cell + CELL // 2, TOP // 2), name[:14], fill="black", font=font, anchor="mm")
+        font = pillow_font(name, 12)
+        while font.getlength(name) > cell:
+            name = name[:-1]
+        pen.text((MARGIN + column * cell + CELL // 2, TOP // 2), name, fill="black", font=font, anchor="mm")
     for row, (title, images) in enumerate(rows):
         top = TOP + row * cell
-        pen.text((GAP, top + CELL // 2), title, fill="black", font=font, anchor="lm")
+        pen.text((GAP, top + CELL // 2), title, fill="black", font=pillow_font(title, 12), anchor="lm")
         shown = [image for image in images if image is not None]
         low = min((float(image.min()) for image in shown), default=0.0)
         high = max((float(image.max()) for image in shown), default=1.0)

@@ -7,6 +7,7 @@ from typing import Any
 
 from base.errors import UserError, writing
 from logger.comparison import Comparison
+from utils import fonts
 
 WIDTH, HEIGHT = 6.4, 4.0
 """Inches of one chart."""
@@ -39,7 +40,7 @@ def draw_curves(comparison: Comparison, path: Path) -> None:
     handles = figure.axes[0].get_legend_handles_labels()
     figure.legend(*(part[:MOST_NAMES] for part in handles), loc="outside lower left", frameon=False)
     with writing(path):
-        figure.savefig(path, dpi=110)
+        fonts.save(figure, path, dpi=110)
 
 
 def _draw(axes: Any, comparison: Comparison, names: list[str]) -> None:

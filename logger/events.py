@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from logger.append_file import AppendFile, cut
 from logger.hparams import session_end
+from utils import fonts
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.event_pb2 import Event
@@ -82,7 +83,7 @@ class Summaries(ABC):
     def add_figure(self, tag: str, figure: Any, global_step: int = 0, close: bool = True) -> None:
         """A matplotlib figure, as PNG; `close` frees one that pyplot made."""
         png = BytesIO()
-        figure.savefig(png, format="png", dpi=figure.dpi)
+        fonts.save(figure, png, format="png", dpi=figure.dpi)
         self.add_png(tag, png.getvalue(), global_step)
         if close and "matplotlib.pyplot" in sys.modules:
             sys.modules["matplotlib.pyplot"].close(figure)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from utils import fonts
 from utils.classification import Bin, ClassScores, expected_calibration_error
 
 if TYPE_CHECKING:
@@ -34,8 +35,12 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> 
 
 
 def png(figure: Figure) -> bytes:
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a class may be called "US$ to A$"
     data = io.BytesIO()
-    figure.savefig(data, format="png")
+    fonts.save(figure, data, format="png")
     return data.getvalue()
 
 
