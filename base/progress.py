@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+PHASES = ("train", "evaluate", "validate", "epoch end")
+
 
 @dataclass
 class Progress:
@@ -22,7 +24,8 @@ class Progress:
     batch: int = 0
     """Batches taken in this pass."""
     phase: str = "train"
-    """What comes next: `train` at `batch`, `validate`, or `epoch end` (the epoch is logged; the next one begins)."""
+    """What comes next, one of PHASES: `train` at `batch`, `evaluate` inside the epoch, `validate`, or `epoch end` (the
+    epoch is logged; the next one begins)."""
     epoch_seconds: float = 0.0
     """Time spent on this epoch, in seconds."""
     train_seconds: float = 0.0

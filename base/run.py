@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from base.errors import CheckpointError, Fault, NotFiniteError, OutOfMemoryError, UserError, ran_out_of_memory, writing
+from base.errors import Fault, NotFiniteError, OutOfMemoryError, UserError, ran_out_of_memory, writing
 from base.notes import Note
 from base.processes import refuse_several_processes
 from base.registry import WRITERS
@@ -211,16 +211,25 @@ def _resume(
 ) -> Run:
     from base.config.difference import difference
     from base.saving.checkpoint import CheckpointStore
+    from base.saving.inspection import check_fit, check_save
     from base.saving.state import restore
 
     state = folder.state()
     stack.enter_context(folder.lock())
     changes = difference(before, config)
     saved = choose_save(CheckpointStore(folder.checkpoints), name)
+    if saved is not None:
+        check_save(saved)
     judge(changes, config, saved, force)
     trainer, builder, _ = _build(config, kept=saved.info["data"] if saved else {})
     judge_data(saved, trainer.data, folder, force)
+    if saved is not None:
+        check_fit(trainer, saved, forced=any(change.verdict != "harmless" for change in changes))
     tell_other_machine(folder, str(builder.device))
+    if saved is not None:
+        options = options_of(trainer)
+        restore(trainer, saved)
+        apply_to_optimizers(changes, trainer, options)
     note.add_to(folder.path)
     over = state in DONE and not changes and saved is not None and is_complete(saved, config)
     if not over:
@@ -228,13 +237,6 @@ def _resume(
             with writing(folder.path):
                 files.replace_file(folder.path / CONFIG, config.to_yaml().encode())
         _equip(stack, trainer, builder, folder, saved)
-    if saved is not None:
-        options = options_of(trainer)
-        try:
-            restore(trainer, saved)
-        except RuntimeError as error:
-            raise CheckpointError(f"{saved.path}: does not fit the model: {error}") from None
-        apply_to_optimizers(changes, trainer, options)
     if over:
         log.info("%s is over already: %s", folder.path, state)
         return Run(folder.path, config, state, 0, trainer.monitor.best, trainer)

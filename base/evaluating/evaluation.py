@@ -40,7 +40,8 @@ def evaluate(
     from base.config import Config
     from base.evaluating.recording import record
     from base.saving.checkpoint import CheckpointStore
-    from base.saving.state import load_weights
+    from base.saving.inspection import check_info
+    from base.saving.state import load_saved
 
     refuse_several_processes()
     folder, name = resolve_resume(run)
@@ -48,10 +49,11 @@ def evaluate(
     WRITERS.get("console")()
     store = CheckpointStore(folder.checkpoints)
     saved = store.load(name or ("best" if store.best() else "last"))
+    check_info(saved)
     builder = Builder(config, kept=saved.info["data"])
     parts = builder.parts()
     trainer = builder.trainer(parts)
-    load_weights(trainer.evaluated, saved.weights())
+    load_saved(trainer.evaluated, saved)
     log.info("testing %s of %s (epoch %d, step %d)", saved.name, folder.path, saved.info["epoch"], saved.info["step"])
 
     sets = builder.loaders()

@@ -57,9 +57,11 @@ def predict(run: str | Path, inputs: str | Path, top_k: int = 3, overrides: Sequ
 
 
 def _predictions(config: Config, saved: Saved, inputs: Path, top_k: int) -> Iterator[Prediction]:
+    from base.saving.inspection import check_info
     from utils.device import select_device
     from utils.precision import select_precision
 
+    check_info(saved)
     known = saved.info["data"]
     if not known.get("input"):
         raise DataError(f"{saved.path}: the inputs of this run are neither images nor arrays: no file can be made one")
@@ -83,7 +85,7 @@ def _predictions(config: Config, saved: Saved, inputs: Path, top_k: int) -> Iter
 
 
 def _model(config: Config, saved: Saved, facts: Mapping[str, Any], device: torch.device) -> nn.Module:
-    from base.saving.state import load_weights
+    from base.saving.state import load_saved
 
     components = config.settings.models
     if len(components) > 1:
@@ -95,10 +97,7 @@ def _model(config: Config, saved: Saved, facts: Mapping[str, Any], device: torch
         model: nn.Module = MODELS.build(component, facts).to(device)
     except KeyError as error:
         raise CheckpointError(f"{saved.path}: the model asks for {error}, which is known in training alone") from None
-    try:
-        load_weights({name: model}, saved.weights())
-    except RuntimeError as error:
-        raise CheckpointError(f"{saved.path}: does not fit the model: {error}") from None
+    load_saved({name: model}, saved)
     return model.eval()
 
 

@@ -14,6 +14,7 @@ import io
 import json
 import math
 import re
+import warnings
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,7 @@ from safetensors import torch as safetensors
 
 from base.errors import CheckpointError
 from base.run_folder import save_name
+from base.saving.expected import loading, plain_tensors
 from base.saving.snapshot import SAFETENSORS, Snapshot, Weights
 from utils import files
 
@@ -192,7 +194,8 @@ class Saved:
     @cached_property
     def _state(self) -> dict[str, Any]:
         try:
-            state = torch.load(io.BytesIO(self._bytes.pop(STATE)), map_location="cpu", weights_only=True)
+            with warnings.catch_warnings(action="ignore"):  # of kinds of tensors that are refused below
+                state = torch.load(io.BytesIO(self._bytes.pop(STATE)), map_location="cpu", weights_only=True)
             if not isinstance(state["state"], dict) or not isinstance(state["model"], dict):
                 raise TypeError("no state")
         except MemoryError:
@@ -204,6 +207,9 @@ class Saved:
                 f"{self.path / STATE}: refused as untrusted: found {found}, expected tensors and plain values; "
                 "nothing of it was run"
             ) from None
+        with loading(self.path / STATE):
+            for name, part in state.items():
+                plain_tensors(part, str(name))
         return cast(dict[str, Any], state)
 
 

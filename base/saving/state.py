@@ -6,15 +6,17 @@ Data order and augmentation are not here: they are functions of (seed, pass, pos
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from base.saving.expected import loading, same_names, same_tensor, similar
+from base.saving.saved import MODEL, Saved
 from utils.seed import rng_state, set_rng_state
 
 if TYPE_CHECKING:
     from base.base_trainer import BaseTrainer
-    from base.saving.saved import Saved
 
 
 def weights_of(models: Mapping[str, nn.Module]) -> dict[str, Tensor]:
@@ -28,6 +30,37 @@ def load_weights(models: Mapping[str, nn.Module], weights: Mapping[str, Tensor],
         prefix = _prefix(models, name)
         own = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
         model.load_state_dict(own, strict=strict)
+
+
+def check_weights(models: Mapping[str, nn.Module], weights: Mapping[str, Any], file: Path) -> None:
+    """CheckpointError, which names the file and the tensor, unless all names, shapes and dtypes are the models' own.
+
+    A module of the user's that loads its state itself may have its own idea of what fits.
+    """
+    free = tuple(
+        _prefix(models, name) + (path and f"{path}.")
+        for name, model in models.items()
+        for path, module in model.named_modules()
+        if not _loads_as_torch_does(module)
+    )
+    own = {name: value for name, value in weights_of(models).items() if not name.startswith(free)}
+    with loading(file):
+        found = same_names(own, {n: v for n, v in weights.items() if not n.startswith(free)}, "the weights")
+        for name, value in own.items():
+            compare = same_tensor if isinstance(value, Tensor) else similar
+            compare(value, found[name], name)
+
+
+def _loads_as_torch_does(module: nn.Module) -> bool:
+    methods = type(module).load_state_dict, type(module)._load_from_state_dict
+    return all(method.__module__.startswith("torch.") for method in methods)
+
+
+def load_saved(models: Mapping[str, nn.Module], saved: Saved) -> None:
+    """The weights of a save that are evaluated. CheckpointError if they do not fit."""
+    check_weights(models, saved.weights(), saved.path / MODEL)
+    with loading(saved.path / MODEL):
+        load_weights(models, saved.weights())
 
 
 def _prefix(models: Mapping[str, nn.Module], name: str) -> str:
@@ -66,6 +99,12 @@ def state_of(trainer: BaseTrainer) -> dict[str, Any]:
 
 
 def restore(trainer: BaseTrainer, saved: Saved) -> None:
+    """CheckpointError if some part refuses what was saved of it; whether it fits was looked at before."""
+    with loading(saved.path):
+        _restore(trainer, saved)
+
+
+def _restore(trainer: BaseTrainer, saved: Saved) -> None:
     load_weights(trainer.evaluated, saved.weights())
     state, raw = saved.state, saved.raw()
     if raw is not None:
