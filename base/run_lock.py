@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from base.errors import CheckpointError, WriteError
+from base.errors import CheckpointError, WriteError, writing
 from utils import files
 
 LOCK, CLAIM = "lock", "lock.holder"
@@ -75,12 +75,15 @@ def _take(descriptor: int, run: Path) -> bool:
         except BlockingIOError:
             time.sleep(0.02)
         except OSError:
-            if not _claim(run / CLAIM, me):
+            with writing(run / CLAIM):
+                claimed = _claim(run / CLAIM, me)
+            if not claimed:
                 raise CheckpointError(f"{_in_use(run, CLAIM)}; if that is gone, delete {run / CLAIM}") from None
             return True
         else:
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, me)
+            with writing(run / LOCK):
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, me)
             return False
     raise CheckpointError(_in_use(run, LOCK))
 
@@ -167,4 +170,7 @@ def _claim(claim: Path, me: bytes) -> bool:
             if not claim.read_bytes() or _alive(_holder(claim)):
                 return False
             claim.unlink(missing_ok=True)
+        except OSError:
+            claim.unlink(missing_ok=True)  # half a claim, which nobody could take over
+            raise
     return False

@@ -10,9 +10,11 @@ import os
 import shutil
 import sys
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
+from base.errors import writing
 from base.registry import WRITERS
 from utils.streams import silence
 
@@ -57,7 +59,7 @@ class Console(logging.Handler):
             else:
                 stream.write(line + "\n")
             stream.flush()
-        except BrokenPipeError:  # the run goes on, and train.log has it all
+        except OSError:  # nobody reads, the terminal is gone, the disk is full: the run goes on, train.log has it all
             silence(stream)
         except Exception:
             self.handleError(record)
@@ -75,10 +77,15 @@ class Backlog(logging.Handler):
 
 
 class TrainLog(logging.FileHandler):
-    """Appends every record to `path`, those of the backlog first."""
+    """Appends every record to `path`, those of the backlog first.
+
+    WriteError if there can be no such file. A record that finds no room is lost without a word: the numbers and the
+    checkpoints of the run have no room either, and they say so.
+    """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, encoding="utf-8")
+        with writing(path):
+            super().__init__(path, encoding="utf-8")
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
         root = logging.getLogger()
         for backlog in [handler for handler in root.handlers if isinstance(handler, Backlog)]:
@@ -87,9 +94,14 @@ class TrainLog(logging.FileHandler):
                 self.handle(record)
         root.addHandler(self)
 
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
     def close(self) -> None:
         logging.getLogger().removeHandler(self)
-        super().close()
+        with suppress(OSError):  # it tries once more to write what it could not
+            super().close()
 
 
 def paint(text: str, record: logging.LogRecord) -> str:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from base import command_line, fit, run_lock
 from base.errors import WriteError
 from base.saving.checkpoint import CheckpointStore
+from tests.small_run import small_config
 from utils import files
 
 
@@ -123,3 +127,78 @@ def test_a_limit_on_the_size_of_files(folder: Path) -> None:
     store.save({}, {}, {"step": 9})
     store.join()
     assert store.load().name == "000001-step-00000009"
+
+
+@pytest.fixture
+def no_file_longer_than() -> Iterator[Callable[[int], None]]:
+    """Sets a limit on the size of all files that this process writes: 0 is a disk with no byte free."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("size", [0, 1, 200, 700, 1500, 3000, 20_000])
+@pytest.mark.parametrize("use", ["start", "resume"])
+def test_no_room_at_a_start_or_a_resume_is_one_line(
+    use: str,
+    size: int,
+    garments: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    no_file_longer_than: Callable[[int], None],
+) -> None:
+    """Whatever file is the first that has no room: lock, environment, config, logs, event file, checkpoint."""
+    config = small_config(tmp_path, garments, trainer__tensorboard=True, trainer__verbosity=2)
+    words = ["-c", str(config), "--note", "why"]
+    if use == "resume":
+        run = fit(config, {"callbacks": [{"type": "StopAt", "args": {"step": 6}}]}).path
+        words = ["-r", str(run), "callbacks=[]", "--note", "why"]
+        before = {path: path.read_bytes() for path in (run / "checkpoints").rglob("*") if path.is_file()}
+    capsys.readouterr()
+    no_file_longer_than(size)
+    code = command_line.train(words)
+    no_file_longer_than(resource_infinity())
+    error = capsys.readouterr().err
+    assert code == 6, error
+    assert len(error.splitlines()) == 1 and os.strerror(errno.EFBIG) in error and str(tmp_path) in error
+    if use == "resume":
+        assert {path: path.read_bytes() for path in before} == before
+        assert command_line.train([*words, "--force"]) == 0
+
+
+def resource_infinity() -> int:
+    import resource
+
+    return resource.RLIM_INFINITY
+
+
+def test_no_byte_free_at_a_start(
+    tmpfs: Path, garments: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A real disk, filled to the brim."""
+    config = small_config(tmp_path, garments, trainer__save_dir=str(tmpfs / "saved"), trainer__tensorboard=True)
+    with contextlib.suppress(OSError), (tmpfs / "filler").open("wb", 0) as filler:
+        while True:
+            filler.write(bytes(1 << 12))
+    assert command_line.train(["-c", str(config)]) == 6
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1 and os.strerror(errno.ENOSPC) in error and str(tmpfs) in error
+
+
+@pytest.mark.parametrize("has_locks", [True, False])
+def test_a_lock_file_that_finds_no_room(
+    has_locks: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_file_longer_than: Callable[[int], None]
+) -> None:
+    def no_locks(*args: Any, **options: Any) -> None:
+        raise OSError
+
+    if not has_locks:
+        monkeypatch.setattr(run_lock, "_system_lock", no_locks)
+    no_file_longer_than(0)
+    expected = f"cannot write .*lock.*: {os.strerror(errno.EFBIG)}"
+    with pytest.raises(WriteError, match=expected), run_lock.held(tmp_path):
+        pass
+    no_file_longer_than(resource_infinity())
+    with run_lock.held(tmp_path):  # nothing is left in the way
+        pass
