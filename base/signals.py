@@ -10,7 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-NAMES = ("SIGINT", "SIGTERM", "SIGUSR1")
+NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP", "SIGQUIT", "SIGXCPU")
+REPEATED = ("SIGHUP", "SIGXCPU")
+"""The system sends these more than once: a terminal that closes and its shell each SIGHUP, and the kernel SIGXCPU for
+every further second of processor time. So a second one is no sign of impatience."""
 SECONDS_BETWEEN_LOOKS = 1.0
 """How often the run's folder is looked at for a STOP file."""
 
@@ -37,18 +40,22 @@ class StopRequest:
         return bool(self)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.signal and signal.Signals(number).name in REPEATED:
+            return
         if self.signal:
             os._exit(128 + number)  # asked twice: at once, the last committed save is intact
         self.signal = number
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Takes over the signals that this platform has. Outside the main thread, where Python allows no handlers, only
-        the STOP file works."""
+        """Takes over the signals that this platform has, unless they are ignored: `nohup` ignores SIGHUP, and a shell
+        without job control ignores SIGINT and SIGQUIT for what it starts in the background. Outside the main thread,
+        where Python allows no handlers, only the STOP file works."""
         previous = {}
         try:
             for name in NAMES:
-                if number := getattr(signal, name, None):
+                number = getattr(signal, name, None)
+                if number and signal.getsignal(number) != signal.SIG_IGN:
                     previous[number] = signal.signal(number, self._handle)
         except ValueError:
             pass

@@ -38,8 +38,11 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def start_worker(then: Callable[[int], None] | None, worker: int) -> None:
-    """Ctrl-C reaches the whole process group, and the main process needs its workers to finish its step."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """A terminal sends its signals (Ctrl-C, Ctrl-\\, SIGHUP when it closes) to the whole process group, and the main
+    process needs its workers to finish its step."""
+    for name in ("SIGINT", "SIGQUIT", "SIGHUP"):
+        if number := getattr(signal, name, None):
+            signal.signal(number, signal.SIG_IGN)
     if sys.platform == "linux":  # else a worker notices that its parent is gone within 5 s
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if then is not None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from base import command_line
+from base.signals import NAMES, StopRequest
 from tests.small_run import small_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,10 +92,27 @@ def test_help_and_an_unreadable_config_do_not_wait_for_torch(tmp_path: Path) -> 
         assert out.stdout.splitlines()[-1] == "False", out.stderr
 
 
-def ended(config: Path, by: Callable[[subprocess.Popen[str]], None]) -> tuple[int, str]:
+@contextmanager
+def signals_ignored(*ignored: str) -> Iterator[None]:
+    """A process that is started meanwhile ignores these and no others, whatever this one was started with."""
+    numbers = {name: getattr(signal, name) for name in NAMES if hasattr(signal, name)}
+    before = {
+        number: signal.signal(number, signal.SIG_IGN if name in ignored else signal.SIG_DFL)
+        for name, number in numbers.items()
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def ended(config: Path, by: Callable[[subprocess.Popen[str]], None], *ignored: str) -> tuple[int, str]:
     """Starts a run that would take for ever, waits for its first epoch, and gives its exit code and what it printed."""
     command = [sys.executable, "train.py", "-c", str(config)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    with signals_ignored(*ignored):
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    with process:
         assert process.stdout is not None
         while not re.match(r" *1/\d", process.stdout.readline()):
             assert process.poll() is None
@@ -102,7 +122,10 @@ def ended(config: Path, by: Callable[[subprocess.Popen[str]], None]) -> tuple[in
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
-@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130), ("SIGUSR1", 138)])
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("SIGTERM", 143), ("SIGINT", 130), ("SIGUSR1", 138), ("SIGHUP", 129), ("SIGQUIT", 131), ("SIGXCPU", 152)],
+)
 def test_a_signal_saves_says_how_to_resume_and_exits_with_its_code(
     name: str, code: int, garments: Path, tmp_path: Path
 ) -> None:
@@ -114,6 +137,61 @@ def test_a_signal_saves_says_how_to_resume_and_exits_with_its_code(
     assert re.search(r"^  resume +python train.py -r", out, re.MULTILINE)
     (run,) = (tmp_path / "saved" / "small").iterdir()
     assert '{"end": "signal"}' in (run / "metrics.jsonl").read_text()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_a_signal_that_is_ignored_stays_ignored(garments: Path, tmp_path: Path) -> None:
+    """As `nohup` has it."""
+    config = small_config(
+        tmp_path, garments, trainer__epochs=100_000, trainer__verbosity=2, trainer__save_period=100_000
+    )
+
+    def hang_up_then_terminate(process: subprocess.Popen[str]) -> None:
+        process.send_signal(signal.SIGHUP)
+        assert process.stdout is not None
+        for _ in range(20):  # it goes on
+            assert process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+
+    assert ended(config, hang_up_then_terminate, "SIGHUP")[0] == 143
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_a_terminal_that_closes_ends_the_run_saved(garments: Path, tmp_path: Path) -> None:
+    """The run gets SIGHUP, and nothing that it prints from then on can be written."""
+    config = small_config(
+        tmp_path, garments, trainer__epochs=100_000, trainer__verbosity=2, trainer__save_period=100_000
+    )
+    import pty
+
+    terminal, end = pty.openpty()
+    take_it = "import fcntl, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); from base.command_line import train; "
+    command = [sys.executable, "-c", f"{take_it}sys.exit(train(['-c', {str(config)!r}]))"]
+    with signals_ignored():
+        process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stdin=end, stdout=end, stderr=end)
+    os.close(end)
+    seen = b""
+    while b" 3/100000" not in seen:
+        seen += os.read(terminal, 1 << 16)
+    os.close(terminal)
+    assert process.wait(60) == 129
+    (run,) = (tmp_path / "saved" / "small").iterdir()
+    assert '{"end": "signal"}' in (run / "metrics.jsonl").read_text()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGXCPU"])
+def test_what_the_system_sends_twice_is_no_second_request(name: str) -> None:
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+    if before == signal.SIG_IGN:
+        pytest.skip("it is ignored here")
+    request = StopRequest()
+    with request.listening():
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)  # else this process would be gone
+        assert request.signal == number
+    assert signal.getsignal(number) == before
 
 
 def test_a_stop_file_ends_the_run_as_sigterm_does(garments: Path, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from base.signals import NAMES  # noqa: E402
 from tests.base.test_growth import DRIVER as GROWTH  # noqa: E402
 from tests.campaigns.trials import BIG, LONGEST, USUAL, Lab, Trial, ended, pause, until  # noqa: E402
 
@@ -100,9 +101,9 @@ def kill_in_a_save(lab: Lab, trial: Trial) -> bool:
 
 
 def signals(lab: Lab, row: Row, where: str) -> None:
-    """SIGINT, SIGTERM and SIGUSR1: the step is finished, the state saved, the exit code 128 + the signal."""
+    """The step is finished, the state saved, the exit code 128 + the signal."""
     kind = {"in a step": USUAL[1], "in a validation": "slow validation", "in a save": BIG[0]}[where]
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    for number in (getattr(signal, name) for name in NAMES):
         with lab.trial(kind) as trial, row.one(f"{number.name} {where}"):
             process = trial.launch()
             if where == "in a validation":
@@ -253,13 +254,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", metavar="TEXT", help="the classes whose name holds this text")
     arguments = parser.parse_args()
+    for name in NAMES:  # a run ignores what is ignored here, as SIGINT is in the background
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # which cleans up
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     half = arguments.kills // 2
     few = max(3, arguments.kills // 10)
     classes: list[tuple[str, Callable[..., None], tuple[Any, ...]]] = [
         ("kill -9 at a random instant", kills, (arguments.kills - half, USUAL, kill_at_random)),
         ("kill -9 inside a save of 100 MB", kills, (half, BIG, kill_in_a_save)),
-        ("SIGINT, SIGTERM, SIGUSR1 in a step", signals, ("in a step",)),
+        (f"{', '.join(NAMES)} in a step", signals, ("in a step",)),
         ("the same in a validation", signals, ("in a validation",)),
         ("the same in a save of 100 MB", signals, ("in a save",)),
         ("a second SIGTERM", second_signals, (3,)),
