@@ -187,7 +187,7 @@ def _say_goodbye(run: Run) -> None:
 
     endings = {
         "finished": "finished",
-        "early_stop": "stopped early",
+        "early_stop": run.trainer.monitor.ending,
         "max_time": "out of time",
         "signal": "stopped, saved",
     }

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from utils.figures import counted
+
+log = logging.getLogger(__name__)
+
 
 @dataclass
 class Monitor:
     """Watches one logged value. Strictly better than all before is best, by however little; `patience` counts the
-    evaluations since it was better by more than `min_delta` than when the count last began. NaN is never better.
+    evaluations since it was better by more than `min_delta` than when the count last began. A value that is not finite
+    is never better; the first one is told.
     """
 
     name: str = ""
@@ -23,27 +29,48 @@ class Monitor:
     best_epoch: int | None = None
     reference: float | None = None
     waited: int = 0
+    not_finite: int = 0
+    """How many of the evaluations waited for were not finite."""
+    told: bool = False
+    """A value that was not finite has been told of."""
 
     def update(self, row: Mapping[str, Any]) -> bool:
         """True if `row` holds the best value so far; a row without the value is passed over."""
         if self.name not in row:
             return False
         value = float("nan") if row[self.name] is None else float(row[self.name])
+        if not math.isfinite(value):
+            self._tell(value, row)
         improved = self._better(value, self.best, 0.0)
         if improved:
             self.best, self.best_epoch = value, row.get("epoch")
         if self._better(value, self.reference, self.min_delta):
-            self.reference, self.waited = value, 0
+            self.reference, self.waited, self.not_finite = value, 0, 0
         else:
             self.waited += 1
+            self.not_finite += not math.isfinite(value)
         return improved
 
+    def _tell(self, value: float, row: Mapping[str, Any]) -> None:
+        if not self.told:
+            what = f"{self.name} is {value} in epoch {row.get('epoch')}, at step {row.get('step')}"
+            log.warning("%s: a monitored value that is not finite never counts as better", what)
+        self.told = True
+
     def _better(self, value: float, than: float | None, by: float) -> bool:
-        if math.isnan(value):
+        if not math.isfinite(value):
             return False
         if than is None:
             return True
         return value < than - by if self.mode == "min" else value > than + by
+
+    @property
+    def ending(self) -> str:
+        """How a run ends that is stopped early."""
+        if not self.not_finite:
+            return "stopped early"
+        evaluations = counted(self.waited, "evaluation")
+        return f"stopped early, {self.name} was not finite in {self.not_finite} of the last {evaluations}"
 
     @property
     def exhausted(self) -> bool:
@@ -56,3 +83,4 @@ class Monitor:
         """Only what was measured: name, mode and patience are the config's."""
         self.best, self.best_epoch = state["best"], state["best_epoch"]
         self.reference, self.waited = state["reference"], state["waited"]
+        self.not_finite, self.told = state.get("not_finite", 0), state.get("told", False)
