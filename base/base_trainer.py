@@ -35,7 +35,7 @@ from base.phase_times import PhaseTimes
 from base.progress import Progress
 from base.protocols import Loader
 from base.saving.state import info_of, load_weights, state_of, weights_of
-from base.schedule import rates_of
+from base.schedule import rates_of, told
 from base.tally import Tally
 from base.template.template_trainer import adapt
 from base.terms import one_number_each
@@ -241,8 +241,7 @@ class BaseTrainer(ABC):
         except NotFiniteError as error:
             self.guard.forgive(error, undo, self.where())
         self.precision.update()
-        self.progress.step += 1
-        self.progress.epoch_step += 1
+        self.progress.next_step(rates_of(self.optimizers.values()))
         return terms
 
     def backward(self, loss: Tensor) -> None:
@@ -369,12 +368,12 @@ class BaseTrainer(ABC):
         )
 
     def where(self) -> str:
-        rates = ", ".join(f"{name} {rate:g}" for name, rate in self.rates().items())
+        rates = told(rates_of(self.optimizers.values()))
         return f"epoch {self.progress.epoch}, step {self.progress.step + 1} ({rates})"
 
     def rates(self) -> dict[str, float]:
-        """The learning rate; of several groups each by name or number."""
-        return rates_of(self.optimizers.values())
+        """The learning rate that the last step was taken with; of several groups each by name or number."""
+        return self.progress.rates or rates_of(self.optimizers.values())
 
     def _log_due(self, epoch_step: int) -> bool:
         """After every `log_every` steps of the run, and at the end of each epoch."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import re
 import zlib
@@ -40,6 +41,7 @@ from base.registry import (
     TRAINERS,
     WRITERS,
     Registry,
+    substitute,
 )
 from base.saving.own_state import OwnState
 from base.saving.weights import take_weights
@@ -176,10 +178,7 @@ class Builder:
         for name, component in self.settings.optimizers.items():
             parts.optimizers[name] = self._optimizer(name, component, parts.models)
         for name, chain in self.settings.schedules.items():
-            links = [
-                Link(self._scheduler(name, i, link), link.every or usual_unit(link.type), link.steps)
-                for i, link in enumerate(chain)
-            ]
+            links = [self._link(name, i, link) for i, link in enumerate(chain)]
             parts.schedules[name] = Schedule(parts.optimizers[name], links)
         if self.settings.trainer.compile:
             for model in (*parts.models.values(), *(one.module for one in parts.averages.values())):
@@ -282,12 +281,35 @@ class Builder:
         what = f"{pattern!r} is found in no name of a parameter that is left"
         return ConfigError([self.config.fault(key, what, hint=hint)], self.config.source)
 
-    def _scheduler(self, name: str, number: int, component: Any) -> Callable[[Optimizer], Any]:
+    def _link(self, name: str, number: int, component: kinds.Scheduler) -> Link:
         whole = self.settings.lr_scheduler
         chain = whole.get(name) if isinstance(whole, dict) else whole
         place = f"lr_scheduler.{name}" if isinstance(whole, dict) else "lr_scheduler"
         place = f"{place}.{number}" if isinstance(chain, tuple) else place
-        return lambda optimizer: self._build(place, SCHEDULERS, component, optimizer=optimizer)
+        component = self._in_the_monitors_direction(place, component)
+        return Link(
+            lambda optimizer: self._build(place, SCHEDULERS, component, optimizer=optimizer),
+            component.every or usual_unit(component.type),
+            component.steps,
+            place,
+            component.type,
+            json.dumps(substitute(component.args, self.facts), sort_keys=True, default=repr),
+        )
+
+    def _in_the_monitors_direction(self, place: str, component: kinds.Scheduler) -> kinds.Scheduler:
+        """ReduceLROnPlateau is given the monitored value, so it takes that for better which the monitor does. A trainer
+        with an epoch of its own may give it any value."""
+        monitor, kind = self.settings.trainer.monitor, TRAINERS.get(self.settings.trainer.type)
+        own_epoch = inspect.isclass(kind) and issubclass(kind, TemplateTrainer)
+        if component.type != "ReduceLROnPlateau" or not monitor or own_epoch:
+            return component
+        mode = monitor.split()[0]
+        given = component.args.get("mode", mode)
+        if given != mode and self.begins:
+            what, hint = f"contradicts trainer.monitor: {monitor}", f"write {mode}, or leave it out"
+            fault = self.config.fault(f"{place}.args.mode", what, repr(given), hint=hint)
+            raise ConfigError([fault], self.config.source)
+        return component.model_copy(update={"args": {**component.args, "mode": given}})
 
     def _metrics(self) -> dict[str, Any]:
         """By name. Those that count the same of the same parts of output and target share what they count."""

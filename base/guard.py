@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from base.errors import NotFiniteError
 from base.gradients import clear
+from base.schedule import told
 
 if TYPE_CHECKING:
     from base.base_trainer import BaseTrainer
@@ -81,10 +82,11 @@ class Guard:
         tensors = self._tensors_of(trainer.models)
         for optimizer in trainer.optimizers.values():
             tensors += [t for state in optimizer.state.values() for t in state.values() if isinstance(t, Tensor)]
+        at = f"epoch {trainer.progress.epoch}, step {trainer.progress.step} ({told(trainer.rates())})"
         averages = {name: average.module for name, average in trainer.parts.averages.items()}
         for what, found in (("weights or optimizer state", tensors), ("averages", self._tensors_of(averages))):
             if not _all_finite(found):
-                raise NotFiniteError(f"{what} are not finite after {trainer.where()}: not saved")
+                raise NotFiniteError(f"{what} are not finite after {at}: not saved")
 
     def _tensors_of(self, models: Mapping[str, nn.Module]) -> list[Tensor]:
         tensors = [p.detach() for model in models.values() for p in model.parameters()]

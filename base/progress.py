@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 PHASES = ("train", "evaluate", "validate", "epoch end")
@@ -30,8 +30,14 @@ class Progress:
     """Time spent on this epoch, in seconds."""
     train_seconds: float = 0.0
     """The part of it before the epoch's validation."""
+    rates: dict[str, float] = field(default_factory=dict)
+    """The learning rates that the last step was taken with; empty before the first."""
     seconds: float = 0.0
     """Time spent training and validating, over all processes that worked on the run."""
+
+    def next_step(self, rates: dict[str, float]) -> None:
+        """A step was taken, with these learning rates by name."""
+        self.step, self.epoch_step, self.rates = self.step + 1, self.epoch_step + 1, rates
 
     def next_epoch(self) -> None:
         self.epoch, self.epoch_step, self.epoch_seconds, self.phase = self.epoch + 1, 0, 0.0, "train"

@@ -14,7 +14,6 @@ from base.run_folder import RunFolder, newest_run
 from utils import files
 
 if TYPE_CHECKING:
-    from base.base_trainer import BaseTrainer
     from base.config import Config
     from base.config.difference import Difference
     from base.protocols import DataSets
@@ -66,23 +65,23 @@ def differences_as_overrides(before: Config, after: Config) -> dict[str, Any]:
 
 
 def choose_save(store: CheckpointStore, name: str | None) -> Saved | None:
-    """The save to go on from; None if the run was killed before its first one. Under the run's lock.
-
-    Going on from an older save by name first moves the newer ones, and the logs as they were, aside.
-    """
+    """The save to go on from; None if the run was killed before its first one. Under the run's lock."""
     store.clean()
     if name is None and not store.names() and not (store.folder / "rejected").exists():
         return None
-    newest = store.names()[-1:]
-    saved = store.load(name)
-    if name is not None and newest != [saved.name]:
-        aside = store.abandon(saved.name, datetime.now().strftime("%Y%m%d-%H%M%S"))
-        for path in sorted(store.folder.parent.iterdir()):
-            if path.name == "metrics.jsonl" or path.name.startswith("events.out.tfevents"):
-                kept = aside / path.name.replace("tfevents", "abandoned")  # else TensorBoard shows them as a run
-                files.replace_file(kept, path.read_bytes())
-        log.info("going on from %s: what is newer now lies in %s", saved.name, aside)
-    return saved
+    return store.load(name)
+
+
+def set_newer_aside(store: CheckpointStore, saved: Saved) -> None:
+    """Going on from an older save: moves those that are newer, and the logs as they were, to a folder of their own."""
+    if store.names()[-1:] == [saved.name]:
+        return
+    aside = store.abandon(saved.name, datetime.now().strftime("%Y%m%d-%H%M%S"))
+    for path in sorted(store.folder.parent.iterdir()):
+        if path.name == "metrics.jsonl" or path.name.startswith("events.out.tfevents"):
+            kept = aside / path.name.replace("tfevents", "abandoned")  # else TensorBoard shows them as a run
+            files.replace_file(kept, path.read_bytes())
+    log.info("going on from %s: what is newer now lies in %s", saved.name, aside)
 
 
 def is_complete(saved: Saved, config: Config) -> bool:
@@ -149,26 +148,9 @@ def _same_split(folder: RunFolder, data: DataSets) -> bool:
     return kept.keys() == data.split.keys() and all(torch.equal(kept[name], part) for name, part in data.split.items())
 
 
-Options = dict[str, list[dict[str, Any]]]
-
-
-def options_of(trainer: BaseTrainer) -> Options:
-    """What each group of each optimizer was given by the config: to be asked before a state is loaded."""
-    return {
-        name: [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
-        for name, optimizer in trainer.optimizers.items()
-    }
-
-
-def apply_to_optimizers(changes: Sequence[Difference], trainer: BaseTrainer, options: Options) -> None:
-    """What was changed of the optimizers' arguments, after their state is loaded, which holds the old ones."""
-    changed = {re.sub(r".*\.args\.(\w+).*", r"\1", c.key) for c in changes if c.key.startswith("optimizer.")}
-    for name, optimizer in trainer.optimizers.items():
-        for group, given in zip(optimizer.param_groups, options[name], strict=True):
-            for option in changed & given.keys() - {"lr"}:
-                group[option] = given[option]
-            if group["initial_lr"] != given["initial_lr"]:
-                group["lr"] = group["initial_lr"] = given["initial_lr"]
+def touched_by(changes: Sequence[Difference]) -> set[str]:
+    """The words of all keys whose change alters the course of the run."""
+    return {word for change in changes if change.verdict != "harmless" for word in change.key.split(".")}
 
 
 def tell_other_machine(folder: RunFolder, device: str) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from base.errors import Fault, NotFiniteError, OutOfMemoryError, UserError, ran_out_of_memory, writing
+from base.errors import ConfigError, Fault, NotFiniteError, OutOfMemoryError, UserError, ran_out_of_memory, writing
 from base.notes import Note
 from base.processes import refuse_several_processes
 from base.registry import WRITERS
@@ -25,15 +25,15 @@ from base.resume import (
     ASKED,
     DONE,
     SPLIT,
-    apply_to_optimizers,
     choose_save,
     differences_as_overrides,
     is_complete,
     judge,
     judge_data,
     newest_of,
-    options_of,
+    set_newer_aside,
     tell_other_machine,
+    touched_by,
     unfinished_of,
 )
 from base.run_folder import CONFIG, SYNTHETIC, RunFolder, resolve_resume
@@ -217,7 +217,8 @@ def _resume(
     state = folder.state()
     stack.enter_context(folder.lock())
     changes = difference(before, config)
-    saved = choose_save(CheckpointStore(folder.checkpoints), name)
+    store = CheckpointStore(folder.checkpoints)
+    saved = choose_save(store, name)
     if saved is not None:
         check_save(saved)
     judge(changes, config, saved, force)
@@ -227,9 +228,13 @@ def _resume(
         check_fit(trainer, saved, forced=any(change.verdict != "harmless" for change in changes))
     tell_other_machine(folder, str(builder.device))
     if saved is not None:
-        options = options_of(trainer)
-        restore(trainer, saved)
-        apply_to_optimizers(changes, trainer, options)
+        try:
+            restore(trainer, saved, touched_by(changes))
+        except ConfigError as error:
+            raise config.placed(error.faults) from None
+    # All is known to work: only now the run's folder is written to.
+    if saved is not None and name is not None:
+        set_newer_aside(store, saved)
     note.add_to(folder.path)
     over = state in DONE and not changes and saved is not None and is_complete(saved, config)
     if not over:

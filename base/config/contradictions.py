@@ -56,6 +56,11 @@ def _monitor(tree: Node) -> Iterator[Fault]:
             if plateau or (every is not None and every.value == "monitor"):
                 hint = "set trainer.monitor" if plateau else "set trainer.monitor, or every: epoch"
                 yield _fault(tree, f"{key}.{'type' if plateau else 'every'}", "nothing is monitored", hint)
+    for key, link in (link for chain in chains(tree).values() for link in chain):
+        kind, every = link.at(("type",)), link.at(("every",))
+        if kind is not None and kind.value == "ReduceLROnPlateau" and every and every.value in ("step", "epoch"):
+            hint = "write every: monitor, or leave it out"
+            yield _fault(tree, f"{key}.every", "ReduceLROnPlateau steps on the monitored value", hint)
 
 
 def _monitor_is_off(tree: Node) -> bool:

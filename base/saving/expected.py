@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from base.errors import CheckpointError, listing, ran_out_of_memory
+from base.errors import CheckpointError, ConfigError, listing, ran_out_of_memory
 
 MOST = 1 << 53
 """No count of anything in a run is larger: from here on, floats skip integers."""
@@ -36,7 +36,7 @@ def loading(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except CheckpointError:
+    except (CheckpointError, ConfigError):  # a changed config that the state cannot follow is no damage
         raise
     except Unfit as error:
         raise CheckpointError(f"{path}: {error}; resume from another checkpoint") from None

@@ -5,12 +5,13 @@ Data order and augmentation are not here: they are functions of (seed, pass, pos
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from base.rescheduling import restore_optimizers
 from base.saving.expected import loading, same_names, same_tensor, similar
 from base.saving.saved import MODEL, Saved
 from utils.seed import rng_state, set_rng_state
@@ -98,13 +99,14 @@ def state_of(trainer: BaseTrainer) -> dict[str, Any]:
     }
 
 
-def restore(trainer: BaseTrainer, saved: Saved) -> None:
-    """CheckpointError if some part refuses what was saved of it; whether it fits was looked at before."""
+def restore(trainer: BaseTrainer, saved: Saved, touched: Collection[str] = ()) -> None:
+    """`touched` are the words of all keys that were changed by force since the run was saved. CheckpointError if some
+    part refuses what was saved of it; whether it fits was looked at before."""
     with loading(saved.path):
-        _restore(trainer, saved)
+        _restore(trainer, saved, touched)
 
 
-def _restore(trainer: BaseTrainer, saved: Saved) -> None:
+def _restore(trainer: BaseTrainer, saved: Saved, touched: Collection[str]) -> None:
     load_weights(trainer.evaluated, saved.weights())
     state, raw = saved.state, saved.raw()
     if raw is not None:
@@ -112,10 +114,7 @@ def _restore(trainer: BaseTrainer, saved: Saved) -> None:
     for name, average in trainer.parts.averages.items():
         average.n_averaged.fill_(state["averaged"][name])
     trainer.progress.load_state_dict(state["progress"])
-    for name, schedule in trainer.schedules.items():
-        schedule.load_state_dict(state["schedules"][name])
-    for name, optimizer in trainer.optimizers.items():
-        optimizer.load_state_dict(state["optimizers"][name])
+    restore_optimizers(trainer, state, touched)
     trainer.precision.load_state_dict(state["precision"])
     trainer.monitor.load_state_dict(state["monitor"])
     trainer.guard.load_state_dict(state["guard"])

@@ -28,6 +28,7 @@ from base.measures import Measures
 from base.parts import Parts
 from base.protocols import Loader
 from base.saving.own_state import OwnState
+from base.schedule import rates_of
 from base.tally import Tally
 from base.template.template_config import TemplateConfig
 from base.template.template_trainer import Batches, Named, TemplateTrainer
@@ -172,8 +173,7 @@ class EpochTrainer(BaseTrainer):
         freezing.hold(self.progress.epoch)
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        self.progress.step += 1
-        self.progress.epoch_step += 1
+        self.progress.next_step(rates_of(self.optimizers.values()))
         self.log.advance(dict)
         if self._log_due(self.progress.epoch_step):
             self.guard.look()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from base import CheckpointError, ConfigError, fit
+from base import CALLBACKS, Callback, CheckpointError, ConfigError, fit
 from tests.small_run import assert_same_run, rows, small_config
 
 STOP = {"callbacks": [{"type": "StopAt", "args": {"step": 6}}]}
@@ -101,3 +102,81 @@ def test_other_data_under_the_same_config_is_refused(garments: Path, tmp_path: P
         fit(resume=stopped.path, overrides={"callbacks": []}, force=True)
     with pytest.raises(CheckpointError, match="not the data that the run began with: train, valid; --force"):
         fit(resume=between.path)
+
+
+ONE_CYCLE = {"type": "OneCycleLR", "args": {"max_lr": 0.2, "total_steps": "${trainer.total_steps}"}}
+COSINE = {"type": "CosineAnnealingLR", "args": {"T_max": "${trainer.epochs}"}}
+
+
+def test_more_epochs_go_on_as_in_a_run_that_had_them_from_the_start(
+    garments: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for schedule in (ONE_CYCLE, COSINE):
+        config = small_config(tmp_path, garments, lr_scheduler=schedule, trainer__verbosity=2)
+        run, whole = fit(config), fit(config, {"trainer.epochs": 6})
+        last = rows(run)[3]["lr"]
+        caplog.clear()
+        caplog.set_level(logging.INFO)
+        resumed = fit(resume=run.path, overrides={"trainer.epochs": 6}, force=True)
+        assert [row["lr"] for row in rows(resumed)[4:7]] == [row["lr"] for row in rows(whole)[4:7]]
+        words = f"to keep it low, add optimizer.args.lr={last:.6g} lr_scheduler=null"
+        (told,) = [record.getMessage() for record in caplog.records if "jumps at step 13" in record.getMessage()]
+        assert told.startswith(f"the learning rate jumps at step 13: lr {last:g} -> ") and told.endswith(words)
+
+
+def test_the_words_that_keep_the_rate_low_do_so(garments: Path, tmp_path: Path) -> None:
+    run = fit(small_config(tmp_path, garments, lr_scheduler=ONE_CYCLE), {"trainer.epochs": 2})
+    low = {"optimizer.args.lr": 8e-07, "lr_scheduler": None}
+    resumed = fit(resume=run.path, overrides={"trainer.epochs": 4, **low}, force=True)
+    assert [row["lr"] for row in rows(resumed)[3:5]] == [8e-07, 8e-07]
+
+
+def test_a_forced_rate_lasts_under_a_schedule(garments: Path, tmp_path: Path) -> None:
+    schedule = {"type": "CosineAnnealingWarmRestarts", "args": {"T_0": 4}, "every": "step"}
+    config = small_config(tmp_path, garments, lr_scheduler=schedule)
+    run, whole = fit(config, STOP), fit(config, {"optimizer.args.lr": 0.01})
+    resumed = fit(resume=run.path, overrides={"callbacks": [], "optimizer.args.lr": 0.01}, force=True)
+    assert [row["lr"] for row in rows(resumed)[2:-1]] == [row["lr"] for row in rows(whole)[2:-1]]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "lock"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def test_a_schedule_that_cannot_span_the_run_is_refused_and_the_run_is_as_it_was(
+    garments: Path, tmp_path: Path
+) -> None:
+    literal = {"type": "OneCycleLR", "args": {"max_lr": 0.2, "total_steps": 12}}
+    run = fit(small_config(tmp_path, garments, lr_scheduler=literal, trainer__keep=9))
+    older = min((run.path / "checkpoints").glob("0*-step-00000004"))
+    before = contents(run.path)
+    for path in (run.path, older):
+        with pytest.raises(ConfigError, match=r"config.yaml:\d+:\d+: lr_scheduler.args.total_steps: over before the"):
+            fit(resume=path, overrides={"trainer.epochs": 5}, force=True, note="a note")
+        assert contents(run.path) == before
+    with pytest.raises(ConfigError, match=r"write lr_scheduler.args.total_steps='\$\{trainer.total_steps\}'"):
+        fit(resume=run.path, overrides={"trainer.epochs": 5}, force=True)
+    change = {"trainer.epochs": 5, "lr_scheduler.args.total_steps": "${trainer.total_steps}"}
+    assert fit(resume=run.path, overrides=change, force=True).reason == "finished"
+
+
+@CALLBACKS.register
+class Breaks(Callback):
+    def on_step_end(self, trainer: Any, terms: Any) -> None:
+        if trainer.progress.step == 9:
+            raise RuntimeError("before the first save with the new config")
+
+
+@pytest.mark.parametrize("change", [{"trainer.epochs": 4}, {"optimizer.args.lr": 0.01, "optimizer.args.momentum": 0.5}])
+def test_a_forced_change_holds_though_the_run_broke_before_its_next_save(
+    change: dict[str, Any], garments: Path, tmp_path: Path
+) -> None:
+    schedule = ONE_CYCLE if "trainer.epochs" in change else None
+    config = small_config(tmp_path, garments, lr_scheduler=schedule, trainer__epochs=2)
+    more = {"trainer.epochs": 4, **change}
+    run, other = fit(config), fit(config)
+    with pytest.raises(RuntimeError, match="before the first save"):
+        fit(resume=run.path, overrides={**more, "callbacks": ["Breaks"]}, force=True)
+    resumed = fit(resume=run.path, overrides={"callbacks": []})
+    assert_same_run(resumed, fit(resume=other.path, overrides=more, force=True))

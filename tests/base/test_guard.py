@@ -11,6 +11,7 @@ from torch import nn
 
 from base.errors import NotFiniteError
 from base.guard import Guard
+from base.progress import Progress
 
 
 class Model(nn.Module):
@@ -27,7 +28,8 @@ def trainer_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> Any:
         models={"model": model},
         optimizers={"optimizer": optimizer},
         parts=SimpleNamespace(averages={}),
-        where=lambda: "epoch 1, step 1",
+        progress=Progress(step=1),
+        rates=lambda: {"lr": 0.1},
     )
 
 
@@ -68,7 +70,7 @@ def test_one_number_that_is_not_finite_is_not_saved(place: str, value: float) ->
         places[place][1] = value
 
     with pytest.raises(
-        NotFiniteError, match="weights or optimizer state are not finite after epoch 1, step 1: not saved"
+        NotFiniteError, match=r"weights or optimizer state are not finite after epoch 1, step 1 \(lr 0.1\): not saved"
     ):
         checked(spoil)
     checked(spoil, mode="ignore")

@@ -49,6 +49,12 @@ CASES: dict[str, dict[str, Any]] = {
             {"type": "CosineAnnealingLR", "args": {"T_max": 3}},
         ]
     },
+    "a chain that ends with one cycle": {
+        "lr_scheduler": [
+            {"type": "ConstantLR", "args": {"factor": 1.0}, "every": "step", "steps": 2},
+            {"type": "OneCycleLR", "args": {"max_lr": 0.02, "total_steps": 10}},
+        ]
+    },
     "epochs of three steps": {"trainer__steps_per_epoch": 3, "trainer__epochs": 4},
     "validation every three steps": {"trainer__validate_every": {"steps": 3}},
     "Adam, saved every two steps": {
