@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +11,9 @@ from typing import TYPE_CHECKING
 from base.config import Config
 from base.errors import CheckpointError, UserError
 from base.registry import WRITERS
+from base.rescheduling import units_until
 from base.saving.state import load_weights
+from base.schedule import SCHEDULED
 from base.template.old_checkpoint import OldCheckpoint, read_old_checkpoint
 
 if TYPE_CHECKING:
@@ -45,10 +46,10 @@ def convert(
             load_weights(trainer.models, old.weights)
         except RuntimeError as error:
             raise CheckpointError(f"{old.path}: does not fit the model: {error}") from None
-        _take_optimizer(trainer, old)
         progress = trainer.progress
         progress.step = old.epoch * trainer.steps_per_epoch
         progress.epoch, progress.pass_ = old.epoch + 1, old.epoch
+        _take_optimizer(trainer, old)
         if trainer.monitor.name:
             trainer.monitor.best = trainer.monitor.reference = old.best
             trainer.monitor.best_epoch = old.epoch
@@ -69,18 +70,19 @@ def _config(old: OldCheckpoint, file: str | Path | None, overrides: Sequence[str
 def _take_optimizer(trainer: BaseTrainer, old: OldCheckpoint) -> None:
     """Its state, and schedules at the epoch that is reached, if there are one optimizer and state that fits it."""
     for name, schedule in trainer.schedules.items():
-        if schedule.scheduler is not None and schedule.links[0].every in ("epoch", ""):
-            with warnings.catch_warnings(action="ignore"):  # that the optimizer did not step
-                for _ in range(old.epoch):
-                    schedule.scheduler.step()
+        if schedule.links:
+            own_epoch = not schedule.links[0].every
+            schedule.replay([""] * old.epoch if own_epoch else units_until(trainer, trainer.progress))
             log.info("%s: moved on by %d epochs", name, old.epoch)
     if old.optimizer is None or len(trainer.optimizers) != 1:
         return
     (optimizer,) = trainer.optimizers.values()
     groups = [dict(group) for group in optimizer.param_groups]
     kept = [{name: group[name] for name in _OURS if name in group} for group in groups]
+    scheduled = [{name: group[name] for name in SCHEDULED if name in group} for group in groups]
     try:
-        theirs = [there | ours for there, ours in zip(old.optimizer["param_groups"], kept, strict=True)]
+        there = old.optimizer["param_groups"]
+        theirs = [first | group | last for first, group, last in zip(scheduled, there, kept, strict=True)]
         optimizer.load_state_dict({"state": old.optimizer["state"], "param_groups": theirs})
     except (ValueError, KeyError, TypeError) as error:
         log.warning("the optimizer begins afresh, its state does not fit: %s", error)

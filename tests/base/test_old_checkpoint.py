@@ -130,6 +130,14 @@ def test_it_becomes_a_run_that_goes_on(old_file: Callable[..., Path]) -> None:
     assert begun.reason == "finished"
 
 
+def test_a_schedule_by_step_is_moved_to_the_step_that_is_reached(old_file: Callable[..., Path]) -> None:
+    by_step = {"type": "OneCycleLR", "args": {"max_lr": 0.2, "total_steps": "${trainer.total_steps}"}}
+    made = convert(old_file({**CONFIG, "lr_scheduler": by_step}))
+    saved = CheckpointStore(made / "checkpoints").load("best")
+    assert saved.state["schedules"]["optimizer"]["scheduler"]["last_epoch"] == 6
+    assert fit(resume=made).trainer.progress.step == 9
+
+
 def test_the_projects_config_goes_before_the_one_inside(old_file: Callable[..., Path]) -> None:
     path = old_file(config=None)
     with pytest.raises(UserError, match="holds no config that can be read: name the project's with -c"):
