@@ -81,11 +81,14 @@ def mapping(value: Any, key: str) -> Mapping[Any, Any]:
     return dict(value)
 
 
-def same_names(names: Collection[Any], value: Any, key: str, *, others: bool = False) -> Mapping[Any, Any]:
-    """The dict `value`, whose keys must be `names`; with `others`, it may have more."""
+def same_names(
+    names: Collection[Any], value: Any, key: str, *, others: bool = False, later: Collection[Any] = ()
+) -> Mapping[Any, Any]:
+    """The dict `value`, whose keys must be `names`; with `others`, it may have more. It need not have those in `later`,
+    which saves of earlier versions lack."""
     found = mapping(value, key)
     expected = listing(map(repr, names), "and") or "an empty dict"
-    if missing := [name for name in names if name not in found]:
+    if missing := [name for name in names if name not in found and name not in later]:
         raise Unfit(key, f"no {missing[0]!r}", expected)
     if not others and (unknown := [name for name in found if name not in names]):
         raise Unfit(key, f"an unknown {described(unknown[0])}", expected)

@@ -95,13 +95,15 @@ def check_fit(trainer: BaseTrainer, saved: Saved, forced: bool) -> None:
 
 def _check_progress(saved: Any, info: dict[str, Any]) -> None:
     fresh = Progress().state_dict()
-    saved = same_names(fresh, saved, "progress")
+    saved = same_names(fresh, saved, "progress", later=("rates",))
     for name, value in fresh.items():
         key = f"progress[{name!r}]"
         if isinstance(value, int):
             count(saved[name], key, low=value if name == "epoch" else 0)
         elif isinstance(value, float):
             amount(saved[name], key, low=0)
+    for name, rate in mapping(saved.get("rates", {}), "progress['rates']").items():
+        amount(rate, f"progress['rates'][{name!r}]")
     need(saved["phase"] in PHASES, "progress['phase']", saved["phase"], listing(map(repr, PHASES)))
     for name in ("step", "epoch", "phase"):
         need(saved[name] == info[name], f"progress[{name!r}]", saved[name], f"{info[name]!r}, as in {MANIFEST}")
@@ -117,14 +119,17 @@ def _check_place(trainer: BaseTrainer, progress: dict[str, Any]) -> None:
 
 
 def _check_monitor(saved: Any, progress: dict[str, Any]) -> None:
-    saved = same_names(Monitor().state_dict(), saved, "monitor")
+    saved = same_names(Monitor().state_dict(), saved, "monitor", later=("not_finite", "told"))
     for name in ("best", "reference"):
         value = saved[name]
         right = value is None or (type(value) in (int, float) and not math.isnan(value))
         need(right, f"monitor[{name!r}]", value, "None or a number")
     if saved["best_epoch"] is not None:
         count(saved["best_epoch"], "monitor['best_epoch']", high=progress["epoch"])
-    count(saved["waited"], "monitor['waited']", high=progress["step"] + progress["epoch"])
+    for name in ("waited", "not_finite"):
+        count(saved.get(name, 0), f"monitor[{name!r}]", high=progress["step"] + progress["epoch"])
+    told = saved.get("told", False)
+    need(isinstance(told, bool), "monitor['told']", told, "True or False")
 
 
 def _check_guard(saved: Any) -> None:

@@ -145,15 +145,17 @@ def _check_parameter(optimizer: Optimizer, patterns: _Patterns, parameter: Tenso
 def check_schedule(schedule: Schedule, saved: Any, key: str, forced: bool) -> None:
     """Unfit if `saved` is no state of this chain. Where the user has `forced` other schedules than the run began with,
     names and lengths may differ."""
-    saved = same_names(("current", "done", "scheduler"), saved, key)
-    current = count(saved["current"], f"{key}['current']", high=max(0, len(schedule.links) - 1))
+    saved = same_names(("current", "done", "scheduler", "made"), saved, key, later=("made",))
+    _check_made(saved.get("made"), f"{key}['made']")
+    last = max(0, len(schedule.links) - 1)
+    current = count(saved["current"], f"{key}['current']", high=MOST if forced else last)
     count(saved["done"], f"{key}['done']")
     place = f"{key}['scheduler']"
     if schedule.scheduler is None:
         need(saved["scheduler"] is None or forced, place, saved["scheduler"], "None: there is no scheduler")
         return
     scheduler = schedule.scheduler
-    if current != schedule.current:
+    if schedule.current != current <= last:
         scheduler = schedule.links[current].make(_with_stand_ins(schedule.optimizer))
     there, found = scheduler.state_dict(), mapping(saved["scheduler"], place)
     hides_nothing(scheduler, found, place)
@@ -165,6 +167,17 @@ def check_schedule(schedule: Schedule, saved: Any, key: str, forced: bool) -> No
         compare(there[name], found[name], f"{place}[{name!r}]")
         if torchs and name in _COUNTS:
             count(found[name], f"{place}[{name!r}]")
+
+
+def _check_made(made: Any, key: str) -> None:
+    """What a schedule was made of: the options of each group, and `Link`'s type, args, every and steps."""
+    if made is None:
+        return
+    made = same_names(("groups", "links"), made, key)
+    for part, kind in (("groups", Mapping), ("links", tuple)):
+        entries = made[part]
+        right = isinstance(entries, list) and all(isinstance(entry, kind) for entry in entries)
+        need(right, f"{key}[{part!r}]", entries, f"a list of {'dicts' if part == 'groups' else 'tuples'}")
 
 
 def _with_stand_ins(optimizer: Optimizer) -> Optimizer:
