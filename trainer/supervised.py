@@ -12,6 +12,7 @@ from torch import Tensor
 from base.base_trainer import BaseTrainer
 from base.registry import TRAINERS
 from base.terms import one_number_each
+from utils.batches import with_parts
 
 
 @TRAINERS.register
@@ -83,11 +84,5 @@ def sum_of(terms: Mapping[str, Tensor]) -> Tensor:
 
 
 def detached(output: Any) -> Any:
-    """The same tensors, alone, in a tuple, list or dict, without their graph."""
-    if isinstance(output, Tensor):
-        return output.detach()
-    if isinstance(output, Mapping):
-        return {key: detached(value) for key, value in output.items()}
-    if isinstance(output, tuple | list):
-        return type(output)(detached(value) for value in output)
-    return output
+    """The same tensors without their graph, alone or in whatever holds them: a tuple, dict, dataclass ..."""
+    return output.detach() if isinstance(output, Tensor) else with_parts(output, detached)

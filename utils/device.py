@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import logging
-from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import torch
+
+from utils.batches import with_parts
 
 log = logging.getLogger(__name__)
 
@@ -41,23 +41,12 @@ def select_device(name: str = "auto", n_gpu: int | None = None) -> torch.device:
 def to_device(batch: Any, device: torch.device, non_blocking: bool = False) -> Any:
     """`batch` with every tensor in it moved to `device`.
 
-    Tuples, named tuples, lists and mappings are rebuilt as what they were, at any depth. Objects that move themselves
-    by a method `to`, such as packed sequences, are asked to; any other value stays itself.
+    Tuples, named tuples, lists, mappings and dataclasses are rebuilt as what they were, at any depth. Objects that move
+    themselves by a method `to`, such as packed sequences, are asked to; any other value stays itself.
     """
     if callable(getattr(batch, "to", None)):
         return batch.to(device, non_blocking=non_blocking)
-    if isinstance(batch, Mapping):
-        moved = {key: to_device(value, device, non_blocking) for key, value in batch.items()}
-        if not isinstance(batch, MutableMapping):
-            return moved
-        rebuilt = copy.copy(batch)  # by its constructor a defaultdict, for one, would not be had back
-        rebuilt.update(moved)
-        return rebuilt
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(to_device(value, device, non_blocking) for value in batch))
-    if type(batch) in (list, tuple):
-        return type(batch)(to_device(value, device, non_blocking) for value in batch)
-    return batch
+    return with_parts(batch, lambda part: to_device(part, device, non_blocking))
 
 
 def prepare_device(n_gpu_use: int) -> tuple[torch.device, list[int]]:
