@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from base.patience import Interrupted
 from utils.seed import rng_state, set_rng_state
 
 if TYPE_CHECKING:
@@ -52,8 +54,10 @@ class Callbacks:
         }
 
     def call(self, moment: str, *values: Any) -> None:
-        """A callback may draw random numbers; the run does not notice."""
+        """A callback may draw random numbers; the run does not notice. One that evaluates is left if somebody asks the
+        run to end."""
         for hook in self.hooks[moment]:
             state = rng_state()
-            hook(self.trainer, *values)
+            with suppress(Interrupted):
+                hook(self.trainer, *values)
             set_rng_state(state)

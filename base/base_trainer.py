@@ -24,13 +24,17 @@ from torch.optim import Optimizer
 
 from base.averages import follow
 from base.base_callback import Callbacks
+from base.ending import Ending
 from base.errors import NotFiniteError
+from base.forward_state import ForwardState
 from base.freezing import set_mode
 from base.gradients import clear, prepare
 from base.guard import Guard
 from base.measures import Measures
 from base.monitor import Monitor
 from base.parts import Parts, sole, steps_per_epoch
+from base.passes import batches_of
+from base.patience import Interrupted
 from base.phase_times import PhaseTimes
 from base.progress import Progress
 from base.protocols import Loader
@@ -40,11 +44,7 @@ from base.tally import Tally
 from base.template.template_trainer import adapt
 from base.terms import one_number_each
 from utils.batches import size_of
-from utils.seed import derive, seed_everything
-
-
-class Interrupted(Exception):
-    """An evaluation was left because somebody asked the run to stop; it is done again on resume."""
+from utils.seed import derive, rng_state, seed_everything, set_rng_state
 
 
 class BaseTrainer(ABC):
@@ -115,30 +115,18 @@ class BaseTrainer(ABC):
 
     def fit(self) -> str:
         """Trains to the end. Returns why it ended: finished, early_stop, max_time, signal, or what `stop` was given."""
-        reason = "error"
         self._clock = self._last_save = time.monotonic()
-        callbacks = self.callbacks = Callbacks(self.parts.callbacks, self)
-        with self.request.listening():
-            try:
-                callbacks.call("on_fit_start")
-                if not self.progress.step:
-                    self.guard.exempt_buffers(self.models)
-                if self.store is not None and not self.store.names():
-                    self.save()
-                reason = self._loop()
-                if self.settings.test_at_end and reason in ("finished", "early_stop"):
-                    self._test()
-            except NotFiniteError:
-                reason = "not_finite"
-                raise
-            finally:
-                try:
-                    callbacks.call("on_fit_end", reason)
-                    if self.store is not None:
-                        self.store.join()
-                finally:
-                    self.log.end(reason)
-        return reason
+        self.callbacks = Callbacks(self.parts.callbacks, self)
+        with self.request.listening(), Ending(self) as ending:
+            self.callbacks.call("on_fit_start")
+            if not self.progress.step:
+                self.guard.exempt_buffers(self.models)
+            if self.store is not None and not self.store.names():
+                self.save()
+            ending.reason = self._loop()
+            if self.settings.test_at_end and ending.reason in ("finished", "early_stop"):
+                self._test()
+        return ending.reason
 
     def _loop(self) -> str:
         progress = self.progress
@@ -180,10 +168,13 @@ class BaseTrainer(ABC):
         while True:
             if progress.phase == "evaluate":
                 self._evaluate_inside_epoch()
-            if self._interrupted() or progress.epoch_step == self.steps_per_epoch:
+            if self._interrupted() or progress.epoch_step >= self.steps_per_epoch:
                 break
             self.times.begin()
-            window = next(self._windows)
+            try:
+                window = next(self._windows)
+            except Interrupted:
+                break
             self.times.end("data")
             terms = self._train_window(window)
             for schedule in self.schedules.values():
@@ -197,7 +188,7 @@ class BaseTrainer(ABC):
             elif self._save_due():
                 self.save()
         self.log.end_phase()
-        if progress.phase == "train" and progress.epoch_step == self.steps_per_epoch:
+        if progress.phase == "train" and progress.epoch_step >= self.steps_per_epoch:
             self._tick()
             progress.phase, progress.train_seconds = "validate", progress.epoch_seconds
             if self.times.steps == self.steps_per_epoch:  # a whole epoch, the first of this process
@@ -214,7 +205,7 @@ class BaseTrainer(ABC):
         crosses the end of a pass: the last one is short."""
         progress = self.progress
         while True:
-            batches = self.data.train.batches(progress.pass_, progress.batch)
+            batches = batches_of(self.data.train, self.request, progress.pass_, progress.batch)
             while window := list(islice(batches, self.settings.accumulate)):
                 progress.batch += len(window)
                 yield window
@@ -323,10 +314,17 @@ class BaseTrainer(ABC):
         self.log.row(row | self._evaluate_all(self.data.test, "test"))
 
     def _evaluate_all(self, sets: Mapping[str, Loader], kind: str) -> dict[str, float]:
+        """`Interrupted` on a signal. What the evaluation changed is put back then: done again, it gives the same."""
         row: dict[str, float] = {}
-        for name, loader in sets.items():
-            prefix = f"{kind}_{name}_" if name else f"{kind}_"
-            row |= {prefix + key: value for key, value in self.evaluate(loader, prefix.strip("_")).items()}
+        undo, random = ForwardState(self.evaluated.values(), self.criteria.values()), rng_state()
+        try:
+            for name, loader in sets.items():
+                prefix = f"{kind}_{name}_" if name else f"{kind}_"
+                row |= {prefix + key: value for key, value in self.evaluate(loader, prefix.strip("_")).items()}
+        except Interrupted:
+            undo()
+            set_rng_state(random)
+            raise
         return row
 
     def evaluate(self, loader: Loader, title: str) -> dict[str, float]:
@@ -336,8 +334,8 @@ class BaseTrainer(ABC):
         self._set_mode(training=False)
         self.log.begin_phase(title, len(loader))
         try:
-            with torch.inference_mode():
-                for batch in loader.batches():
+            with torch.no_grad():  # a table that a model keeps from inference_mode could not be trained with
+                for batch in batches_of(loader, self.request, title=title):
                     if self.request:
                         raise Interrupted
                     tally.add(one_number_each(self.eval_step(batch)), size_of(batch))

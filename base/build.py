@@ -24,6 +24,7 @@ from base.config.lengths import usual_unit
 from base.errors import CheckpointError, ConfigError, UserError, listing
 from base.evaluating.recording import FirstBatch
 from base.first_batches import FirstBatches
+from base.forward_state import ForwardState
 from base.freezing import Freezing
 from base.named_parts import LossOfParts, MetricOfParts, NoSuchPart, WeightedTerms
 from base.optimizer_limits import impossible, not_fusable, unusable
@@ -355,8 +356,8 @@ class Builder:
 
     def _dry_run(self, trainer: BaseTrainer) -> None:
         """One evaluation batch, so that shapes, labels and the monitored name are known to fit before the run begins.
-        Random states, metrics and modes are put back; lazy modules learn their sizes."""
-        state = rng_state()
+        All is put back as it was, but for the sizes that lazy modules learn."""
+        state, undo = rng_state(), ForwardState(trainer.models.values(), trainer.criteria.values())
         loader = next(iter(trainer.data.valid.values()), trainer.data.train)
         kinds = listing((component.type for component in self.settings.models.values()), "and")
         try:
@@ -370,6 +371,7 @@ class Builder:
         except NoSuchPart as error:
             fault = self.config.fault(error.key, error.what, hint=f"there is {error.there_is}")
             raise ConfigError([fault], self.config.source) from None
+        undo()
         set_rng_state(state)
         trainer.eval_metrics.reset()
         sets = [f"val_{name}_" if name else "val_" for name in trainer.data.valid]

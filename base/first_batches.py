@@ -14,7 +14,7 @@ class FirstBatches:
 
     def __init__(self, loader: TrainingLoader, count: int) -> None:
         self.loader, self.count = loader, min(count, len(loader))
-        self.batch_size, self.workers = loader.batch_size, loader.workers
+        self.name, self.batch_size, self.workers = loader.name, loader.batch_size, loader.workers
         self.size = min(loader.size, self.count * loader.batch_size)
 
     def __len__(self) -> int:

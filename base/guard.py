@@ -13,6 +13,7 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from base.errors import NotFiniteError
+from base.forward_state import ForwardState
 from base.gradients import clear
 from base.schedule import told
 
@@ -64,8 +65,8 @@ class Guard:
         return Undo(trainer) if self.mode == "skip" else None
 
     def forgive(self, error: NotFiniteError, undo: Undo | None, where: str) -> None:
-        """Forgives a step in the mode `skip`: what its forward passes changed (BatchNorm's buffers, metrics, sums of
-        losses) is put back and its gradients are dropped."""
+        """Forgives a step in the mode `skip`: what its forward passes changed (BatchNorm's buffers, a hidden state,
+        what a loss counts, metrics, sums of losses) is put back and its gradients are dropped."""
         if undo is None or self.in_a_row >= self.max_skipped:
             raise NotFiniteError(f"{error} in {where}") from None
         self.in_a_row, self.skipped = self.in_a_row + 1, self.skipped + 1
@@ -104,13 +105,12 @@ class Undo:
 
     def __init__(self, trainer: BaseTrainer) -> None:
         self.trainer = trainer
-        self.buffers = [(b, b.clone()) for model in trainer.models.values() for b in model.buffers()]
+        self.forward_state = ForwardState(trainer.models.values(), trainer.criteria.values())
         self.stateful: list[Any] = [trainer.train_metrics, trainer.tally]
         self.states = [copy.deepcopy(item.state_dict()) for item in self.stateful]
 
     def __call__(self) -> None:
-        for buffer, before in self.buffers:
-            buffer.copy_(before)
+        self.forward_state()
         for item, state in zip(self.stateful, self.states, strict=True):
             item.load_state_dict(state)
         clear(self.trainer.optimizers.values())

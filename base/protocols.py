@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 class Loader(Protocol):
     """Batches of one data set, transformed and on the device."""
 
+    name: str
+    """Its class and what it is for, as messages name it: `FashionMNIST (train)`."""
     size: int
     """Samples in one pass over the data."""
     batch_size: int

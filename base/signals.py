@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from base.patience import Patience
+
 NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP", "SIGQUIT", "SIGXCPU")
 REPEATED = ("SIGHUP", "SIGXCPU")
 """The system sends these more than once: a terminal that closes and its shell each SIGHUP, and the kernel SIGXCPU for
@@ -24,6 +26,7 @@ class StopRequest:
     def __init__(self, stop_file: Path | None = None) -> None:
         self.signal = 0
         self.stop_file = stop_file
+        self.patience = Patience()
         self._looked = time.monotonic()
 
     def __bool__(self) -> bool:
@@ -45,6 +48,7 @@ class StopRequest:
         if self.signal:
             os._exit(128 + number)  # asked twice: at once, the last committed save is intact
         self.signal = number
+        self.patience.start()
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -62,5 +66,6 @@ class StopRequest:
         try:
             yield
         finally:
+            self.patience.end()
             for number, handler in previous.items():
                 signal.signal(number, handler)

@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from base.errors import DataError
+from base.patience import Interrupted
 from base.protocols import TrainingLoader
 from data_loader.left_out import LeftOut
 from data_loader.samples import END, Failure, Samples
@@ -94,8 +95,8 @@ class StreamedLoader(TrainingLoader):
         self._has_state = has_state and not self.workers
         self._beginning = samples.dataset.state_dict() if self._has_state else None
         self._kept: Mapping[str, Any] = {}
-        self._at = (0, 0)
-        """The pass, and how many of its batches were given."""
+        self._at: tuple[int, int] | None = (0, 0)
+        """The pass, and how many of its batches were given; None within a batch."""
 
     def __len__(self) -> int:
         return -(-self.size // self.batch_size)
@@ -105,13 +106,17 @@ class StreamedLoader(TrainingLoader):
         begun, first = time.monotonic(), self._go_to(pass_, start)
         self._batches.pass_, self._batches.first, self._batches.start = pass_, first, start
         batches = self.left_out.told(read(self._loader, self.name))
-        for number, batch in zip(range(first, len(self)), batches, strict=False):
-            self._at = pass_, number + 1
-            if number < start:
-                continue
-            if number == start > first:
-                log.info("%s: read %d batches forward in %.1f s", self.name, start, time.monotonic() - begun)
-            yield to_device(batch, self.device, non_blocking=self._loader.pin_memory)
+        try:
+            for number, batch in zip(range(first, len(self)), batches, strict=False):
+                self._at = pass_, number + 1
+                if number < start:
+                    continue
+                if number == start > first:
+                    log.info("%s: read %d batches forward in %.1f s", self.name, start, time.monotonic() - begun)
+                yield to_device(batch, self.device, non_blocking=self._loader.pin_memory)
+        except Interrupted:  # while it was read: it stands somewhere within a batch
+            self._at = None
+            raise
 
     def _go_to(self, pass_: int, start: int) -> int:
         """Puts the data set where the kept state says, if that is `start` of the pass, else where it began. Gives the
@@ -120,12 +125,13 @@ class StreamedLoader(TrainingLoader):
         there = (kept.get("pass"), kept.get("batch")) == (pass_, start)
         if self._has_state:
             self._batches.samples.dataset.load_state_dict(copy.deepcopy(kept["dataset"] if there else self._beginning))
-        self._at = pass_, start if there else 0
-        return self._at[1]
+        number = start if there else 0
+        self._at = pass_, number
+        return number
 
     def state_dict(self) -> dict[str, Any]:
         """Where the data set stands, if it can tell and no worker has read ahead of the batches given; else empty."""
-        if not self._has_state:
+        if not self._has_state or self._at is None:
             return {}
         pass_, batch = self._at
         return {"pass": pass_, "batch": batch, "dataset": self._batches.samples.dataset.state_dict()}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from base.base_callback import Callback
@@ -35,11 +34,8 @@ class Periodic(Callback):
         self._told = False
 
     def on_epoch_end(self, trainer: BaseTrainer, row: Mapping[str, Any]) -> None:
-        from base.base_trainer import Interrupted
-
         if self.is_due(trainer, row["epoch"]):
-            with suppress(Interrupted):  # somebody asked the run to stop: it looks again after the resume
-                self.look(trainer, row)
+            self.look(trainer, row)
 
     def is_due(self, trainer: BaseTrainer, epoch: int) -> bool:
         return epoch % self.every == 0 or epoch == trainer.epochs

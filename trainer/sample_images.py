@@ -27,7 +27,7 @@ class SampleImages(Callback):
         training = {model: model.training for model in trainer.models.values()}
         for model in training:
             model.eval()
-        with torch.inference_mode():
+        with torch.no_grad():  # under inference_mode, what a model keeps could not be trained with
             images = generator.samples(self.rows * self.columns).float().clamp(0, 1).cpu()
         for model, mode in training.items():
             model.train(mode)

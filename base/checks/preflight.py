@@ -19,6 +19,7 @@ from torch.nn.parameter import is_lazy
 
 from base.checks.loss_checks import Finding, has_sigmoid, is_class_numbers, look_at, losses_in
 from base.errors import ConfigError, Fault, UserError, listing, ran_out_of_memory
+from base.passes import batches_of
 from base.registry import TRANSFORMS
 from base.template.epoch_trainer import EpochTrainer
 from base.terms import NotOneNumber, one_number_each
@@ -87,7 +88,7 @@ class Preflight:
         if isinstance(trainer, EpochTrainer):
             log.info("%s has an epoch of its own: no batch was tried", trainer.name)
             return
-        batch = next(iter(trainer.data.train.batches(0, 0)))
+        batch = next(batches_of(trainer.data.train, trainer.request))
         with as_before(trainer), self.watching(trainer.parts):
             for model in trainer.models.values():
                 model.train()

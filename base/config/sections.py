@@ -202,7 +202,7 @@ class Trainer(Section):
     keep: int = key("how many saves to keep, beside the best", 3, ge=1, resume="harmless")
     keep_every: Count = key("keep for good the save of every so many epochs", None, ge=1, resume="harmless")
     validate_every: ValidateEvery = key("when to validate", ValidateEvery())
-    accumulate: int = key("how many batches make a step", 1, ge=1)
+    accumulate: int = key("how many batches make a step", 1, ge=1, resume="epoch_end")
     clip: Clip = key("bounds of the gradients", Clip())
     precision: Literal["fp32", "bf16", "fp16"] = key("the number format of the forward pass", "fp32")
     ema: Annotated[Ema | None, Off] = key(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -119,14 +120,15 @@ class FirstBatch:
     """A loader of one batch."""
 
     def __init__(self, loader: Loader) -> None:
-        self.loader, self.size, self.batch_size = loader, loader.batch_size, loader.batch_size
+        self.loader, self.name = loader, loader.name
+        self.size = self.batch_size = loader.batch_size
         self.workers: int | None = 0
 
     def __len__(self) -> int:
         return 1
 
     def batches(self, pass_: int = 0, start: int = 0) -> Iterator[Any]:
-        yield next(iter(self.loader.batches(pass_, start)))
+        return islice(self.loader.batches(pass_, start), 1)
 
 
 def class_names(trainer: BaseTrainer, count: int) -> list[str]:
@@ -139,7 +141,8 @@ class _Watched:
     """A loader that remembers the batch it gave last."""
 
     def __init__(self, loader: Loader) -> None:
-        self.loader, self.size, self.batch_size, self.workers = loader, loader.size, loader.batch_size, loader.workers
+        self.loader, self.name, self.size = loader, loader.name, loader.size
+        self.batch_size, self.workers = loader.batch_size, loader.workers
         self.batch: Any = None
 
     def __len__(self) -> int:

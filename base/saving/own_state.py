@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-_DEEP = 4
+DEEP = 4
 """Objects within objects."""
 _ARRAY, _STATE, _VARS, _ITEMS = "numpy", "state_dict", "attributes", "items"
 """Marks of values that are more than plain."""
@@ -56,13 +56,13 @@ class OwnState:
             return (_copied(value),)
         if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf":
             return ({_ARRAY: torch.from_numpy(np.array(value))},)
-        if type(value) in (list, tuple, dict) and deep < _DEEP:
+        if type(value) in (list, tuple, dict) and deep < DEEP:
             return self._items(value, deep)
         if isinstance(value, Dataset | DataLoader):
             return None
         if callable(getattr(value, "load_state_dict", None)) and not isinstance(value, nn.Module):
             return ({_STATE: _copied(value.state_dict())},)
-        if deep < _DEEP and (isinstance(value, nn.Module) or type(value).__module__.split(".")[0] in _USERS):
+        if deep < DEEP and (isinstance(value, nn.Module) or type(value).__module__.split(".")[0] in USERS):
             return ({_VARS: self._attributes(value, deep + 1)},)
         return None
 
@@ -78,7 +78,7 @@ class OwnState:
         return (plain if isinstance(value, dict) else type(value)(plain.values()),)
 
 
-_USERS = {"model", "trainer", "data_loader", "logger", "utils", "base", "__main__"}
+USERS = {"model", "trainer", "data_loader", "logger", "utils", "base", "__main__"}
 """Packages whose objects are looked into; those of libraries keep their own counsel."""
 
 

@@ -26,6 +26,7 @@ from base.errors import ConfigError, DataError, Fault, NotFiniteError, Origin
 from base.freezing import Freezing
 from base.measures import Measures
 from base.parts import Parts
+from base.patience import Interrupted
 from base.protocols import Loader
 from base.saving.own_state import OwnState
 from base.schedule import rates_of
@@ -48,10 +49,6 @@ _NOT_THERE = {
     "check_gradients": "decides when to look; here it is at each step",
 }
 """Keys of `trainer` that belong to the framework's loop, and what they do there."""
-
-
-class Left(BaseException):
-    """An epoch was left after a step: not for `except Exception` of the code in between."""
 
 
 class EpochTrainer(BaseTrainer):
@@ -97,8 +94,8 @@ class EpochTrainer(BaseTrainer):
         valid = next(iter(self.data.valid.values()), None)
         test = next(iter(self.data.test.values()), None)
         chain = next(iter(self.schedules.values()), None)
-        train = _raw(self.data.train, lambda: self.progress.epoch - 1)
-        valid_loader, test_loader = (one and _raw(one, lambda: 0) for one in (valid, test))
+        train = self._raw(self.data.train, lambda: self.progress.epoch - 1)
+        valid_loader, test_loader = (one and self._raw(one) for one in (valid, test))
         metrics = [_named(name, metric) for name, metric in self.eval_metrics.items()]
         scheduler = chain.scheduler if chain is not None else None
         offered = {"model": self._one(self.models), "optimizer": self._one(self.optimizers), "device": self.device}
@@ -110,6 +107,10 @@ class EpochTrainer(BaseTrainer):
         offered |= dict.fromkeys(("lr_scheduler", "scheduler"), scheduler)
         offered |= {"config": config, "len_epoch": self.settings.steps_per_epoch, "resume": None, "train_logger": None}
         return offered
+
+    def _raw(self, loader: Loader, pass_: Callable[[], int] = lambda: 0) -> Any:
+        """The project's own loader behind one of the framework's, or what iterates like one."""
+        return getattr(loader, "theirs", None) or Batches(loader, self.request, pass_)
 
     @staticmethod
     def _one(several: Mapping[str, Any]) -> Any:
@@ -135,7 +136,7 @@ class EpochTrainer(BaseTrainer):
         try:
             with self._watching():
                 self.tally = _TheirLog(self._numbers(self.theirs._train_epoch(progress.epoch)), self.data.train.size)
-        except Left:
+        except Interrupted:
             self.lost = progress.epoch_step
             return
         except NotFiniteError as error:
@@ -180,7 +181,7 @@ class EpochTrainer(BaseTrainer):
             norm = {} if self.grad_norm is None else {"grad_norm": self.grad_norm.item()}
             self.log.scalars(self.progress.step, self.rates() | norm)
         if self._interrupted():
-            raise Left
+            raise Interrupted
 
     def _numbers(self, told: Any) -> dict[str, float]:
         """What an epoch or a validation returned: numbers by name. Lists of metrics, as in 2018, by the metrics' names.
@@ -211,7 +212,7 @@ class EpochTrainer(BaseTrainer):
             raise DataError(f"{self.name} has no _valid_epoch(epoch): nothing says how to test it")
         places = [name for name, value in vars(theirs).items() if value is not None and value is self._valid_loader]
         before = dict(vars(theirs))
-        vars(theirs).update(dict.fromkeys(places or ["valid_data_loader"], _raw(loader, lambda: 0)))
+        vars(theirs).update(dict.fromkeys(places or ["valid_data_loader"], self._raw(loader)))
         self.writer.muted = True
         try:
             with torch.no_grad():
@@ -251,11 +252,6 @@ class _TheirLog(Tally):
 
     def means(self) -> dict[str, float]:
         return dict(self.told)
-
-
-def _raw(loader: Loader, pass_: Callable[[], int]) -> Any:
-    """The project's own loader behind one of the framework's, or what iterates like one."""
-    return getattr(loader, "theirs", None) or Batches(loader, pass_)
 
 
 def _named(name: str, metric: Any) -> Any:

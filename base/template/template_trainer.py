@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from base.passes import batches_of
 from base.template.template_config import TemplateConfig
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from base.protocols import Loader
+    from base.signals import StopRequest
     from base.template.epoch_trainer import EpochTrainer
     from base.template.template_writer import TemplateWriter
 
@@ -108,15 +110,15 @@ def adapt(cls: type, base: type) -> None:
 class Batches:
     """A loader of the framework as those trainers iterate one: each epoch is a pass."""
 
-    def __init__(self, loader: Loader, pass_: Callable[[], int]) -> None:
-        self.loader, self.pass_ = loader, pass_
+    def __init__(self, loader: Loader, request: StopRequest, pass_: Callable[[], int]) -> None:
+        self.loader, self.request, self.pass_ = loader, request, pass_
         self.batch_size, self.n_samples = loader.batch_size, loader.size
 
     def __len__(self) -> int:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Any]:
-        return self.loader.batches(self.pass_())
+        return batches_of(self.loader, self.request, self.pass_())
 
 
 class Named:

@@ -34,7 +34,9 @@ def test_another_learning_rate_needs_force_and_then_holds_from_the_next_step(gar
     assert fit(resume=run.path).config.settings.optimizer.args["lr"] == 0.01
 
 
-@pytest.mark.parametrize("change", [{"model.args.hidden": [8]}, {"data.loader.batch_size": 32}])
+@pytest.mark.parametrize(
+    "change", [{"model.args.hidden": [8]}, {"data.loader.batch_size": 32}, {"trainer.accumulate": 4}]
+)
 def test_what_a_run_cannot_take_in_the_middle_of_an_epoch_is_refused(
     change: dict[str, object], garments: Path, tmp_path: Path
 ) -> None:
@@ -47,6 +49,22 @@ def test_another_batch_size_may_be_forced_between_epochs(garments: Path, tmp_pat
     run = fit(small_config(tmp_path, garments), {"trainer.epochs": 1})
     resumed = fit(resume=run.path, overrides={"trainer.epochs": 2, "data.loader.batch_size": 32}, force=True)
     assert [row["step"] for row in rows(resumed)[1:-1]] == [4, 12]
+
+
+def test_another_accumulation_may_be_forced_between_epochs(garments: Path, tmp_path: Path) -> None:
+    run = fit(small_config(tmp_path, garments), {"trainer.epochs": 1})
+    resumed = fit(resume=run.path, overrides={"trainer.epochs": 2, "trainer.accumulate": 4}, force=True)
+    assert [row["step"] for row in rows(resumed)[1:-1]] == [4, 5]
+
+
+@pytest.mark.parametrize(("length", "steps"), [(1, [4, 6, 7]), (2, [4, 6, 8]), (3, [4, 7, 10])])
+def test_an_epoch_whose_length_is_changed_ends_there_or_at_once(
+    length: int, steps: list[int], garments: Path, tmp_path: Path
+) -> None:
+    run = fit(small_config(tmp_path, garments), STOP)  # after the second of the epoch's four steps
+    change = {"callbacks": [{"type": "StopAt", "args": {"step": 20}}], "trainer.steps_per_epoch": length}
+    resumed = fit(resume=run.path, overrides=change, force=True)
+    assert resumed.reason == "finished" and [row["step"] for row in rows(resumed)[1:-1]] == steps
 
 
 def test_a_finished_run_says_so_and_is_left_alone(

@@ -28,7 +28,7 @@ def test_two_batches_are_learned_by_heart(garments: Path, tmp_path: Path) -> Non
 
 
 class Counted:
-    size, batch_size, workers = 100, 8, None
+    name, size, batch_size, workers = "Counted (train)", 100, 8, None
 
     def __len__(self) -> int:
         return 13
