@@ -43,7 +43,8 @@ class Ending:
         first = error
         works: list[Callable[[], None]] = [partial(hook, trainer, self.reason) for hook in hooks]
         works += [trainer.store.join] if trainer.store is not None else []
-        for work in [*works, partial(trainer.log.end, self.reason)]:
+        works.append(partial(trainer.log.end, self.reason))
+        for work in works:
             try:
                 work()
             except BaseException as later:

@@ -118,8 +118,8 @@ class _Kept:
             self._attributes(value, deep + 1)
 
     def _tensor(self, tensor: Tensor) -> None:
-        expanded = any(stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True))
-        if not expanded and not tensor.is_inference():  # such tensors nobody writes to
+        expanded = not tensor.is_contiguous() and 0 in tensor.stride()
+        if not expanded and not tensor.is_inference():  # nobody can write to such tensors
             before = tensor.detach().clone()
             self._put_backs.append(lambda: tensor.detach().copy_(before))
 

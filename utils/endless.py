@@ -16,6 +16,8 @@ def inf_loop(data_loader: Iterable[Any]) -> Endless:
 class Endless:
     """Goes on where it stands whenever it is iterated, through one pass after another.
 
+    RuntimeError if the loader is exhausted after a pass.
+
     Its state is how many batches of a pass are taken and the generators' states as the pass began: so its place in a
     shuffled pass is found again by reading up to it.
     """
@@ -25,6 +27,7 @@ class Endless:
         self._batches: Iterator[Any] | None = None
         self._begun: Any = None
         self._taken = 0
+        self._went_round = False
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -36,9 +39,12 @@ class Endless:
         try:
             batch = next(self._batches)
         except StopIteration:
-            if not self._taken:
+            if not self._taken and not self._went_round:
                 raise
-            self._batches = None
+            if not self._taken:
+                hint = "return a fresh iterator from its __iter__ each time"
+                raise RuntimeError(f"{type(self.loader).__name__} gave no batch after its first pass: {hint}") from None
+            self._batches, self._went_round = None, True
             return next(self)
         self._taken += 1
         return batch

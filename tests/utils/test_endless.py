@@ -32,6 +32,13 @@ def test_it_goes_on_in_the_middle_of_a_pass() -> None:
         next(inf_loop([]))
 
 
+def test_a_loader_that_is_exhausted_says_so_instead_of_an_epoch_without_batches() -> None:
+    kept = inf_loop(number for number in range(3))
+    assert list(islice(kept, 3)) == [0, 1, 2]
+    with pytest.raises(RuntimeError, match="generator gave no batch after its first pass: return a fresh iterator"):
+        next(kept)
+
+
 def test_the_tracker_weighs_by_n() -> None:
     told: list[tuple[str, float]] = []
 
