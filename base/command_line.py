@@ -14,6 +14,7 @@ from base.config.layers import SHORT_FLAGS, flags_of_file
 from base.errors import OutOfMemoryError, UserError, ran_out_of_memory
 from utils.figures import counted
 from utils.garbage import unsearched
+from utils.shell import command
 from utils.streams import silence
 
 if TYPE_CHECKING:
@@ -94,7 +95,6 @@ def _add_runs(parser: argparse.ArgumentParser) -> None:
         "--note", default="", metavar="TEXT", help="why this run: kept in it, shown by tools/compare.py"
     )
     parser.add_argument("--tag", action="append", default=[], metavar="WORD", help="a word to find the run by")
-    parser.add_argument("--plugin", action="append", default=[], metavar="MODULE", help="a module that registers names")
 
 
 def _add_short_flags(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str, str]:
@@ -164,13 +164,15 @@ def _test(argv: Sequence[str]) -> int:
     if arguments.input is not None:
         from base.evaluating.prediction import predict
 
-        for prediction in predict(arguments.resume, arguments.input, arguments.top_k, arguments.overrides):
+        for prediction in predict(
+            arguments.resume, arguments.input, arguments.top_k, arguments.overrides, plugins=arguments.plugin
+        ):
             print(prediction)
         return 0
 
     from base.evaluating.evaluation import evaluate
 
-    evaluate(arguments.resume, arguments.data, arguments.overrides)
+    evaluate(arguments.resume, arguments.data, arguments.overrides, plugins=arguments.plugin)
     return 0
 
 
@@ -178,11 +180,13 @@ def _parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="lies over the config, read as YAML")
     parser.add_argument("--traceback", action="store_true", help="print an error's whole traceback")
+    parser.add_argument("--plugin", action="append", default=[], metavar="MODULE", help="a module that registers names")
     return parser
 
 
 def _say_goodbye(run: Run) -> None:
     """How it ended, what it reached, where it lies and what may be done next."""
+    from base.plugins import flags
     from base.summary import line, of_end
 
     endings = {
@@ -194,12 +198,13 @@ def _say_goodbye(run: Run) -> None:
     log.info("%s: %s", endings.get(run.reason, run.reason), run.path)
     for words in of_end(run.trainer):
         log.info("%s", words)
-    runs = run.config.settings.trainer.save_dir
+    settings = run.config.settings
+    runs, this = settings.trainer.save_dir, ("-r", run.path, *flags(settings.plugins))
     if run.trainer.data.test:
-        log.info("%s", line("  test", f"python test.py -r {run.path}"))
-    log.info("%s", line("  resume", f"python train.py -r {run.path}"))
-    log.info("%s", line("  compare", f"python tools/compare.py {runs}"))
-    log.info("%s", line("  watch", f"tensorboard --logdir {runs}"))
+        log.info("%s", line("  test", command("python", "test.py", *this)))
+    log.info("%s", line("  resume", command("python", "train.py", *this)))
+    log.info("%s", line("  compare", command("python", "tools/compare.py", runs)))
+    log.info("%s", line("  watch", command("tensorboard", "--logdir", runs)))
 
 
 def exit_code(work: Callable[[], int], whole_traceback: bool = False) -> int:

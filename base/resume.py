@@ -38,7 +38,7 @@ def newest_of(config: Config) -> RunFolder:
     return folder
 
 
-def unfinished_of(config: Config) -> RunFolder | None:
+def unfinished_of(config: Config, plugins: Sequence[str] = ()) -> RunFolder | None:
     """The newest run of a config's name, if it was started by an equal config and is neither over nor under way."""
     from base.config import Config
     from base.config.difference import difference
@@ -46,7 +46,7 @@ def unfinished_of(config: Config) -> RunFolder | None:
     folder = newest_run(config.settings.trainer.save_dir, config.settings.name)
     if folder is None or folder.is_locked():
         return None
-    started = Config.read(folder.path / ASKED, of_run=True)
+    started = Config.read(folder.path / ASKED, plugins=plugins, of_run=True)
     return None if difference(started, config) else folder
 
 

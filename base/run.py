@@ -105,7 +105,7 @@ def fit(
         elif asked is None:
             raise UserError("fit needs a config to start from, or a run to resume")
         else:
-            found = newest_of(asked) if newest else unfinished_of(asked) if auto else None
+            found = newest_of(asked) if newest else unfinished_of(asked, plugins) if auto else None
             if found is None:
                 return _train(*start(stack, asked, remark, command), callbacks)
             folder = found

@@ -9,6 +9,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from base.command_line import exit_code
+from base.plugins import flags
+from utils.shell import command
 
 
 def main() -> int:
@@ -17,12 +19,17 @@ def main() -> int:
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="lies over the config")
     parser.add_argument("-c", "--config", help="the project's config (default: the one that the checkpoint holds)")
     parser.add_argument("--save-dir", default="saved", help="the folder of all runs (default: saved)")
+    parser.add_argument("--plugin", action="append", default=[], metavar="MODULE", help="a module that registers names")
     arguments = parser.parse_intermixed_args()
 
     from base.template.conversion import convert
 
-    run = convert(arguments.checkpoint, arguments.config, arguments.overrides, arguments.save_dir)
-    print(f"made: {run}\n  resume  python train.py -r {run}\n  test    python test.py -r {run}")
+    plugins = arguments.plugin
+    run = convert(arguments.checkpoint, arguments.config, arguments.overrides, arguments.save_dir, plugins=plugins)
+    this = ("-r", run, *flags(plugins))
+    print(
+        f"made: {run}\n  resume  {command('python', 'train.py', *this)}\n  test    {command('python', 'test.py', *this)}"
+    )
     return 0
 
 

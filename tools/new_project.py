@@ -10,13 +10,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from base.command_line import exit_code
 from base.new_project import new_project
+from utils.shell import command
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Makes a project: the framework, and an example of each component.")
     parser.add_argument("folder", help="where; its last part is the project's name")
     folder = new_project(parser.parse_args().folder)
-    print(f"made: {folder}\n  cd {folder}\n  python train.py -c configs/{folder.name.replace('-', '_')}.yaml")
+    config = f"configs/{folder.name.replace('-', '_')}.yaml"
+    print(f"made: {folder}\n  {command('cd', folder)}\n  {command('python', 'train.py', '-c', config)}")
     return 0
 
 

@@ -14,6 +14,7 @@ from base.config.words import mend
 from base.errors import Fault, did_you_mean, listing
 from base.plugins import allowed_plugins, load_plugin
 from base.registry import OPTIMIZERS, REGISTRIES, BrokenFile, Registry, UnknownName
+from utils.shell import command
 
 _CALLED_WITH = {"LOSSES": 2, "METRICS": 2, "TRANSFORMS": 1, "FUNCTIONS": 1}
 """How many arguments the program gives, by position, to a plain function of these registries."""
@@ -105,6 +106,6 @@ def load_plugins(tree: Node, allowed_here: Iterable[str] = ()) -> list[Fault]:
                 what = f"{node.value} cannot be imported: {type(error).__name__}: {error}"
                 faults.append(Fault(node.origin, f"plugins.{i}", what))
         else:
-            hint = "list it in pyproject.toml under [tool.torch_atelier] plugins, or start with --plugin"
+            hint = f"add {command('--plugin', node.value)} to the command, or list it in pyproject.toml under [tool.torch_atelier] plugins"
             faults.append(Fault(node.origin, f"plugins.{i}", f"{node.value!r} is not allowed here", hint=hint))
     return faults

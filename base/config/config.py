@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from base.config.frozen import freeze
-from base.config.layers import Overrides, apply_overrides, in_our_shape, read_layers
+from base.config.layers import Overrides, add_plugins, apply_overrides, in_our_shape, read_layers
 from base.config.nodes import Node, Place, from_plain
 from base.config.template_shape import RENAMED, in_their_words, readable
 from base.errors import DEFAULT, ConfigError, Fault, Origin
@@ -35,7 +35,8 @@ class Config(Mapping[str, Any]):
         cls, path: str | Path, overrides: Overrides = (), *, plugins: Iterable[str] = (), of_run: bool = False
     ) -> Config:
         """The config of a YAML or JSON file with overrides: `key.path=value` texts (`--lr=0.1` is one, too), or a
-        mapping of such paths to values. `plugins` are modules allowed in addition to the project's. `of_run`: the file
+        mapping of such paths to values. `plugins` are modules that the command line allows in addition to the project's; the
+        config's own `plugins` is extended by them. `of_run`: the file
         is a run's own, whose lengths may contradict each other, for the command line had its say in them.
 
         Raises ConfigError with every fault that the texts, the sections, the registries and the signatures show.
@@ -77,7 +78,7 @@ class Config(Mapping[str, Any]):
         from base.config.lengths import check_lengths
         from base.config.validate import check_sections, without_removed
 
-        tree = without_removed(apply_overrides(tree, overrides, faults))
+        tree = without_removed(add_plugins(apply_overrides(tree, overrides, faults), plugins))
         settings, wrong = check_sections(tree)
         lengths = [] if of_run else check_lengths(tree)
         if notes:  # a template's file runs there as it stands, and so it does here

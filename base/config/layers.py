@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os.path
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,20 @@ def apply_overrides(tree: Node, overrides: Overrides, faults: list[Fault]) -> No
         if layer is not None:
             tree = merge(tree, layer)
     return tree
+
+
+def add_plugins(tree: Node, names: Iterable[str]) -> Node:
+    """The config with the modules of `--plugin` under `plugins`, so that a run keeps what it needs."""
+    there = tree.at(("plugins",))
+    if there is not None and not there.is_list:
+        return tree  # which the sections tell
+    listed = there.value if there else []
+    known = {node.value for node in listed if isinstance(node.value, str)}
+    new = [Node(name, Origin(f"command line: --plugin {name}")) for name in dict.fromkeys(names) if name not in known]
+    if not new:
+        return tree
+    origin = there.origin if there else new[0].origin
+    return merge(tree, Node({"plugins": Node([*listed, *new], origin, origin)}, origin))
 
 
 def _from_mapping(overrides: Mapping[str, Any], faults: list[Fault]) -> Iterator[tuple[Keys, Node]]:

@@ -268,7 +268,9 @@ class Settings(Section):
         resume="harmless",
         expected="a path, or off",
     )
-    plugins: tuple[str, ...] = key("modules that register names", (), strict=False, expected="a list of names")
+    plugins: tuple[str, ...] = key(
+        "modules that register names", (), strict=False, resume="harmless", expected="a list of names"
+    )
     project: Args = key("keys of your own", {}, validate_default=True, expected="a mapping")
     data: Data = key("data sets, transforms, loading")
     model: Models = key("the network, or several by name", resume="impossible", expected=OR_NAMED)

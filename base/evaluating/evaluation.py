@@ -28,7 +28,12 @@ log = logging.getLogger(__name__)
 
 
 def evaluate(
-    run: str | Path, data: str = "test", overrides: Sequence[str] = (), *, pictures: bool = True
+    run: str | Path,
+    data: str = "test",
+    overrides: Sequence[str] = (),
+    *,
+    pictures: bool = True,
+    plugins: Sequence[str] = (),
 ) -> dict[str, float]:
     """The losses and metrics of a run, or of one of its checkpoints, on `test`, `valid` or a set by its name.
 
@@ -45,7 +50,7 @@ def evaluate(
 
     refuse_several_processes()
     folder, name = resolve_resume(run)
-    config = Config.read(folder.path / "config.yaml", overrides, of_run=True)
+    config = Config.read(folder.path / "config.yaml", overrides, plugins=plugins, of_run=True)
     WRITERS.get("console")()
     store = CheckpointStore(folder.checkpoints)
     saved = store.load(name or ("best" if store.best() else "last"))

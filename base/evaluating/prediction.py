@@ -13,6 +13,7 @@ from base.errors import CheckpointError, ConfigError, DataError
 from base.evaluating.input_files import files_in, samples_of
 from base.registry import LOADERS, MODELS
 from base.run_folder import resolve_resume
+from utils.shell import command
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +41,14 @@ class Prediction:
         return "   ".join([self.source, *(f"{value:.6g}" for value in self.output)])
 
 
-def predict(run: str | Path, inputs: str | Path, top_k: int = 3, overrides: Sequence[str] = ()) -> Iterator[Prediction]:
+def predict(
+    run: str | Path,
+    inputs: str | Path,
+    top_k: int = 3,
+    overrides: Sequence[str] = (),
+    *,
+    plugins: Sequence[str] = (),
+) -> Iterator[Prediction]:
     """What the best checkpoint of a run, else its last, or a checkpoint that is named says of each input.
 
     `inputs` is an image, an .npz file, or a folder of them. They go through the run's own `data.transform.eval`. An
@@ -51,7 +59,7 @@ def predict(run: str | Path, inputs: str | Path, top_k: int = 3, overrides: Sequ
     from base.saving.checkpoint import CheckpointStore
 
     folder, name = resolve_resume(run)
-    config = Config.read(folder.path / "config.yaml", overrides, of_run=True)
+    config = Config.read(folder.path / "config.yaml", overrides, plugins=plugins, of_run=True)
     store = CheckpointStore(folder.checkpoints)
     return _predictions(config, store.load(name or ("best" if store.best() else "last")), Path(inputs), top_k)
 
@@ -114,7 +122,7 @@ def _fitting(prepare: Any, source: str, sample: Any, taken: Sequence[int], confi
     if len(taken) != 3 or input.shape[0] != taken[0]:
         raise DataError(what)
     resize = [{"type": "Resize", "args": {"size": list(taken[1:])}}, *config.to_dict()["data"]["transform"]["eval"]]
-    raise DataError(f"{what}; resize the file, or add: 'data.transform.eval={json.dumps(resize)}'")
+    raise DataError(f"{what}; resize the file, or add: {command(f'data.transform.eval={json.dumps(resize)}')}")
 
 
 def _say(

@@ -83,7 +83,7 @@ def _without_fetching(config: Config) -> Config:
     for component in _data_sets(values["data"]):
         if "download" in inspect.signature(DATASETS.get(component["type"])).parameters:
             component["args"]["download"] = False
-    return Config.from_dict(values, config.source)
+    return Config.from_dict(values, config.source, plugins=config.settings.plugins)
 
 
 def _data_sets(data: Mapping[str, Any]) -> list[dict[str, Any]]:

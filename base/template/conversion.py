@@ -25,7 +25,12 @@ _OURS = ("fused", "foreach", "capturable", "differentiable", "initial_lr")
 
 
 def convert(
-    checkpoint: str | Path, config: str | Path | None = None, overrides: Sequence[str] = (), save_dir: str = "saved"
+    checkpoint: str | Path,
+    config: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    save_dir: str = "saved",
+    *,
+    plugins: Sequence[str] = (),
 ) -> Path:
     """Makes a run in `save_dir` that stands at the end of the checkpoint's epoch; its folder.
 
@@ -36,7 +41,7 @@ def convert(
     from base.run import start
 
     old = read_old_checkpoint(checkpoint)
-    settled = _config(old, config, [*overrides, f"trainer.save_dir={save_dir}"])
+    settled = _config(old, config, [*overrides, f"trainer.save_dir={save_dir}"], plugins)
     WRITERS.get("console")(2)
     if old.replaced:
         log.info("inert, none of their code ran: %s", ", ".join(old.replaced))
@@ -59,12 +64,12 @@ def convert(
     return run.path
 
 
-def _config(old: OldCheckpoint, file: str | Path | None, overrides: Sequence[str]) -> Config:
+def _config(old: OldCheckpoint, file: str | Path | None, overrides: Sequence[str], plugins: Sequence[str]) -> Config:
     if file is not None:
-        return Config.read(file, overrides)
+        return Config.read(file, overrides, plugins=plugins)
     if old.config is None:
         raise UserError(f"{old.path} holds no config that can be read: name the project's with -c")
-    return Config.from_dict(old.config, str(old.path), overrides)
+    return Config.from_dict(old.config, str(old.path), overrides, plugins=plugins)
 
 
 def _take_optimizer(trainer: BaseTrainer, old: OldCheckpoint) -> None:
