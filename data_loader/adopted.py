@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from base.protocols import TrainingLoader
 from data_loader.ordering import SampledBatches
 from data_loader.per_sample import PerSampleLoader
+from data_loader.reading import Reading
 from data_loader.samples import Samples
 from data_loader.workers import read, start_worker
 from utils.device import to_device
@@ -106,5 +107,5 @@ _END = object()
 
 def with_our_workers(loader: DataLoader[Any]) -> DataLoader[Any]:
     """The same loader, whose workers leave Ctrl-C to the main process and end with it."""
-    loader.worker_init_fn = functools.partial(start_worker, loader.worker_init_fn)
+    loader.worker_init_fn = functools.partial(start_worker, loader.worker_init_fn, Reading(loader.num_workers))
     return loader

@@ -11,7 +11,7 @@ from base.protocols import TrainingLoader
 from data_loader.left_out import LeftOut
 from data_loader.ordering import Batching
 from data_loader.samples import Request, Samples
-from data_loader.workers import read, torch_loader
+from data_loader.workers import TorchLoader, read
 from utils.device import to_device
 
 
@@ -27,7 +27,7 @@ class PerSampleLoader(TrainingLoader):
         self.name, self.device, self.left_out = samples.name, device, LeftOut(samples.name, max_errors)
         self.size, self.batch_size = batching.size, batching.batch_size
         self._requests = _Requests(batching)
-        self._loader = torch_loader(samples, batch_sampler=self._requests, **options)
+        self._loader = TorchLoader(samples, samples.place, batch_sampler=self._requests, **options)
         self.workers: int | None = self._loader.num_workers
 
     def __len__(self) -> int:

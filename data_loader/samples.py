@@ -10,6 +10,7 @@ from typing import Any
 from torch.utils.data import default_collate
 
 from base.errors import DataError, ran_out_of_memory
+from data_loader import reading
 from data_loader.pipeline import Pipeline, SampleError
 from data_loader.sample_parts import Places, get_part, with_part
 from utils.seed import derive, foreign
@@ -74,7 +75,8 @@ class Samples:
         samples = self._read(pass_, first, indices)
         batch = samples if isinstance(samples, Failure) else self.finish(samples, pass_, first, indices)
         if self.skips and isinstance(batch, Failure) and batch.index is not None:
-            return self.one_by_one(self.dataset.__getitem__, pass_, first, indices)
+            batch = self.one_by_one(self.dataset.__getitem__, pass_, first, indices)
+        reading.begin(())
         return batch
 
     def _read(self, pass_: int, first: int, indices: list[int]) -> list[Any] | Failure:
@@ -82,6 +84,7 @@ class Samples:
         batch. Else one sample after another, so that the one that fails is known."""
         together = getattr(self.dataset, "__getitems__", None)
         if together is not None:
+            reading.begin(indices)
             with foreign(derive(self.seed, pass_, first)):
                 try:
                     samples = list(together(indices))
@@ -124,6 +127,7 @@ class Samples:
         with foreign() as reseed:
             for position, index in enumerate(indices, first):
                 reseed(derive(self.seed, pass_, position))
+                reading.begin((index,))
                 try:
                     sample = take(index)
                 except Exception as error:
@@ -135,6 +139,7 @@ class Samples:
 
     def finish(self, samples: list[Any], pass_: int, first: int, indices: Sequence[int]) -> Any:
         """The transformed and collated batch, or a `Failure`."""
+        reading.begin(indices)
         try:
             samples = self.transformed(samples, pass_, first)
         except SampleError as failed:
@@ -160,9 +165,13 @@ class Samples:
             raise error
         if isinstance(error, DataError):
             return Failure(str(error), error, index)
-        file = getattr(error, "filename", None) or _file_of(self.dataset, index)
-        where = ", ".join(filter(None, (f"{self.name}: sample {index}", file and f"file {file}", step)))
-        return Failure(f"{where}: {words(error)}", error, index)
+        where = ", ".join(filter(None, (self.place(index, getattr(error, "filename", None)), step)))
+        return Failure(f"{self.name}: {where}: {words(error)}", error, index)
+
+    def place(self, index: int, file: str | None = None) -> str:
+        """A sample by its index, and by its file if that is known."""
+        file = file or _file_of(self.dataset, index)
+        return f"sample {index}, file {file}" if file else f"sample {index}"
 
 
 def _transformed(

@@ -14,9 +14,10 @@ from torch.utils.data import IterableDataset, get_worker_info
 from base.errors import DataError
 from base.patience import Interrupted
 from base.protocols import TrainingLoader
+from data_loader import reading
 from data_loader.left_out import LeftOut
 from data_loader.samples import END, Failure, Samples
-from data_loader.workers import read, torch_loader
+from data_loader.workers import TorchLoader, read
 from utils.device import to_device
 from utils.seed import derive, foreign
 
@@ -31,6 +32,11 @@ class _Batches(IterableDataset[Any]):
         self.pass_, self.first, self.start = 0, 0, 0
 
     def __iter__(self) -> Iterator[Any]:
+        for batch in self._read():
+            reading.begin(())
+            yield batch
+
+    def _read(self) -> Iterator[Any]:
         worker = get_worker_info()
         number, workers = (self.first + worker.id, worker.num_workers) if worker else (self.first, 1)
         if hasattr(self.samples.dataset, "set_epoch"):
@@ -89,7 +95,8 @@ class StreamedLoader(TrainingLoader):
         self.size = size - size % batch_size if drop_last else size
         self._batches = _Batches(samples, batch_size, drop_last)
         # Workers are started for each pass, for kept ones would not learn which pass it is.
-        self._loader = torch_loader(self._batches, batch_size=None, **{**options, "persistent_workers": False})
+        options = {**options, "persistent_workers": False}
+        self._loader = TorchLoader(self._batches, samples.place, batch_size=None, **options)
         self.workers: int | None = self._loader.num_workers
         has_state = all(hasattr(samples.dataset, name) for name in ("state_dict", "load_state_dict"))
         self._has_state = has_state and not self.workers

@@ -16,28 +16,40 @@ import torch
 from torch.utils.data import DataLoader
 
 from base.errors import DataError, ran_out_of_memory
+from data_loader.reading import Reading
 from data_loader.samples import Failure, words
 
 PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that a process gets when its parent dies."""
 
 
-def torch_loader(samples: Any, worker_init_fn: Callable[[int], None] | None = None, **options: Any) -> DataLoader[Any]:
-    """A DataLoader of a data set that collates its batches itself."""
-    return DataLoader(
-        samples,
-        collate_fn=_as_it_is,
-        worker_init_fn=functools.partial(start_worker, worker_init_fn),
-        generator=torch.Generator(),  # else it draws from the main process's default generator
-        **options,
-    )
+class TorchLoader(DataLoader[Any]):
+    """A DataLoader of a data set that collates its batches itself. `place` says an index in words."""
+
+    def __init__(
+        self,
+        samples: Any,
+        place: Callable[[int], str],
+        num_workers: int = 0,
+        worker_init_fn: Callable[[int], None] | None = None,
+        **options: Any,
+    ) -> None:
+        self.reading, self.place = Reading(num_workers), place
+        super().__init__(
+            samples,
+            num_workers=num_workers,
+            collate_fn=_as_it_is,
+            worker_init_fn=functools.partial(start_worker, worker_init_fn, self.reading),
+            generator=torch.Generator(),  # else it draws from the main process's default generator
+            **options,
+        )
 
 
 def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def start_worker(then: Callable[[int], None] | None, worker: int) -> None:
+def start_worker(then: Callable[[int], None] | None, reading: Reading, worker: int) -> None:
     """A terminal sends its signals (Ctrl-C, Ctrl-\\, SIGHUP when it closes) to the whole process group, and the main
     process needs its workers to finish its step."""
     for name in ("SIGINT", "SIGQUIT", "SIGHUP"):
@@ -45,6 +57,7 @@ def start_worker(then: Callable[[int], None] | None, worker: int) -> None:
             signal.signal(number, signal.SIG_IGN)
     if sys.platform == "linux":  # else a worker notices that its parent is gone within 5 s
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    reading.take_slot(worker)
     if then is not None:
         then(worker)
 
@@ -57,7 +70,7 @@ def read(loader: DataLoader[Any], name: str) -> Iterator[Any]:
         raise DataError(f"{name}: no worker process can be started: {words(error)}; set num_workers: 0") from error
     _DEATHS.watch()
     try:
-        while (batch := _next(iterator, loader.num_workers, name)) is not _END:
+        while (batch := _next(iterator, loader, name)) is not _END:
             if isinstance(batch, Failure):
                 raise batch.to_raise()
             yield batch
@@ -68,20 +81,32 @@ def read(loader: DataLoader[Any], name: str) -> Iterator[Any]:
 _END = object()
 
 
-def _next(iterator: Iterator[Any], workers: int, name: str) -> Any:
+def _next(iterator: Iterator[Any], loader: DataLoader[Any], name: str) -> Any:
     try:
         with _DEATHS.reported():
             return next(iterator, _END)
     except (RuntimeError, EOFError, OSError) as error:
-        if not workers:
+        if not loader.num_workers:
             raise
         traceback.clear_frames(error.__traceback__)  # they hold the iterator
         # What is no RuntimeError comes from asking a worker that is no more for the memory of its tensors.
         foreign = isinstance(error, RuntimeError) and "DataLoader" not in str(error)
         if foreign or ran_out_of_memory(error):
             raise
-        what = "a worker process is too slow" if "timed out" in str(error) else "a worker process died"
-        raise DataError(f"{name}: {what}: {words(error)}") from error
+        slow = "timed out" in str(error)
+        what = "a worker process is too slow" if slow else "a worker process died"
+        raise DataError(f"{name}: {what}{_at_work(loader, slow)}: {words(error)}") from error
+
+
+def _at_work(loader: DataLoader[Any], alive: bool) -> str:
+    """What the workers that died read, or all that are `alive`; empty if that is not known."""
+    if not isinstance(loader, TorchLoader):
+        return ""
+    spans = loader.reading.under_way() if alive else loader.reading.lost()
+    places = [
+        loader.place(first) + (f" and {count - 1} more of its batch" if count > 1 else "") for first, count in spans
+    ]
+    return f", reading {' or '.join(places)}" if places else ""
 
 
 class _Deaths:

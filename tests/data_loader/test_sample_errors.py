@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
+import signal
 from typing import Any
 
 import pytest
@@ -74,12 +76,24 @@ def test_memory_that_runs_out_is_not_the_fault_of_a_sample(workers: int) -> None
     assert set(multiprocessing.active_children()) <= before
 
 
-def test_a_worker_that_dies_is_told_in_one_line() -> None:
-    data = make("ToyFolder", {"broken": 5, "kill": True}, transform=CROP, loader={"num_workers": 1, "batch_size": 2})
+@pytest.mark.parametrize("how", ["fork", "spawn"] if hasattr(os, "fork") else ["spawn"])
+def test_a_worker_that_dies_is_told_in_one_line_with_what_it_read(how: str) -> None:
+    loader = {"num_workers": 2, "batch_size": 2, "multiprocessing_context": how}
+    data = make("ToyFolder", {"broken": 5, "kill": True}, transform=CROP, loader=loader)
     with pytest.raises(DataError) as error:
         train(data)
     message = str(error.value)
-    assert message.startswith("ToyFolder (train): a worker process died: ") and "\n" not in message
+    where = r"ToyFolder \(train\): a worker process died, reading sample 5, file photos/5.png"
+    assert re.fullmatch(where + r": RuntimeError: DataLoader worker \(pid.*", message) and error.value.exit_code == 5
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the transform below is no module's, and must be inherited")
+def test_a_worker_that_dies_over_a_whole_batch_names_its_first_sample() -> None:
+    loader = {"num_workers": 1, "batch_size": 4, "shuffle": False, "multiprocessing_context": "fork"}
+    data = make("ToyFolder", transform=CROP, loader=loader)
+    data.train._loader.dataset.collate = lambda samples: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[attr-defined]
+    with pytest.raises(DataError, match=r"died, reading sample 0, file photos/0.png and 3 more of its batch: "):
+        train(data)
 
 
 def test_a_worker_that_dies_during_a_step_is_told_when_the_next_batch_is_asked_for() -> None:
