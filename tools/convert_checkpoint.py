@@ -27,9 +27,9 @@ def main() -> int:
     plugins = arguments.plugin
     run = convert(arguments.checkpoint, arguments.config, arguments.overrides, arguments.save_dir, plugins=plugins)
     this = ("-r", run, *flags(plugins))
-    print(
-        f"made: {run}\n  resume  {command('python', 'train.py', *this)}\n  test    {command('python', 'test.py', *this)}"
-    )
+    print(f"made: {run}")
+    print(f"  resume  {command('python', 'train.py', *this)}")
+    print(f"  test    {command('python', 'test.py', *this)}")
     return 0
 
 

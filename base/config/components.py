@@ -106,6 +106,7 @@ def load_plugins(tree: Node, allowed_here: Iterable[str] = ()) -> list[Fault]:
                 what = f"{node.value} cannot be imported: {type(error).__name__}: {error}"
                 faults.append(Fault(node.origin, f"plugins.{i}", what))
         else:
-            hint = f"add {command('--plugin', node.value)} to the command, or list it in pyproject.toml under [tool.torch_atelier] plugins"
+            allow = "list it in pyproject.toml under [tool.torch_atelier] plugins"
+            hint = f"add {command('--plugin', node.value)} to the command, or {allow}"
             faults.append(Fault(node.origin, f"plugins.{i}", f"{node.value!r} is not allowed here", hint=hint))
     return faults

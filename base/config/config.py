@@ -35,9 +35,9 @@ class Config(Mapping[str, Any]):
         cls, path: str | Path, overrides: Overrides = (), *, plugins: Iterable[str] = (), of_run: bool = False
     ) -> Config:
         """The config of a YAML or JSON file with overrides: `key.path=value` texts (`--lr=0.1` is one, too), or a
-        mapping of such paths to values. `plugins` are modules that the command line allows in addition to the project's; the
-        config's own `plugins` is extended by them. `of_run`: the file
-        is a run's own, whose lengths may contradict each other, for the command line had its say in them.
+        mapping of such paths to values. `plugins` are modules that the command line allows in addition to the
+        project's; they are added to the config's own `plugins`. `of_run`: the file is a run's own, whose lengths may
+        contradict each other, for the command line had its say in them.
 
         Raises ConfigError with every fault that the texts, the sections, the registries and the signatures show.
         """
