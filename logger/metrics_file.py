@@ -9,12 +9,14 @@ The first line is the header, the last one says why the run ended; a run that wa
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from base.errors import WriteError
 from logger.append_file import AppendFile, cut
 
 FORMAT = 1
@@ -31,7 +33,12 @@ class MetricsFile:
             cut(path, length)
         self._file = AppendFile(path)
         if self._file.length == 0:
-            self._write({"format": FORMAT, **header})
+            try:
+                self._write({"format": FORMAT, **header})
+            except WriteError:
+                with contextlib.suppress(WriteError):  # the same again
+                    self.close()
+                raise
 
     def row(self, row: Mapping[str, Any]) -> None:
         """One line of plain values. A number that is not finite, which JSON cannot say, becomes null and is named."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,17 +49,24 @@ def run_log(
     lengths = lengths or {}
     tags = Tags(header.get("metrics", ()), header.get("valid_sets", ()))
     prologue = partial(introduce, folder, header, config or {}, tags, describe_model)
-    return RunLog(
-        train_log=TrainLog(folder / "train.log"),
-        metrics=MetricsFile(folder / "metrics.jsonl", header, lengths.get("metrics.jsonl", 0)),
-        events=EventWriter(folder, purge_step or 0, prologue) if tensorboard else NullEventWriter(),
-        progress=progress(verbosity),
-        table=EpochTable(tags, monitor, epochs, best, columns()),
-        tags=tags,
-        monitor=monitor,
-        epochs=epochs,
-        kept=cut_back(folder, lengths),
-    )
+    with ExitStack() as opened:  # what is open is closed again if the rest fails
+        train_log = opened.enter_context(closing(TrainLog(folder / "train.log")))
+        metrics = opened.enter_context(
+            closing(MetricsFile(folder / "metrics.jsonl", header, lengths.get("metrics.jsonl", 0)))
+        )
+        whole = RunLog(
+            train_log=train_log,
+            metrics=metrics,
+            events=EventWriter(folder, purge_step or 0, prologue) if tensorboard else NullEventWriter(),
+            progress=progress(verbosity),
+            table=EpochTable(tags, monitor, epochs, best, columns()),
+            tags=tags,
+            monitor=monitor,
+            epochs=epochs,
+            kept=cut_back(folder, lengths),
+        )
+        opened.pop_all()
+    return whole
 
 
 class RunLog:

@@ -143,12 +143,13 @@ def _sentence(text: str) -> str:
     return first if len(first) <= 160 else first[:157].rsplit(" ", 1)[0] + " ..."
 
 
-_ARGUMENT = re.compile(r"^(\s+)(?:[-*] )?[*`]{0,2}(\w+)[*`]{0,2}\s*(?:\(([^()]|\([^()]*\))*\))?\s*:\s+(\S.*)$")
+_ARGUMENT = re.compile(r"^(\s+|(?=`))(?:[-*] )?[*`]{0,2}(\w+)[*`]{0,2}\s*(?:\(([^()]|\([^()]*\))*\))?\s*:\s+(\S.*)$")
 
 
 @functools.cache
 def argument_docs(target: Any) -> dict[str, str]:
-    """The sentence that a docstring of Google's style says about each argument, its class's and its bases'."""
+    """The sentence about each argument in the docstrings of a class and its bases: under Google's `Args:`, or as a
+    paragraph that begins with the name in backquotes and a colon."""
     owners = target.__mro__ if inspect.isclass(target) else (inspect.unwrap(target),)
     found: dict[str, str] = {}
     for owner in owners:
@@ -158,13 +159,13 @@ def argument_docs(target: Any) -> dict[str, str]:
 
 
 def _told(text: str) -> dict[str, str]:
-    lines, found = inspect.cleandoc("\n" + text).splitlines(), dict[str, str]()
+    lines, found = inspect.cleandoc(text).splitlines(), dict[str, str]()
     for i, line in enumerate(lines):
         match = _ARGUMENT.match(line)
         if match:
             indent, rest = len(match[1]), [match[4]]
             for more in lines[i + 1 :]:
-                if not more.strip() or len(more) - len(more.lstrip()) <= indent:
+                if not more.strip() or (indent and len(more) - len(more.lstrip()) <= indent):
                     break
                 rest.append(more.strip())
             found.setdefault(match[2], _sentence(re.sub(r"\s*\(?[Dd]efaults?:.*$", "", " ".join(rest))))

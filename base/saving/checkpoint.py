@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import threading
 from collections.abc import Callable, Mapping
@@ -43,7 +44,7 @@ class CheckpointStore:
         self.keep = keep
         self.keep_every = keep_every
         self._buffers = Buffers()
-        self._writer: threading.Thread | None = None
+        self._writer: _Writer | None = None
         self._name = ""
         self._error: BaseException | None = None
         self._warned = False
@@ -77,7 +78,7 @@ class CheckpointStore:
         snapshot = self._buffers.take(weights, state, raw)
         self._look_for_room(snapshot.bytes + _MARGIN)
         self._name = save_name(manifest["save"], info["step"])
-        self._writer = threading.Thread(
+        self._writer = _Writer(
             target=self._run, args=(snapshot, manifest, before_commit, after_commit), name="checkpoint writer"
         )
         self._writer.start()
@@ -276,6 +277,21 @@ class CheckpointStore:
             target = folder / f"{name}-{count}"
         files.rename(self.folder / name, target)
         return target
+
+
+class _Writer(threading.Thread):
+    """Writes one save."""
+
+
+def _wait_for_writers() -> None:
+    """A forked process has the locks that a thread held, but not the thread: it could wait for them for ever."""
+    for thread in threading.enumerate():
+        if isinstance(thread, _Writer) and thread is not threading.current_thread():
+            thread.join()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, where no process is forked
+    os.register_at_fork(before=_wait_for_writers)
 
 
 def _saves(folder: Path) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,10 @@ def name(number: int) -> str:
     return f"{number:06d}-step-{10 * number:08d}"
 
 
+def assert_true(value: bool) -> None:
+    assert value
+
+
 def damage(folder: Path, number: int, file: str = "state.pt") -> None:
     path = folder / name(number) / file
     data = path.read_bytes()
@@ -59,6 +64,20 @@ def damage(folder: Path, number: int, file: str = "state.pt") -> None:
 
 
 # --- what is written, when -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # of the test runner's threads
+def test_no_process_is_forked_beside_a_thread_that_writes(folder: Path) -> None:
+    forking = threading.Event()
+    os.register_at_fork(before=forking.set)  # the last one registered is the first one called
+    store, done = CheckpointStore(folder), list[str]()
+    save(store, 0, before_commit=lambda: assert_true(forking.wait(60)), after_commit=done.append)
+    child = os.fork()
+    if child == 0:
+        os._exit(done != [name(0)])
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    store.join()
 
 
 def test_a_save_holds_what_it_was_given(folder: Path) -> None:

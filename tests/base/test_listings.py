@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -104,6 +105,19 @@ def test_a_word_that_is_nothing(capsys: pytest.CaptureFixture[str]) -> None:
         assert capsys.readouterr().err == f"--list {word}: neither a kind nor a name; did you mean {hint}?\n"
 
 
+def test_a_paragraph_about_an_argument_is_told_whole() -> None:
+    class Thing:
+        """What it is.
+
+        `size`: how large it
+        is. And more.
+
+        Note: nothing.
+        """
+
+    assert argument_docs(Thing) == {"size": "how large it is"}
+
+
 def test_docstrings_of_libraries_become_plain_lines() -> None:
     class Thing:
         r"""Draws a :class:`~a.Box` of ``x``, see `the paper <https://example.org>`_. More.
@@ -116,5 +130,9 @@ def test_docstrings_of_libraries_become_plain_lines() -> None:
 
     assert doc_line(Thing) == "Draws a Box of x, see the paper"
     assert argument_docs(Thing) == {"size": "how large it is", "name": "what it is called"}
+    told = argument_docs(Thing)
+    Thing.__doc__ = inspect.cleandoc(Thing.__doc__ or "")  # as Python 3.13 keeps it
+    argument_docs.cache_clear()
+    assert argument_docs(Thing) == told
     assert public_name(OPTIMIZERS.get("SGD"), "SGD") == "torch.optim.SGD"
     assert public_name(MODELS.get("resnet18"), "resnet18") == "torchvision.models.resnet18"

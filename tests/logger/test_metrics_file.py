@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -110,10 +111,11 @@ def test_deep_garbage_is_passed_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # nothing can close that file well
-def test_a_full_disk_is_one_line() -> None:
-    with pytest.raises(WriteError, match=r"^cannot write /dev/full: No space left on device$"):
+def test_a_full_disk_is_one_line_and_leaves_no_file_open() -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    with pytest.raises(WriteError, match=r"^cannot write /dev/full: No space left on device$") as error:
         MetricsFile(Path("/dev/full"), {})
+    assert set(os.listdir("/proc/self/fd")) == before, error  # which holds the frames, and the file in them
 
 
 def test_reading_needs_no_torch() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from base.errors import WriteError
 from base.protocols import RunLog as Protocol
 from base.registry import WRITERS
 from logger.console import EPOCH, set_up
@@ -45,6 +46,14 @@ def texts(folder: Path) -> dict[str, list[bytes]]:
     events = EventAccumulator(str(folder)).Reload()
     tags = [tag for tag in events.Tags()["tensors"] if not tag.startswith("_hparams_")]
     return {tag: [e.tensor_proto.string_val[0] for e in events.Tensors(tag)] for tag in tags}
+
+
+def test_a_log_that_cannot_be_opened_leaves_nothing_open(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").mkdir()
+    before = list(logging.getLogger().handlers)
+    with pytest.raises(WriteError, match=r"metrics\.jsonl"):
+        open_log(tmp_path)
+    assert logging.getLogger().handlers == before
 
 
 def test_the_trainer_finds_both_logs_by_name() -> None:
