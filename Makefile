@@ -1,18 +1,22 @@
 # make train    set up .venv on the first call, then train Fashion-MNIST; ARGS="trainer.epochs=3" is passed on
 # make test     set up likewise, then run the tests
 # make bench    measure it against a loop written by hand; ARGS="W1 W4", PEERS=1 for Lightning too (docs/performance.md)
-# make lint, make types, make faults N=100, make projects, make clean
+# make lint, make types, make faults N=100, make projects, make test-roots, make clean
 
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv/bin/python
 
-.PHONY: train test bench lint types faults projects docs manifest clean
+.PHONY: train test test-roots bench lint types faults projects docs manifest clean
 train: .venv/ready
 	$(VENV) train.py -c configs/fashion_mnist.yaml $(ARGS)
 
 test: .venv/ready
 	$(VENV) -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+
+# The same in a fresh Debian 13, with its Python 3.13; ROOTS=forky for another. Needs root and debootstrap.
+test-roots:
+	$(PYTHON) tests/campaigns/roots.py $(ROOTS)
 
 bench: .venv/ready
 	$(VENV) -m benchmarks $(if $(PEERS),--peers) $(ARGS)
