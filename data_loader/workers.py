@@ -35,6 +35,8 @@ class TorchLoader(DataLoader[Any]):
         **options: Any,
     ) -> None:
         self.reading, self.place = Reading(num_workers), place
+        if num_workers and sys.platform == "linux":  # from 3.14 on Python would import torch anew in each worker
+            options["multiprocessing_context"] = options.get("multiprocessing_context") or "fork"
         super().__init__(
             samples,
             num_workers=num_workers,

@@ -114,7 +114,7 @@ class Loader(Section):
     prefetch_factor: int | None = key("batches that each worker reads ahead", None, ge=1, resume="harmless")
     persistent_workers: bool = key("keep the workers from one pass to the next", False, resume="harmless")
     multiprocessing_context: Literal["fork", "forkserver", "spawn"] | None = key(
-        "how workers are started; null: as the platform does", None, resume="harmless"
+        "how workers are started; null: fork on Linux, else as Python does", None, resume="harmless"
     )
     in_order: bool = key("keep the order of batches when a worker is slow", True, resume="epoch_end")
 

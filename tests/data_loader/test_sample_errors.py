@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import re
 import signal
+import sys
 from typing import Any
 
 import pytest
@@ -105,6 +106,13 @@ def test_a_worker_that_dies_during_a_step_is_told_when_the_next_batch_is_asked_f
     os.waitid(os.P_PID, worker.pid or 0, os.WEXITED | os.WNOWAIT)  # torch's own handler would raise here
     with pytest.raises(DataError, match=r"ToyFolder \(train\): a worker process died: RuntimeError: DataLoader worker"):
         next(batches)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere Python's own way")
+def test_workers_are_forked_on_linux_whatever_python_does() -> None:
+    for asked, started in ((None, "fork"), ("spawn", "spawn")):
+        loader = make("ToyFolder", loader={"num_workers": 1, "multiprocessing_context": asked}).train._loader  # type: ignore[attr-defined]
+        assert loader.multiprocessing_context.get_start_method() == started
 
 
 def test_a_worker_that_is_too_slow_is_told_in_one_line() -> None:
