@@ -8,7 +8,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from base.errors import NotFiniteError
+from base.errors import NotFiniteError, WriteError
 from base.patience import Interrupted
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ class Ending:
     `reason` is why the run ended. It becomes `error` or `not_finite` if the block raises, and `signal` if somebody
     asked the run to end while it evaluated; that is no error.
 
-    The run ends with the first error there is. Later ones, of a callback or of the thread that writes checkpoints, are
-    told in a line each.
+    The run ends with the first error there is. Later ones, of a callback or of the thread that writes checkpoints, get
+    a line each, but a full disk is told once, however many files it fails.
     """
 
     def __init__(self, trainer: BaseTrainer) -> None:
@@ -48,7 +48,8 @@ class Ending:
             try:
                 work()
             except BaseException as later:
-                if first is not None:
+                same_disk = isinstance(first, WriteError) and isinstance(later, WriteError)
+                if first is not None and not same_disk:
                     log.error("%s: %s", type(later).__name__, later)
                     log.info("its traceback", exc_info=later)  # for train.log alone
                 first = first or later

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from base.errors import ConfigError, writing
 from base.processes import refuse_several_processes
 from base.registry import WRITERS
-from base.run_folder import resolve_resume
+from base.run_folder import RunFolder, resolve_resume
 from utils import files
 
 if TYPE_CHECKING:
     from base.evaluating.recording import Record
+    from base.saving.saved import Saved
 
 WORST = 16
 """Samples in each part of worst.png."""
@@ -66,19 +67,24 @@ def evaluate(
         expected = f"--data with one of: {', '.join(sets)}"
         raise ConfigError([config.fault("data", f"there is no data set {data!r}", expected=expected)], config.source)
     found = record(trainer, sets[data], f"test on {data}", samples=WORST if pictures else 0)
+    values = _write_results(folder, data, saved, found, pictures)
+    log.info("%s", "\n".join(f"  {name:<24} {value:.6g}" for name, value in values.items()))
+    if found.classes:
+        log.info("%s", in_words(found))
+    log.info("written: %s", folder.path / "test" / data)
+    return found.scores
+
+
+def _write_results(folder: RunFolder, data: str, saved: Saved, found: Record, pictures: bool) -> dict[str, float]:
+    """Writes everything but the log; returns the scores, with the calibration error of a classification."""
     result = {"checkpoint": saved.name, "save": saved.info["save"], "data": saved.info["data"]["data"], **found.scores}
     if found.classes:
         result |= in_numbers(found)
     drawn = draw(found) if pictures and found.classes else {}
-    target = folder.path / "test" / data
-    write(target, result, found, drawn)
+    write(folder.path / "test" / data, result, found, drawn)
     values = found.scores | ({"ece": found.ece} if found.classes else {})
     WRITERS.get("outcome_of_test")(folder.path, data, saved.info["step"], values, drawn, folder.is_locked())
-    log.info("%s", "\n".join(f"  {name:<24} {value:.6g}" for name, value in values.items()))
-    if found.classes:
-        log.info("%s", in_words(found))
-    log.info("written: %s", target)
-    return found.scores
+    return values
 
 
 def write(target: Path, result: Mapping[str, Any], found: Record, drawn: Mapping[str, bytes]) -> None:

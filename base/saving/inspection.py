@@ -21,6 +21,7 @@ from base.saving.expected import (
     similar,
 )
 from base.saving.optimizer_state import check_optimizer, check_schedule
+from base.saving.own_state import STATE_DICT
 from base.saving.saved import MANIFEST, MODEL, RAW, STATE, Saved
 from base.saving.state import check_weights
 from base.tally import BLOCK, Tally
@@ -90,7 +91,8 @@ def check_fit(trainer: BaseTrainer, saved: Saved, forced: bool) -> None:
         _check_metrics(trainer, state["metrics"], forced)
         mapping(state["data"], "data")
         for name, own in same_names(parts.stateful, state["own"], "own", others=forced).items():
-            hides_nothing(parts.stateful[name].owner, mapping(own, f"own[{name!r}]"), f"own[{name!r}]")
+            attributes = {key: value for key, value in mapping(own, f"own[{name!r}]").items() if key != STATE_DICT}
+            hides_nothing(parts.stateful[name].owner, attributes, f"own[{name!r}]")
 
 
 def _check_progress(saved: Any, info: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 DEEP = 4
 """Objects within objects."""
-_ARRAY, _STATE, _VARS, _ITEMS = "numpy", "state_dict", "attributes", "items"
+_ARRAY, STATE_DICT, _VARS, _ITEMS = "numpy", "state_dict", "attributes", "items"
 """Marks of values that are more than plain."""
 
 
@@ -39,7 +39,7 @@ class OwnState:
     def _attributes(self, owner: Any, deep: int = 0) -> dict[str, Any]:
         found: dict[str, Any] = {}
         if isinstance(owner, nn.Module):
-            found[_STATE] = {name: _copied(value) for name, value in owner.state_dict().items()}
+            found[STATE_DICT] = {name: _copied(value) for name, value in owner.state_dict().items()}
         for name, value in getattr(owner, "__dict__", {}).items():
             if (isinstance(owner, nn.Module) and name.startswith("_")) or any(value is other for other in self._others):
                 continue
@@ -61,7 +61,7 @@ class OwnState:
         if isinstance(value, Dataset | DataLoader):
             return None
         if callable(getattr(value, "load_state_dict", None)) and not isinstance(value, nn.Module):
-            return ({_STATE: _copied(value.state_dict())},)
+            return ({STATE_DICT: _copied(value.state_dict())},)
         if deep < DEEP and (isinstance(value, nn.Module) or type(value).__module__.split(".")[0] in USERS):
             return ({_VARS: self._attributes(value, deep + 1)},)
         return None
@@ -70,7 +70,9 @@ class OwnState:
         """A list or dict as it is, or, where it holds objects, what is kept of each."""
         pairs = value.items() if isinstance(value, dict) else enumerate(value)
         kept = {key: self._value(item, deep + 1) for key, item in pairs}
-        if any(one and isinstance(one[0], Mapping) and {_STATE, _VARS, _ITEMS} & set(one[0]) for one in kept.values()):
+        if any(
+            one and isinstance(one[0], Mapping) and {STATE_DICT, _VARS, _ITEMS} & set(one[0]) for one in kept.values()
+        ):
             return ({_ITEMS: {key: one[0] for key, one in kept.items() if one}},)
         if None in kept.values():
             return None
@@ -84,7 +86,7 @@ USERS = {"model", "trainer", "data_loader", "logger", "utils", "base", "__main__
 
 def _put(owner: Any, state: Mapping[str, Any]) -> None:
     for name, kept in state.items():
-        if name == _STATE:
+        if name == STATE_DICT:
             owner.load_state_dict(kept)
         else:
             setattr(owner, name, _restored(getattr(owner, name, None), kept))
@@ -93,8 +95,8 @@ def _put(owner: Any, state: Mapping[str, Any]) -> None:
 def _restored(there: Any, kept: Any) -> Any:
     """What was kept, put into the object that is there, or in its place."""
     kind = next(iter(kept)) if isinstance(kept, Mapping) and len(kept) == 1 else None
-    if kind == _STATE:
-        there.load_state_dict(kept[_STATE])
+    if kind == STATE_DICT:
+        there.load_state_dict(kept[STATE_DICT])
     elif kind == _VARS:
         _put(there, kept[_VARS])
     elif kind == _ITEMS:
