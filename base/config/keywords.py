@@ -27,7 +27,7 @@ def parameters(target: Callable[..., Any]) -> tuple[Parameters, bool]:
 
 def _parameters(target: Any, seen: frozenset[Any]) -> tuple[Parameters, bool]:
     try:
-        signature = inspect.signature(target)
+        signature = _signature(target)
     except (TypeError, ValueError):
         return {}, True
     function = _function(target)
@@ -41,6 +41,14 @@ def _parameters(target: Any, seen: frozenset[Any]) -> tuple[Parameters, bool]:
         return named, True
     passed_on, other = _behind(target, function, keywords, seen | {function})
     return named | {name: p for name, p in passed_on.items() if name not in named}, other
+
+
+def _signature(target: Any) -> inspect.Signature:
+    """Of a deprecated class that of its `__init__`: before Python 3.14 the `__new__` that warns stood before it."""
+    if not (inspect.isclass(target) and "__deprecated__" in vars(target)):
+        return inspect.signature(target)
+    initialize = inspect.signature(target.__init__)
+    return initialize.replace(parameters=list(initialize.parameters.values())[1:])
 
 
 def _function(target: Any) -> types.FunctionType | None:

@@ -277,6 +277,11 @@ def test_ranges_name_parameters_that_are_there_and_hold_their_defaults() -> None
                 fit(list(p.default) if isinstance(p.default, tuple) else p.default, annotation(target, p))
 
 
+def test_a_deprecated_class_takes_what_it_took_before() -> None:
+    taken, other = parameters(LOSSES.get("NLLLoss2d"))
+    assert list(taken) == ["weight", "size_average", "ignore_index", "reduce", "reduction"] and not other
+
+
 def test_every_adopted_name_has_a_signature_that_can_be_read() -> None:
     for adopt in (adopted.torch_losses, adopted.torch_optimizers, adopted.torch_schedulers, adopted.torch_samplers):
         for target in adopt().values():
