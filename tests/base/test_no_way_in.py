@@ -60,7 +60,7 @@ class Watch:
     def outside(self, *places: Path) -> set[Path]:
         own = [place.resolve() for place in (*places, Path("/dev"), Path("/proc"))]
         found = {path for path in self.changed if not any(path.is_relative_to(place) for place in own)}
-        return {path for path in found if "matplotlib" not in path.parts and ".pyc" not in path.name}
+        return {path for path in found if not {"matplotlib", "__pycache__"} & {*path.parts}}
 
 
 _watch = Watch()
