@@ -20,7 +20,8 @@ from base import named_parts
 from base.averages import Average
 from base.base_metric import Mean
 from base.base_trainer import BaseTrainer
-from base.config.lengths import usual_unit
+from base.config.arguments import build, substitute
+from base.config.torch_facts import FUSED, FUSED_ON_ACCELERATORS, usual_unit
 from base.errors import CheckpointError, ConfigError, UserError, listing
 from base.evaluating.recording import FirstBatch
 from base.first_batches import FirstBatches
@@ -42,7 +43,6 @@ from base.registry import (
     TRAINERS,
     WRITERS,
     Registry,
-    substitute,
 )
 from base.saving.own_state import OwnState
 from base.saving.weights import take_weights
@@ -57,12 +57,7 @@ from utils.precision import select_precision
 from utils.seed import derive, rng_state, seed_everything, set_rng_state
 
 if TYPE_CHECKING:
-    from base.config import Config, kinds
-
-FUSED = {"Adam", "AdamW"}
-"""Optimizers that are faster fused on every device: on a CPU 0.56 against 2.1 ms for 670,000 parameters."""
-FUSED_ON_ACCELERATORS = FUSED | {"SGD", "Adagrad"}
-"""On a CPU these gain nothing, and other bits; on an accelerator a fused one can leave out an update by itself."""
+    from base.config import Config, keys
 
 
 class Builder:
@@ -117,7 +112,7 @@ class Builder:
             faults.append(config.fault("data.loader.batch_size", what))
         elif hasattr(train, "theirs"):
             pass  # the project's own loader, which knows nothing of data.loader
-        elif self.begins and config.node("data.loader.batch_size") and 0 < train.size < batch:
+        elif self.begins and config.written("data.loader.batch_size") and 0 < train.size < batch:
             what, most = "larger than the training data", f"{train.size} at most, the number of its samples"
             faults.append(config.fault("data.loader.batch_size", what, str(batch), most))
         if self.begins:
@@ -189,7 +184,7 @@ class Builder:
             self._build(f"callbacks.{i}", CALLBACKS, callback) for i, callback in enumerate(self.settings.callbacks)
         ]
 
-    def fused(self, optimizer: kinds.Optimizer) -> bool:
+    def fused(self, optimizer: keys.OptimizerConfig) -> bool:
         """By the config, else by kind; an optimizer that was built has what its parameters allow."""
         by_kind = FUSED if self.device.type == "cpu" else FUSED_ON_ACCELERATORS
         return optimizer.type in by_kind if optimizer.fused is None else optimizer.fused
@@ -209,7 +204,7 @@ class Builder:
             (config["optimizer"][name] if several else config["optimizer"])["fused"] = fused
         return config
 
-    def _model(self, name: str, component: kinds.Model) -> nn.Module:
+    def _model(self, name: str, component: keys.ModelConfig) -> nn.Module:
         """Of several each has first weights of its own, whatever others there are."""
         place = self.settings.place("model", name)
         seed = self.settings.seed
@@ -249,7 +244,7 @@ class Builder:
             raise ConfigError([fault], self.config.source)
         return freezing
 
-    def _optimizer(self, name: str, component: kinds.Optimizer, models: Mapping[str, nn.Module]) -> Optimizer:
+    def _optimizer(self, name: str, component: keys.OptimizerConfig, models: Mapping[str, nn.Module]) -> Optimizer:
         place = self.settings.place("optimizer", name)
         parameters = learning(models, component.params or (name if name in models else None))
         names = [full for full, *_ in learning(models).values()]
@@ -269,7 +264,7 @@ class Builder:
         self._refuse_unusable(place, type(optimizer), component, parameters)  # what a function of the user's own made
         return optimizer
 
-    def _refuse_unusable(self, place: str, kind: Any, component: kinds.Optimizer, parameters: Learning) -> None:
+    def _refuse_unusable(self, place: str, kind: Any, component: keys.OptimizerConfig, parameters: Learning) -> None:
         trainer = self.settings.trainer
         own_steps = getattr(TRAINERS.get(trainer.type), "optimizer_step", None) is not BaseTrainer.optimizer_step
         found = [(f"{place}.{key}", *words) for key, *words in unusable(kind, component, parameters, own_steps)]
@@ -282,7 +277,7 @@ class Builder:
         what = f"{pattern!r} is found in no name of a parameter that is left"
         return ConfigError([self.config.fault(key, what, hint=hint)], self.config.source)
 
-    def _link(self, name: str, number: int, component: kinds.Scheduler) -> Link:
+    def _link(self, name: str, number: int, component: keys.SchedulerConfig) -> Link:
         whole = self.settings.lr_scheduler
         chain = whole.get(name) if isinstance(whole, dict) else whole
         place = f"lr_scheduler.{name}" if isinstance(whole, dict) else "lr_scheduler"
@@ -297,7 +292,7 @@ class Builder:
             json.dumps(substitute(component.args, self.facts), sort_keys=True, default=repr),
         )
 
-    def _in_the_monitors_direction(self, place: str, component: kinds.Scheduler) -> kinds.Scheduler:
+    def _in_the_monitors_direction(self, place: str, component: keys.SchedulerConfig) -> keys.SchedulerConfig:
         """ReduceLROnPlateau is given the monitored value, so it takes that for better which the monitor does. A trainer
         with an epoch of its own may give it any value."""
         monitor, kind = self.settings.trainer.monitor, TRAINERS.get(self.settings.trainer.type)
@@ -338,7 +333,7 @@ class Builder:
 
     def _build(self, place: str, registry: Registry, component: Any, **supplied: Any) -> Any:
         return self._or_fault(
-            place, partial(registry.build, component, self.facts, **supplied), component.type, component.args
+            place, partial(build, registry, component, self.facts, **supplied), component.type, component.args
         )
 
     def _or_fault(self, place: str, make: Callable[[], Any], name: str, args: Iterable[str] = ()) -> Any:

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from base.config.layers import SHORT_FLAGS, flags_of_file
+from base.config.reader import SHORT_FLAGS, flags_of_file
 from base.errors import OutOfMemoryError, UserError, ran_out_of_memory
 from utils.figures import counted
 from utils.garbage import unsearched

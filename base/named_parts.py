@@ -10,7 +10,7 @@ from torch import Tensor
 from base.errors import listing
 
 if TYPE_CHECKING:
-    from base.config.kinds import Named
+    from base.config.keys import OutputTargetConfig
 
 
 class NoSuchPart(ValueError):
@@ -24,7 +24,7 @@ class NoSuchPart(ValueError):
 class Parts:
     """What a component is given of an output and a target; `place` is the component's own (`loss.terms.size`)."""
 
-    def __init__(self, component: Named, place: str) -> None:
+    def __init__(self, component: OutputTargetConfig, place: str) -> None:
         self.output, self.target, self.place = component.output, component.target, place
 
     def __bool__(self) -> bool:

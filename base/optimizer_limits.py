@@ -12,7 +12,7 @@ from base.errors import listing
 from base.param_groups import Learning
 
 if TYPE_CHECKING:
-    from base.config.kinds import Optimizer
+    from base.config.keys import OptimizerConfig
 
 _TAKE_SPARSE = {"SGD", "Adagrad", "SparseAdam"}
 """Of torch.optim; its others take dense gradients only, and SparseAdam takes sparse ones only."""
@@ -31,7 +31,7 @@ def not_fusable(parameters: Learning, args: Mapping[str, Any]) -> str:
     return next((f"the gradients of {name} are sparse" for name in _sparse(parameters)), "")
 
 
-def unusable(kind: Any, component: Optimizer, parameters: Learning, own_steps: bool) -> Iterator[tuple[str, ...]]:
+def unusable(kind: Any, component: OptimizerConfig, parameters: Learning, own_steps: bool) -> Iterator[tuple[str, ...]]:
     """What a step of this optimizer would fail on: the key of the component, what, found, expected, and the mend.
     `own_steps` is true if the trainer's own code calls the optimizer."""
     name, sparse = getattr(kind, "__name__", ""), _sparse(parameters)

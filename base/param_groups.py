@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 if TYPE_CHECKING:
-    from base.config.kinds import Group
+    from base.config.keys import GroupConfig
 
 Learning = dict[nn.Parameter, tuple[str, nn.Module, str]]
 """By parameter its full name, the model it is of, and its name there."""
@@ -39,7 +39,9 @@ def learning(models: Mapping[str, nn.Module], chosen: str | None = None) -> Lear
     return found
 
 
-def grouped(parameters: Learning, groups: Sequence[Group], args: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+def grouped(
+    parameters: Learning, groups: Sequence[GroupConfig], args: Mapping[str, Any], name: str
+) -> list[dict[str, Any]]:
     """The groups as torch.optim takes them, those of the config first, then the rest; each parameter in the first that
     matches. `name` is the optimizer's where there are several. A group may come out empty.
     """

@@ -23,7 +23,7 @@ from utils.model_summary import Call
 from utils.precision import Precision
 
 if TYPE_CHECKING:
-    from base.config.sections import Settings
+    from base.config.keys import Settings
     from base.saving.checkpoint import CheckpointStore
 
 

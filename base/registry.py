@@ -47,8 +47,9 @@ def index() -> Index:
 class Registry:
     """One kind of component.
 
-    `supplied` names the parameters that the program fills in. With `calls_functions=False` (losses, metrics, functions)
-    a plain function is the component itself and its arguments are bound to it; else it is a factory. `names`
+    `supplied` names the parameters that the program fills in. A plain function is a factory, or, with `called_with`
+    (losses, metrics, transforms, functions), the component itself: its arguments are bound to it, and the program calls
+    it with so many more by position. `names`
     leaves out what of a library `hides` is true of; `get` finds it.
     """
 
@@ -59,13 +60,13 @@ class Registry:
         *,
         adopts: tuple[adopted.Adoption, ...] = (),
         supplied: tuple[str, ...] = (),
-        calls_functions: bool = True,
+        called_with: int = 0,
         hides: Callable[[Any], bool] | None = None,
     ) -> None:
         self.symbol, self.kind = symbol, kind
         self.supplied = supplied
         self._adopts = adopts
-        self._calls_functions = calls_functions
+        self._called_with = called_with
         self._hides = hides
         self._registered: dict[tuple[str, str], Any] = {}
         self._shadows_told: set[str] = set()
@@ -120,15 +121,15 @@ class Registry:
 
     def supplied_to(self, target: Any) -> tuple[str, ...]:
         """The parameters of `target` that the program fills in; a class may name others than are usual."""
-        return tuple(getattr(target, "supplied_by_program", self.supplied))
+        if inspect.isclass(target) or not self._called_with:
+            return tuple(getattr(target, "supplied_by_program", self.supplied))
+        positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        given = [p.name for p in inspect.signature(target).parameters.values() if p.kind in positional]
+        return (*self.supplied, *given[: self._called_with])
 
-    def build(self, component: Any, facts: Mapping[str, Any] | None = None, **supplied: Any) -> Any:
-        """The object a config's `{type, args}` describes, with facts such as `${data.num_classes}` put in."""
-        from base.config.signature import convert
-
-        target = self.get(component.type)
-        arguments = convert(target, substitute(component.args, facts or {}))
-        if not inspect.isclass(target) and not self._calls_functions:
+    def call(self, target: Any, arguments: Mapping[str, Any], supplied: Mapping[str, Any]) -> Any:
+        """The component that `target`, which stands in this registry, is with these arguments."""
+        if self._called_with and not inspect.isclass(target):
             return functools.partial(target, **arguments) if arguments else target
         return target(**supplied, **arguments)
 
@@ -172,27 +173,16 @@ def _names_of(adopt: adopted.Adoption) -> Mapping[str, Any]:
     return adopt()
 
 
-def substitute(value: Any, facts: Mapping[str, Any]) -> Any:
-    """`value` with every string `${name}` in it replaced by the fact of that name."""
-    if isinstance(value, str) and value.startswith("${") and value.endswith("}"):
-        return facts[value[2:-1]]
-    if isinstance(value, Mapping):
-        return {key: substitute(item, facts) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [substitute(item, facts) for item in value]
-    return value
-
-
 MODELS = Registry("MODELS", "model", adopts=(adopted.torchvision_models,))
-LOSSES = Registry("LOSSES", "loss", adopts=(adopted.torch_losses,), calls_functions=False)
-METRICS = Registry("METRICS", "metric", adopts=(adopted.torchmetrics_metrics,), calls_functions=False)
+LOSSES = Registry("LOSSES", "loss", adopts=(adopted.torch_losses,), called_with=2)
+METRICS = Registry("METRICS", "metric", adopts=(adopted.torchmetrics_metrics,), called_with=2)
 DATASETS = Registry(
     "DATASETS",
     "dataset",
     adopts=(adopted.torchvision_datasets,),
     supplied=("transform", "target_transform", "transforms"),
 )
-TRANSFORMS = Registry("TRANSFORMS", "transform", adopts=(adopted.torchvision_transforms,), calls_functions=False)
+TRANSFORMS = Registry("TRANSFORMS", "transform", adopts=(adopted.torchvision_transforms,), called_with=1)
 OPTIMIZERS = Registry(
     "OPTIMIZERS",
     "optimizer",
@@ -209,7 +199,7 @@ LOADERS = Registry("LOADERS", "loader")
 SAMPLERS = Registry(
     "SAMPLERS", "sampler", adopts=(adopted.torch_samplers,), supplied=("data_source", "targets", "generator", "sampler")
 )
-FUNCTIONS = Registry("FUNCTIONS", "function", calls_functions=False)
+FUNCTIONS = Registry("FUNCTIONS", "function", called_with=1)
 WRITERS = Registry("WRITERS", "writer")
 
 REGISTRIES = {

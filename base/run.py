@@ -185,7 +185,7 @@ def start(
 
 def _write_beginning(folder: RunFolder, config: Config, builder: Builder, command: Sequence[str]) -> None:
     """What the run is made of: the config as it was asked for, the same with every decision taken, the machine."""
-    from base.config.yaml_writer import to_yaml
+    from base.config.yaml_format import to_yaml
     from utils.environment import environment
 
     header = f"# made from {config.source}\n"

@@ -12,9 +12,9 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from base.checks.witness import Witness
-from base.config.lengths import usual_unit
+from base.config.arguments import substitute
+from base.config.torch_facts import usual_unit
 from base.protocols import Loader, SetFacts
-from base.registry import substitute
 from utils.figures import counted, duration, figure
 from utils.model_summary import Layer, summarize
 

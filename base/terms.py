@@ -29,8 +29,8 @@ class NotOneNumber(UserError):
     def at_its_place(self, config: Config) -> ConfigError:
         """The fault at the loss of this name, or at its `reduction` if the config sets that."""
         places = (f"loss.terms.{self.name}", f"loss.{self.name}")
-        place = next((place for place in places if config.node(place)), "loss")
-        key = f"{place}.args.reduction" if config.node(f"{place}.args.reduction") else place
+        place = next((place for place in places if config.written(place)), "loss")
+        key = f"{place}.args.reduction" if config.written(f"{place}.args.reduction") else place
         return ConfigError([config.fault(key, self.what, self.found, "one number", _HINT)], config.source)
 
 

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
-from base.config.kinds import Component
-from base.config.sections import Data as DataSettings
+from base.config.arguments import build
+from base.config.fields import Component
+from base.config.keys import DataConfig
 from base.errors import ConfigError, DataError, Fault, Origin, UserError
 from base.protocols import Loader, SetFacts, TrainingLoader
 from base.registry import FUNCTIONS, LOADERS, SAMPLERS, TRANSFORMS, Registry
@@ -61,7 +62,7 @@ class Data:
 
 
 @LOADERS.register
-def standard(data: DataSettings, *, seed: int, device: torch.device, kept: Mapping[str, Any] | None = None) -> Data:
+def standard(data: DataConfig, *, seed: int, device: torch.device, kept: Mapping[str, Any] | None = None) -> Data:
     """Opens the data sets, splits them, and makes the loaders. `kept` are the `decisions` of the run that is resumed.
 
     Raises ConfigError where the data cannot be had as the config asks, DataError where it is missing or broken.
@@ -70,7 +71,7 @@ def standard(data: DataSettings, *, seed: int, device: torch.device, kept: Mappi
 
 
 class _Assembly:
-    def __init__(self, data: DataSettings, seed: int, device: torch.device, kept: Mapping[str, Any] | None) -> None:
+    def __init__(self, data: DataConfig, seed: int, device: torch.device, kept: Mapping[str, Any] | None) -> None:
         self.data, self.seed, self.device, self.kept, self.resumed = data, seed, device, kept or {}, kept is not None
         self.places = Places(data.keys.input, data.keys.target)
         self.placement = Placement(device)
@@ -137,7 +138,7 @@ class _Assembly:
 
     def _refuse_what_a_loader_decides(self, component: Component) -> None:
         """Keys that would have no effect."""
-        default = DataSettings(train=component)
+        default = DataConfig(train=component)
         for name in ("transform", "target_transform", "stratify", "on_error", "loader"):
             if getattr(self.data, name) != getattr(default, name) and self.data.train.type == component.type:
                 what = f"{component.type} makes its batches itself: write this in its args, or into its code"
@@ -333,7 +334,7 @@ class _Assembly:
 
     def _build(self, key: str, registry: Registry, component: Component, **supplied: Any) -> Any:
         try:
-            return registry.build(component, self.facts, **supplied)
+            return build(registry, component, self.facts, **supplied)
         except UserError:
             raise
         except KeyError as error:

@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from base.config.sections import Data
+from base.config.arguments import build
+from base.config.keys import DataConfig
 from base.errors import DataError
 from base.registry import LOADERS, TRANSFORMS
 from data_loader.pipeline import Pipeline, SampleError, as_tensor
@@ -42,8 +43,8 @@ def _input_of(places: Places, sample: Any) -> Any:
 class EvalTransforms:
     """The transforms of `data.transform.eval` without a data set. `facts` are those that their arguments name."""
 
-    def __init__(self, data: Data, facts: Mapping[str, Any]) -> None:
-        built = [TRANSFORMS.build(component, facts) for component in data.transform.eval]
+    def __init__(self, data: DataConfig, facts: Mapping[str, Any]) -> None:
+        built = [build(TRANSFORMS, component, facts) for component in data.transform.eval]
         self.pipeline = Pipeline(built, seed=0)
 
     def __call__(self, sample: Any) -> Tensor:

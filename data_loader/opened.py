@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from base.config.kinds import Component
+from base.config.fields import Component
 from base.protocols import SetFacts
 from data_loader.dataset_facts import targets_of
 from data_loader.sample_parts import Places, get_part

@@ -10,8 +10,9 @@ from typing import Any
 
 from torch.utils.data import DataLoader, IterableDataset
 
-from base.config.kinds import Component
-from base.config.sections import Data
+from base.config.arguments import build
+from base.config.fields import Component
+from base.config.keys import DataConfig
 from base.errors import ConfigError, DataError, Fault, Origin, UserError
 from base.registry import DATASETS
 from base.users_code import users_frames
@@ -26,7 +27,7 @@ _WHOLE_IN_ORDER = {"shuffle": False, "validation_split": 0.0}
 """Arguments of a loader of test data."""
 
 
-def test_components(data: Data) -> dict[str, Component | str]:
+def test_components(data: DataConfig) -> dict[str, Component | str]:
     """The test sets by name. `auto` is the training set's class with `train: false`, `training: false` or `part: test`,
     if it takes that and its data is not that already; of a loader with `split_test` that part: SPLIT."""
     if data.test != "auto":
@@ -111,7 +112,7 @@ def _open(label: str, component: Component) -> Any:
     parameters, supplied = inspect.signature(target).parameters, DATASETS.supplied_to(target)
     required = {name: None for name, p in parameters.items() if name in supplied and p.default is p.empty}
     try:
-        dataset = DATASETS.build(component, **required)
+        dataset = build(DATASETS, component, **required)
     except UserError:
         raise
     except (OSError, RuntimeError) as error:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from base.config.difference import is_harmless
-from base.config.nodes import Place, dotted
+from base.config.document import KeyPath, dotted
+from base.config.lookup import verdict_at
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary
@@ -19,7 +19,7 @@ ENDINGS = {"finished": "SUCCESS", "early_stop": "SUCCESS", "error": "FAILURE", "
 """What HParams can filter by; a run that was stopped and may go on is neither."""
 
 
-def choices(config: Mapping[str, Any], place: Place = ()) -> dict[str, bool | float | str]:
+def choices(config: Mapping[str, Any], path: KeyPath = ()) -> dict[str, bool | float | str]:
     """What of a resolved config decides the course of a run, by the key that an override would name.
 
     Components in a list become words, `RandomCrop(size=28, padding=1)`; null and facts (`${data.num_classes}`), which
@@ -27,8 +27,8 @@ def choices(config: Mapping[str, Any], place: Place = ()) -> dict[str, bool | fl
     """
     flat: dict[str, bool | float | str] = {}
     for name, value in config.items():
-        here = (*place, name)
-        if here == ("name",) or is_harmless(here):
+        here = (*path, name)
+        if here == ("name",) or verdict_at(here) == "harmless":
             continue
         if isinstance(value, Mapping):
             flat |= choices(value, here)

@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from base.config.nodes import DEPTH, SIZE, scalar
+from base.config.document import DEPTH, SIZE
+from base.config.yaml_format import scalar
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from base.config.nodes import scalar
+from base.config.yaml_format import scalar
 from logger.comparison import Comparison, Field, FilterError
 from logger.recorded_run import RecordedRun
 

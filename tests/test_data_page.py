@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from base.config.sections import Data
+from base.config.keys import DataConfig
 from base.registry import DATASETS, SAMPLERS, TRANSFORMS
 from data_loader.transforms import Transform
 
@@ -24,7 +24,7 @@ def test_the_configs_on_the_page_name_what_there_is_and_arguments_that_it_takes(
         if sampler := section.get("loader", {}).get("sampler"):
             bare["loader"] = {"sampler": {"type": sampler}}
             assert sampler in SAMPLERS
-        data = Data.model_validate({**section, **bare})
+        data = DataConfig.model_validate({**section, **bare})
         for component in (data.train, *data.valid_sets.values()):
             inspect.signature(DATASETS.get(component.type)).bind_partial(**component.args)  # type: ignore[union-attr]
 

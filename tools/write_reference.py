@@ -11,12 +11,12 @@ from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
-from base.config.facts import FACTS
-from base.config.kinds import Component, Section
-from base.config.nodes import Place, dotted
-from base.config.places import PLACES
-from base.config.schema import expected, section_of, verdict_at
-from base.config.sections import Settings
+from base.config.arguments import FACTS
+from base.config.document import KeyPath, dotted
+from base.config.fields import Component, Section
+from base.config.keys import Settings
+from base.config.lookup import COMPONENT_PATHS, section_of, verdict_at
+from base.config.messages import expected
 from base.explaining.catalogue import names_by_source
 from base.explaining.json_schema import schema_text
 from base.explaining.paste import place_of
@@ -33,7 +33,7 @@ _RESUME = {
 _CONFIG_PAGE = """\
 # Every key of a config
 
-Written by `make docs` from base/config/sections.py. `python train.py -c CONFIG --explain` shows every key of a config
+Written by `make docs` from base/config/keys.py. `python train.py -c CONFIG --explain` shows every key of a config
 with its value and where that comes from; `--list` shows the names that components may have, `--list SGD` the arguments
 of one.
 
@@ -61,7 +61,7 @@ Arguments may name what is known only once the data is read: `num_classes: ${{da
 _FAULTS_PAGE = """\
 # What is said of a wrong config
 
-Written by `make docs` from tests/base/config (faults.txt and test_nodes.py), where each case is a test: the text and
+Written by `make docs` from tests/base/config (faults.txt and test_document.py), where each case is a test: the text and
 the place, to the letter. Every fault of a config is told at once, with file, line and column, and nothing is started:
 exit code 2.
 
@@ -75,31 +75,31 @@ Each case changes this config, a line replacing the one that begins with the sam
 
 def config_page() -> str:
     """docs/config.md."""
-    sections = [f"## {title}\n\n{_table(section, place)}" for title, section, place in _sections(Settings, ())]
+    sections = [f"## {title}\n\n{_table(section, path)}" for title, section, path in _sections(Settings, ())]
     facts = [f"| `${{{name}}}` | {words} |" for name, (words, _) in FACTS.items()]
     return _CONFIG_PAGE.format(
         tables="\n\n".join(sections), kinds="\n".join(_kinds()), facts="\n".join(facts), **_RESUME
     )
 
 
-def _sections(section: type[Section], place: Place) -> Iterator[tuple[str, type[Section], Place]]:
-    yield dotted(place).replace(".0", ", each of them") or "At the top", section, place
+def _sections(section: type[Section], path: KeyPath) -> Iterator[tuple[str, type[Section], KeyPath]]:
+    yield dotted(path).replace(".0", ", each of them") or "At the top", section, path
     for name, field in section.model_fields.items():
         inner = section_of(field.annotation)
         if inner is not None and (not issubclass(inner, Component) or set(inner.model_fields) > {"type", "args"}):
             is_list = typing.get_origin(field.annotation) is tuple
-            yield from _sections(inner, (*place, name, 0) if is_list else (*place, name))
+            yield from _sections(inner, (*path, name, 0) if is_list else (*path, name))
 
 
-def _table(section: type[Section], place: Place) -> str:
-    rows = [_row(name, field, (*place, name)) for name, field in section.model_fields.items()]
+def _table(section: type[Section], path: KeyPath) -> str:
+    rows = [_row(name, field, (*path, name)) for name, field in section.model_fields.items()]
     return "\n".join(
         ["| key | what it may hold | default | what it is | on a resume |", "|---|---|---|---|---|", *rows]
     )
 
 
-def _row(name: str, field: FieldInfo, place: Place) -> str:
-    cells = [f"`{name}`", expected(place), _default(field), field.description or "", _RESUME[verdict_at(place)]]
+def _row(name: str, field: FieldInfo, path: KeyPath) -> str:
+    cells = [f"`{name}`", expected(path), _default(field), field.description or "", _RESUME[verdict_at(path)]]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
@@ -117,7 +117,8 @@ def _default(field: FieldInfo) -> str:
 def _kinds() -> Iterator[str]:
     for symbol, registry in REGISTRIES.items():
         if place_of(symbol):
-            keys = [f"`{place.replace('.#', '')}`" for place, symbols in PLACES.items() if symbol in symbols]
+            paths = [path for path, symbols in COMPONENT_PATHS.items() if symbol in symbols]
+            keys = [f"`{dotted(path).replace('.#', '')}`" for path in paths]
             names = names_by_source(registry)
             own = ", ".join(f"`{name}`" for name in names.pop("the framework's", []))
             libraries = [f"{len(known)} of {source}" for source, known in names.items() if source != "yours"]
@@ -127,7 +128,7 @@ def _kinds() -> Iterator[str]:
 
 def faults_page() -> str:
     """docs/faults_of_configs.md."""
-    from tests.base.config.test_nodes import BAD_FILES, BAD_JSON, BAD_YAML
+    from tests.base.config.test_document import BAD_FILES, BAD_JSON, BAD_YAML
 
     _, base, *blocks = TABLE.read_text(encoding="utf-8").strip().split("\n\n")
     lines = [f"\n## {block[2:]}\n" if block.startswith("# ") else _of_table(block) for block in blocks]

@@ -136,10 +136,10 @@ class Preflight:
         if finding.about == "loss":
             return f"{place}.type"
         if finding.about == "data":
-            return "data.target_transform" if self.config.node("data.target_transform") else "data.train"
+            return "data.target_transform" if self.config.written("data.target_transform") else "data.train"
         models = [self.settings.place("model", name) for name in self.settings.models]
         key = place if place in models else models[0] if len(models) == 1 else "model"
-        return f"{key}.args.num_classes" if self.config.node(f"{key}.args.num_classes") else key
+        return f"{key}.args.num_classes" if self.config.written(f"{key}.args.num_classes") else key
 
     def _transforms(self) -> None:
         chosen = self.settings.data.transform

@@ -1,32 +1,63 @@
-"""Plain values of a config against the annotations of Python: do they fit, and what do they become."""
+"""Annotations of Python: whether a plain value fits one, what it becomes, and what to say of one that does not fit."""
 
 from __future__ import annotations
 
 import collections.abc as abc
 import enum
+import inspect
 import numbers
 import operator
 import os
 import pathlib
+import re
 import types
 import typing
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Union
 
-from base.config.nodes import Place, dotted
-from base.config.words import MAPPINGS, SEQUENCES, bare, choices, describe
-from base.errors import did_you_mean
+from base.config.document import KeyPath, dotted
+from base.config.yaml_format import scalar
+from base.errors import did_you_mean, listing
+from base.registry import FUNCTIONS, BrokenFile, UnknownName
+
+SEQUENCES = (list, tuple, set, frozenset, abc.Sequence, abc.MutableSequence, abc.Iterable, abc.Collection, abc.Set)
+MAPPINGS = (dict, abc.Mapping, abc.MutableMapping)
+_ONE_AND_MANY: dict[Any, tuple[str, str]] = {
+    Any: ("a value", "values"),
+    bool: ("true or false", "true or false"),
+    int: ("a whole number", "whole numbers"),
+    float: ("a number", "numbers"),
+    complex: ("a number", "numbers"),
+    numbers.Number: ("a number", "numbers"),
+    numbers.Real: ("a number", "numbers"),
+    str: ("text", "texts"),
+    type(None): ("null", "null"),
+}
+_TORCH = {"Tensor": "a list of numbers", "dtype": "a dtype such as float32", "device": "a device such as cpu"}
+NO_CONFIG = ", which no config can write"
+_LIMITS = {
+    ("ge",): ", {ge} or more",
+    ("gt",): " above {gt}",
+    ("le",): ", {le} or less",
+    ("lt",): " below {lt}",
+    ("ge", "le"): " from {ge} to {le}",
+    ("ge", "lt"): " from {ge} to below {lt}",
+    ("gt", "le"): " above {gt} and up to {le}",
+    ("gt", "lt"): " between {gt} and {lt}",
+}
+_BOOLEANS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
 
 class Mismatch(ValueError):
     """The value at `path` inside an argument does not fit `annotation`; `expected` says what would."""
 
-    def __init__(self, path: Place, annotation: Any, hint: str = "", what: str = "does not fit") -> None:
+    def __init__(self, path: KeyPath, annotation: Any, hint: str = "", what: str = "does not fit") -> None:
         self.path, self.annotation, self.hint, self.what = path, annotation, hint, what
         self.expected = describe(annotation)
         super().__init__(f"{dotted(path)} {what}; expected {self.expected}")
 
 
-def fit(value: Any, annotation: Any, path: Place = ()) -> Any:
+def fit(value: Any, annotation: Any, path: KeyPath = ()) -> Any:
     """`value` as `annotation` asks for it: lists become tuples or tensors, texts become paths, enum members, dtypes
     or, for a Callable, the registered function of that name. Scalars stay what they are, but for an int where a float
     is asked for. Raises Mismatch; also for a number out of the limits of an `Annotated`.
@@ -52,7 +83,7 @@ def fit(value: Any, annotation: Any, path: Place = ()) -> Any:
     return _fit_scalar(value, origin, path)
 
 
-def _fit_annotated(value: Any, annotation: Any, path: Place) -> Any:
+def _fit_annotated(value: Any, annotation: Any, path: KeyPath) -> Any:
     inner, *metadata = typing.get_args(annotation)
     try:
         value = fit(value, inner, path)
@@ -75,7 +106,7 @@ def _within(value: Any, metadata: list[Any]) -> bool:
     return all(bound is None or holds(value, bound) for holds, bound in bounds)
 
 
-def _fit_union(value: Any, annotation: Any, path: Place) -> Any:
+def _fit_union(value: Any, annotation: Any, path: KeyPath) -> Any:
     kinds = choices(annotation)
     exact = [kind for kind in kinds if type(value) is kind]
     failures: list[Mismatch] = []
@@ -90,7 +121,7 @@ def _fit_union(value: Any, annotation: Any, path: Place) -> Any:
     raise Mismatch(path, annotation, hint=next((failure.hint for failure in failures if failure.hint), ""))
 
 
-def _fit_sequence(value: Any, annotation: Any, origin: Any, path: Place) -> Any:
+def _fit_sequence(value: Any, annotation: Any, origin: Any, path: KeyPath) -> Any:
     if not isinstance(value, list | tuple):
         raise Mismatch(path, annotation)
     kinds = typing.get_args(annotation)
@@ -104,7 +135,7 @@ def _fit_sequence(value: Any, annotation: Any, origin: Any, path: Place) -> Any:
     return made.get(origin, list)(items)
 
 
-def _fit_mapping(value: Any, annotation: Any, path: Place) -> Any:
+def _fit_mapping(value: Any, annotation: Any, path: KeyPath) -> Any:
     if not isinstance(value, abc.Mapping):
         raise Mismatch(path, annotation)
     inner = typing.get_args(annotation)
@@ -112,9 +143,7 @@ def _fit_mapping(value: Any, annotation: Any, path: Place) -> Any:
     return {key: fit(item, kind, (*path, key)) for key, item in value.items()}
 
 
-def _fit_callable(value: Any, annotation: Any, path: Place) -> Any:
-    from base.registry import FUNCTIONS, BrokenFile, UnknownName
-
+def _fit_callable(value: Any, annotation: Any, path: KeyPath) -> Any:
     if not isinstance(value, str):
         raise Mismatch(path, annotation)
     try:
@@ -126,7 +155,7 @@ def _fit_callable(value: Any, annotation: Any, path: Place) -> Any:
         raise Mismatch(path, annotation, str(broken)) from None
 
 
-def _fit_scalar(value: Any, annotation: Any, path: Place) -> Any:
+def _fit_scalar(value: Any, annotation: Any, path: KeyPath) -> Any:
     if annotation is float and type(value) is int:
         return float(value)
     if annotation in (numbers.Number, numbers.Real, complex):
@@ -148,14 +177,14 @@ def _fit_scalar(value: Any, annotation: Any, path: Place) -> Any:
     return value
 
 
-def _member(value: Any, annotation: type[enum.Enum], path: Place) -> enum.Enum:
+def _member(value: Any, annotation: type[enum.Enum], path: KeyPath) -> enum.Enum:
     for member in annotation:
         if value is member or value == member.name or (type(value) is type(member.value) and value == member.value):
             return member
     raise Mismatch(path, annotation, hint=did_you_mean(value, annotation.__members__))
 
 
-def _fit_torch(value: Any, annotation: type, path: Place) -> Any:
+def _fit_torch(value: Any, annotation: type, path: KeyPath) -> Any:
     import torch
 
     if isinstance(value, annotation):
@@ -174,3 +203,107 @@ def _fit_torch(value: Any, annotation: type, path: Place) -> Any:
     if annotation is torch.dtype and isinstance(dtype, torch.dtype):
         return dtype
     raise Mismatch(path, annotation)
+
+
+def bare(annotation: Any) -> Any:
+    """The annotation without aliases and decoration; Any for what says nothing that can be checked."""
+    while True:
+        if typing.get_origin(annotation) is typing.Annotated:
+            annotation = typing.get_args(annotation)[0]
+        elif isinstance(annotation, typing.NewType):
+            annotation = annotation.__supertype__
+        elif type(annotation).__name__ == "TypeAliasType":  # `type X = ...` of Python 3.12
+            annotation = annotation.__value__
+        else:
+            break
+    if annotation is None:
+        return type(None)
+    by_name = isinstance(annotation, str | typing.TypeVar | typing.ParamSpec | typing.ForwardRef)
+    is_protocol = getattr(annotation, "_is_protocol", False)
+    return Any if by_name or is_protocol or annotation in (object, inspect.Parameter.empty) else annotation
+
+
+def choices(annotation: Any) -> tuple[Any, ...]:
+    """The members of a union, or the annotation alone."""
+    union = typing.get_origin(annotation) in (Union, types.UnionType)
+    return typing.get_args(annotation) if union else (annotation,)
+
+
+def describe(annotation: Any, many: bool = False) -> str:
+    """`a whole number`, `a list of numbers`, `a number from 0 to 1`, `'mean' or 'sum'`."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        inner, *metadata = typing.get_args(annotation)
+        return describe(inner, many) + limits(metadata)
+    annotation = bare(annotation)
+    origin, inner = typing.get_origin(annotation) or annotation, typing.get_args(annotation)
+    if annotation in _ONE_AND_MANY:
+        return _ONE_AND_MANY[annotation][many]
+    if origin in (Union, types.UnionType):
+        return _describe_union(inner, many)
+    if origin is Literal:
+        return listing([repr(choice) if isinstance(choice, str) else str(choice) for choice in inner])
+    if origin in SEQUENCES:
+        fixed = origin is tuple and bool(inner) and inner[-1] is not Ellipsis
+        words = list(dict.fromkeys(describe(kind, True) for kind in (inner if fixed else inner[:1])))
+        number = f"{len(inner)} " if fixed else ""
+        return f"{'lists' if many else 'a list'} of {number}{listing(words, 'and')}" if words else "a list"
+    if origin in MAPPINGS:
+        return "mappings" if many else "a mapping"
+    if origin is abc.Callable:
+        return "names of registered functions" if many else "the name of a registered function"
+    return _describe_class(annotation)
+
+
+def _describe_union(kinds: Iterable[Any], many: bool) -> str:
+    kinds = list(kinds)
+    if float in kinds:
+        kinds = [kind for kind in kinds if kind is not int and getattr(kind, "__name__", "") != "Tensor"]
+    kinds = [kind for kind in kinds if not describe(kind).endswith(NO_CONFIG)] or kinds
+    kinds.sort(key=lambda kind: kind is type(None))
+    return listing(list(dict.fromkeys(describe(kind, many) for kind in kinds)))
+
+
+def _describe_class(annotation: Any) -> str:
+    name = getattr(annotation, "__name__", str(annotation))
+    if isinstance(annotation, type):
+        if issubclass(annotation, enum.Enum):
+            return "one of " + listing([member.name for member in annotation])
+        if issubclass(annotation, pathlib.PurePath) or annotation is os.PathLike:
+            return "a path"
+        if annotation.__module__ == "torch" and name in _TORCH:
+            return _TORCH[name]
+    return f"a {name} object{NO_CONFIG}"
+
+
+def limits(metadata: Iterable[Any]) -> str:
+    """`, 1 or more`: the limits in an Annotated or a pydantic field; empty if there are none."""
+    names = ("ge", "gt", "le", "lt")
+    bounds = {name: getattr(item, name) for item in metadata for name in names if getattr(item, name, None) is not None}
+    return _LIMITS.get(tuple(sorted(bounds)), "").format(**bounds)
+
+
+def suggest_fix(value: Any, text: str, annotation: Any) -> str:
+    """`write 8, without quotes`; empty if nothing likely was meant. `text` is the value as it was written."""
+    kinds = {bare(kind) for kind in choices(bare(annotation))}
+    if isinstance(value, str):
+        word = value.strip()
+        if bool in kinds and word.lower() in (*_BOOLEANS, "true", "false"):
+            return f"write {_BOOLEANS.get(word.lower(), word.lower())}"
+        return _suggest_number(word, kinds) if kinds & {int, float} else ""
+    if type(value) is float and int in kinds and value == int(value):
+        return f"write {int(value)}"
+    return f'write "{text}", in quotes' if str in kinds and isinstance(value, bool | int | float) else ""
+
+
+def _suggest_number(word: str, kinds: set[Any]) -> str:
+    plain = re.sub(r"(?<=\d)[_, ](?=\d{3})", "", word)
+    try:
+        value = scalar(plain)
+    except ValueError:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return ""
+    quotes = ", without quotes" if plain == word else ""
+    if float in kinds or isinstance(value, int):
+        return f"write {plain}{quotes}"
+    return f"write {int(value)}{quotes}" if value == int(value) else ""

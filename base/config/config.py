@@ -7,14 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from base.config.frozen import freeze
-from base.config.layers import Overrides, add_plugins, apply_overrides, in_our_shape, read_layers
-from base.config.nodes import Node, Place, from_plain
-from base.config.template_shape import RENAMED, in_their_words, readable
+from base.config.document import ALIASES, Document, Source, freeze, from_plain
+from base.config.reader import read_files
+from base.config.torch_facts import DECIDES
+from base.config.yaml_format import to_yaml
 from base.errors import DEFAULT, ConfigError, Fault, Origin
 
 if TYPE_CHECKING:
-    from base.config.sections import Settings
+    from base.config.keys import Settings
+
+Overrides = Sequence[str] | Mapping[str, Any]
 
 
 class Config(Mapping[str, Any]):
@@ -25,10 +27,17 @@ class Config(Mapping[str, Any]):
     `data.train`, as in pytorch-template. `notes` are lines for the user.
     """
 
-    def __init__(self, tree: Node, settings: Settings, source: str, of_run: bool, notes: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        document: Document,
+        settings: Settings,
+        source: str,
+        of_run: bool,
+        notes: Sequence[str] = (),
+    ) -> None:
         self.settings, self.source, self.of_run, self.notes = settings, source, of_run, notes
-        self._tree = tree
-        self._values = freeze(readable(self.to_dict()))
+        self._document, values = document, self.to_dict()
+        self._values = freeze(_laid_under(values, values["project"]))
 
     @classmethod
     def read(
@@ -42,9 +51,10 @@ class Config(Mapping[str, Any]):
         Raises ConfigError with every fault that the texts, the sections, the registries and the signatures show.
         """
         faults: list[Fault] = []
-        notes: list[str] = []
-        tree = read_layers(Path(path), faults, notes)
-        return cls._checked(tree, overrides, faults, str(path), plugins, of_run, notes)
+        files = read_files(Path(path), faults)
+        if files is None:
+            raise ConfigError(faults, str(path))
+        return cls._checked(files, overrides, faults, str(path), plugins, of_run)
 
     @classmethod
     def from_dict(
@@ -57,43 +67,40 @@ class Config(Mapping[str, Any]):
     ) -> Config:
         """The config that `to_dict` gave, or one put together in code; raises ConfigError as `read` does."""
         faults: list[Fault] = []
-        notes: list[str] = []
-        (tree,) = in_our_shape([from_plain(values, Origin(source), faults)], faults, notes)
-        return cls._checked(tree, overrides, faults, source, plugins, True, notes)
+        given = from_plain(values, Origin(source), faults)
+        return cls._checked([given], overrides, faults, source, plugins, True)
 
     @classmethod
     def _checked(
         cls,
-        tree: Node | None,
+        files: Sequence[Document],
         overrides: Overrides,
         faults: list[Fault],
         source: str,
         plugins: Iterable[str],
         of_run: bool,
-        notes: Sequence[str] = (),
     ) -> Config:
-        if tree is None:
-            raise ConfigError(faults, source)
-        from base.config.contradictions import check_together
-        from base.config.lengths import check_lengths
-        from base.config.validate import check_sections, without_removed
+        # Imported here, for these need pydantic, and a file that cannot be read is told without it.
+        from base.config import cross_checks, layers, validate
 
-        tree = without_removed(add_plugins(apply_overrides(tree, overrides, faults), plugins))
-        settings, wrong = check_sections(tree)
-        lengths = [] if of_run else check_lengths(tree)
+        notes: list[str] = []
+        document = layers.merge_files(files, faults, notes)
+        layers.apply_overrides(document, overrides, faults)
+        layers.add_plugins(document, plugins)
+        layers.remove_nulls(document)
+        settings, wrong = validate.check_sections(document)
+        schedules = [] if of_run else cross_checks.check_schedules(document)
         if notes:  # a template's file runs there as it stands, and so it does here
-            lengths, notes = [], [*notes, *map(str, lengths)]
-        wrong += [*check_together(tree), *lengths, *_check_code(tree, plugins)]
+            schedules, notes = [], [*notes, *map(str, schedules)]
+        wrong += [*cross_checks.check_together(document), *schedules, *validate.check_code(document, plugins)]
         unread = {(fault.origin, fault.key) for fault in faults}  # left without a value, which is no second fault
         faults += [fault for fault in wrong if (fault.origin, fault.key) not in unread]
         if faults or settings is None:
-            raise ConfigError(map(in_their_words, faults) if notes else faults, source)
-        return cls(tree, settings, source, of_run, notes)
+            raise ConfigError((_worded(fault, notes) for fault in faults), source)
+        return cls(document, settings, source, of_run, notes)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values: components as `{type, args}`, `${facts}` kept, and every default that means something."""
-        from base.config.contradictions import DECIDES
-
         values = self.settings.model_dump(mode="json")
         loader = values["data"]["loader"]
         for name in [name for decider, names in DECIDES.items() if loader[decider] for name in names]:
@@ -102,32 +109,27 @@ class Config(Mapping[str, Any]):
 
     def to_yaml(self) -> str:
         """`to_dict` as a YAML text that reads back as an equal config."""
-        from base.config.yaml_writer import to_yaml
-
         return to_yaml(self.to_dict())
 
     def origin(self, key: str) -> Origin:
         """Where the value at `key` (`optimizer.args.lr`) was written, or `default`."""
-        node = self.node(key)
-        return node.origin if node else DEFAULT
+        source = self.written(key)
+        return source.origin if source else DEFAULT
 
-    def node(self, key: str) -> Node | None:
-        """What was written at `key`, with its place and what it took the place of; None if nothing was."""
-        return self._tree.at(_place(key))
+    def written(self, key: str) -> Source | None:
+        """Where and how the value at `key` was written and what it overrode; None if nothing was."""
+        return self._document.sources.get(self._document.path(key))
 
     def fault(self, key: str, what: str, found: str = "", expected: str = "", hint: str = "") -> Fault:
         """A fault at the place of `key`, or of the nearest section above that was written."""
-        place = _place(key)
-        while (node := self._tree.at(place)) is None:
-            place = place[:-1]
-        fault = Fault(node.origin, key, what, found, expected, hint)
-        return in_their_words(fault) if self.notes else fault
+        origin = self._document.nearest(self._document.path(key)).origin
+        return _worded(Fault(origin, key, what, found, expected, hint), self.notes)
 
     def faults_of_lengths(self, steps: int) -> list[Fault]:
         """Lengths that do not go together in a run of so many optimizer steps."""
-        from base.config.lengths import check_lengths
+        from base.config.cross_checks import check_schedules
 
-        return [] if self.of_run or self.notes else check_lengths(self._tree, steps)
+        return [] if self.of_run or self.notes else check_schedules(self._document, steps)
 
     def placed(self, faults: Iterable[Fault]) -> ConfigError:
         """What was found by those who know the keys alone, at the places of the keys."""
@@ -137,7 +139,7 @@ class Config(Mapping[str, Any]):
         if key in self._values:
             return self._values[key]
         value: Any = self._values
-        for part in RENAMED.get(key, (key,)):
+        for part in ALIASES.get(key, (key,)):
             value = value[part]
         return value
 
@@ -151,20 +153,21 @@ class Config(Mapping[str, Any]):
         return f"Config({self.settings.name!r} from {self.source})"
 
 
-def _place(key: str) -> Place:
-    return tuple(int(part) if part.isdecimal() else part for part in key.split("."))
+def _worded(fault: Fault, notes: Sequence[str]) -> Fault:
+    """The fault; of a config in pytorch-template's shape, which has notes, by the names that stand in the file."""
+    if not notes:
+        return fault
+    from base.config.template_shape import in_their_words
+
+    return in_their_words(fault)
 
 
-def _check_code(tree: Node, plugins: Iterable[str]) -> list[Fault]:
-    """What only the code behind the names can tell; this imports torch."""
-    from base.config.components import check_components, load_plugins
-    from base.config.contradictions import check_monitor
-    from base.config.places import named
-    from base.registry import LOSSES, TRAINERS
-
-    faults = [*load_plugins(tree, plugins), *check_components(tree)]
-    losses = [node.at(("type",)) for _, node in named(tree, "loss").values()]
-    trainer = tree.at(("trainer", "type"))
-    may_log_more = any(node and LOSSES.is_users(str(node.value)) for node in losses)
-    may_log_more |= (trainer is not None and trainer.value != "Trainer") or TRAINERS.is_users("Trainer")
-    return faults if may_log_more else [*faults, *check_monitor(tree)]
+def _laid_under(values: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with the keys of the project's own at the places where they were written, too."""
+    merged = dict(values)
+    for key, value in own.items():
+        if key not in merged:
+            merged[key] = value
+        elif isinstance(merged[key], Mapping) and isinstance(value, Mapping) and key != "project":
+            merged[key] = _laid_under(merged[key], value)
+    return merged

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from base.config.kinds import Verdict
-from base.config.nodes import Place, dotted
-from base.config.schema import verdict_at
-from base.config.sections import Settings
+from base.config.document import KeyPath, dotted
+from base.config.fields import Verdict
+from base.config.keys import Settings
+from base.config.lookup import verdict_at
 from base.errors import Origin
 
 if TYPE_CHECKING:
@@ -44,32 +44,27 @@ def difference(before: Config, after: Config) -> list[Difference]:
     """What differs, down to single arguments and list entries; what only `after` has comes last."""
     old, new = dict(_leaves(before.to_dict())), dict(_leaves(after.to_dict()))
     found = []
-    for place in [*old, *(place for place in new if place not in old)]:
-        was, is_ = old.get(place, ABSENT), new.get(place, ABSENT)
+    for path in [*old, *(path for path in new if path not in old)]:
+        was, is_ = old.get(path, ABSENT), new.get(path, ABSENT)
         if was != is_ or type(was) is not type(is_):
-            key, verdict = dotted(place), _verdict(place, before.settings, after.settings)
+            key, verdict = dotted(path), _verdict(path, before.settings, after.settings)
             found.append(Difference(key, was, is_, before.origin(key), after.origin(key), verdict))
     return found
 
 
-def _leaves(value: Any, place: Place = ()) -> Iterator[tuple[Place, Any]]:
-    """Scalars with their places."""
+def _leaves(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+    """Scalars with their paths."""
     if isinstance(value, Mapping | list):
         for part, child in value.items() if isinstance(value, Mapping) else enumerate(value):
-            yield from _leaves(child, (*place, part))
+            yield from _leaves(child, (*path, part))
     else:
-        yield place, value
+        yield path, value
 
 
-def is_harmless(place: Place) -> bool:
-    """True if the key, or a section around it, is marked so."""
-    return verdict_at(place) == "harmless"
-
-
-def _verdict(place: Place, before: Settings, after: Settings) -> Verdict:
+def _verdict(path: KeyPath, before: Settings, after: Settings) -> Verdict:
     """Two keys have conditions."""
-    if place == ("trainer", "epochs") and not any((*before.schedules.values(), *after.schedules.values())):
+    if path == ("trainer", "epochs") and not any((*before.schedules.values(), *after.schedules.values())):
         return "harmless"
-    if place == ("trainer", "log_every") and before.trainer.check_gradients and after.trainer.check_gradients:
+    if path == ("trainer", "log_every") and before.trainer.check_gradients and after.trainer.check_gradients:
         return "harmless"
-    return verdict_at(place)
+    return verdict_at(path)

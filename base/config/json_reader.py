@@ -1,4 +1,4 @@
-"""JSON into nodes, by the standard's rules (RFC 8259), with the place of every value."""
+"""Reads JSON by the standard's rules (RFC 8259), with the position of every value."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from base.config.nodes import DEPTH, DIGITS, Node, Unreadable, repeated
+from base.config.document import DEPTH, DIGITS, Document, KeyPath, Source, Unreadable, repeated, walk
 from base.errors import Fault, Origin
 
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -20,8 +19,8 @@ _WORDS = {"true": True, "false": False, "null": None}
 _TEXT = json.JSONDecoder()
 
 
-def read_json(text: str, source: str, faults: list[Fault]) -> Node | None:
-    """The tree of a JSON text; None after a fault of grammar. Repeated keys and numbers out of range are added to
+def read_json(text: str, source: str, faults: list[Fault]) -> Document | None:
+    """The document of a JSON text; None after a fault of grammar. Repeated keys and numbers out of range are added to
     `faults` and the rest is read on.
     """
     try:
@@ -37,33 +36,36 @@ class _Reader:
     def __init__(self, text: str, source: str, faults: list[Fault]) -> None:
         self.text, self.source, self.faults = text, source, faults
         self.at = 0
+        self.sources: dict[KeyPath, Source] = {}
         self.lines = [0, *(found.end() for found in re.finditer("\n", text))]
 
-    def document(self) -> Node:
+    def document(self) -> Document:
         self.skip()
         if self.at == len(self.text):
-            return Node(None, Origin(self.source, 1, 1))
-        node = self.value(depth=1)
+            start = Origin(self.source, 1, 1)
+            return Document(None, {(): Source(start, start)})
+        value = self.value(())
         self.skip()
         if self.at < len(self.text):
             self.fail("text after the end of the config", hint="a JSON config is one { ... }")
-        return node
+        return Document(value, self.sources)
 
-    def value(self, depth: int) -> Node:
-        origin, char = self.origin(self.at), self.char
-        if depth > DEPTH:
+    def value(self, path: KeyPath, key_origin: Origin | None = None) -> Any:
+        origin, start, char = self.origin(self.at), self.at, self.char
+        if len(path) >= DEPTH:
             raise Unreadable(Fault(origin, "", f"nested more than {DEPTH} deep"))
+        self.sources[path] = Source(origin, key_origin or origin)
         if char == "{":
-            return Node(self.mapping(depth), origin)
+            return self.mapping(path)
         if char == "[":
-            return Node([self.value(depth + 1) for _ in self.entries("]")], origin)
-        if char == '"':
-            value = self.string()
-            return Node(value, origin, text=f'"{value}"')
-        return self.word(origin)
+            return [self.value((*path, i)) for i, _ in enumerate(self.entries("]"))]
+        value = self.string() if char == '"' else self.word(origin)
+        text = f'"{value}"' if char == '"' else self.text[start : self.at]
+        self.sources[path] = Source(origin, key_origin or origin, text)
+        return value
 
-    def mapping(self, depth: int) -> dict[str, Node]:
-        items: dict[str, Node] = {}
+    def mapping(self, path: KeyPath) -> dict[str, Any]:
+        items: dict[str, Any] = {}
         for _ in self.entries("}"):
             origin = self.origin(self.at)
             if self.char != '"':
@@ -75,8 +77,10 @@ class _Reader:
             self.at += 1
             self.skip()
             if key in items:
-                self.faults.append(repeated(key, origin, items[key]))
-            items[key] = replace(self.value(depth + 1), key_origin=origin)
+                self.faults.append(repeated(key, origin, self.sources[*path, key]))
+                for inner, _ in walk(items[key], (*path, key)):
+                    del self.sources[inner]
+            items[key] = self.value((*path, key), origin)
         return items
 
     def entries(self, end: str) -> Iterator[None]:
@@ -116,7 +120,7 @@ class _Reader:
             self.at = start
             self.fail("half of a surrogate pair is no character")
 
-    def word(self, origin: Origin) -> Node:
+    def word(self, origin: Origin) -> Any:
         """A number, true, false or null."""
         match = _WORD.match(self.text, self.at)
         word = match[0] if match else ""
@@ -127,14 +131,14 @@ class _Reader:
             self.fail("no JSON value", expected="a number, text, true, false, null, [ or {", hint=hint)
         self.at += len(word)
         if number is None:
-            return Node(_WORDS[word], origin, text=word)
+            return _WORDS[word]
         if number[2] or number[3]:
             value: float = float(word)
         else:
             value = int(word) if len(word) <= DIGITS else math.inf
         if math.isinf(value):
             self.faults.append(Fault(origin, "", "too large for a number", word[:40]))
-        return Node(value, origin, text=word)
+        return value
 
     @property
     def char(self) -> str:

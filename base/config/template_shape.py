@@ -4,91 +4,85 @@ Keys that only the project knows are kept under `project`, so that nothing after
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
-from base.config.nodes import Node, Place, dotted
+from base.config.document import ALIASES, Document, KeyPath, Source, dotted, nested
+from base.config.fields import Component, Section
+from base.config.keys import Settings
+from base.config.lookup import section_of
 from base.errors import Fault
 
-if TYPE_CHECKING:
-    from base.config.kinds import Section
-
-Keys = tuple[str, ...]
-RENAMED: dict[str, Keys] = {"arch": ("model",), "data_loader": ("data", "train")}
-"""Their top-level names, and where ours stand."""
 SPLIT = "split"
 """`data.valid` of a loader that sets its validation part aside itself."""
 
 
-def is_template_shaped(tree: Node) -> bool:
-    """True of a file with `arch`, or with `data_loader` as a component."""
-    loader = tree.at(("data_loader",))
-    return "arch" in tree or (loader is not None and (isinstance(loader.value, str) or "type" in loader))
+def translate(files: Sequence[Document], faults: list[Fault], notes: list[str]) -> list[Document]:
+    """The files in our shape, and a note for the user."""
+    own = {key: None for file in reversed(files) for key in _translate(file, faults)}
+    kept = f"; keys of your own: {', '.join(own)}" if own else ""
+    notes.append(f"read as a config of pytorch-template{kept}")
+    return list(files)
 
 
-def from_template(tree: Node, faults: list[Fault]) -> tuple[Node, list[str]]:
-    """The layer in our shape, and the dotted names of the keys of the project's own."""
-    from base.config.sections import Settings
-
-    both = [theirs for theirs, ours in RENAMED.items() if theirs in tree and tree.at(ours) is not None]
-    for theirs in both:
-        hint = f"it is the same as {dotted(RENAMED[theirs])}, which is there too; keep one of them"
-        faults.append(Fault(tree.value[theirs].key_origin or tree.origin, theirs, "given twice", hint=hint))
-    layer = _renamed(tree)
-    found: list[tuple[Place, Node]] = []
-    layer = _without_knobs(layer, Settings, (), found, faults)
-    for place, knob in found:
-        layer = _put(layer, ("project", *map(str, place)), knob)
-    return _reshaped(layer), [dotted(place) for place, _ in found]
-
-
-def _renamed(tree: Node) -> Node:
-    layer = replace(tree, value={key: node for key, node in tree.value.items() if key not in RENAMED})
-    for theirs, ours in RENAMED.items():
-        if theirs in tree:
-            layer = _put(layer, ours, tree.value[theirs])
-    loader = tree.at(("data_loader",))
-    if loader is not None and layer.at(("data", "valid")) is None:
-        share = loader.at(("args", "validation_split"))
-        if share is None or share.value not in (0, None):
-            layer = _put(layer, ("data", "valid"), Node(SPLIT, loader.origin, loader.key_origin, SPLIT))
-    return layer
+def _translate(file: Document, faults: list[Fault]) -> list[str]:
+    """Changes one file to our shape; gives the dotted names of the keys of the project's own."""
+    for theirs, ours in ALIASES.items():
+        if theirs in file.values and ours in file.sources:
+            hint = f"it is the same as {dotted(ours)}, which is there too; keep one of them"
+            faults.append(Fault(file.sources[theirs,].key_origin, theirs, "given twice", hint=hint))
+    _rename(file)
+    found: list[KeyPath] = []
+    _set_aside(file, Settings, (), found, faults)
+    for path in found:
+        knob = file.pop(path)
+        assert knob is not None
+        _put(file, ("project", *path), knob)
+    _reshape(file)
+    return [dotted(path) for path in found]
 
 
-def _put(tree: Node, place: Keys, node: Node) -> Node:
-    """The tree with `node` at `place`; mappings on the way are made where `node` was written."""
-    if not place:
-        return node
-    inside = tree.value if tree.is_map else {}
-    below = inside.get(place[0]) or Node({}, node.origin, node.key_origin)
-    return replace(tree, value={**inside, place[0]: _put(below, place[1:], node)})
+def _rename(file: Document) -> None:
+    loader = file.sources.get(("data_loader",))
+    share = file.get(("data_loader", "args", "validation_split"))
+    splits = ("data_loader", "args", "validation_split") not in file.sources or share not in (0, None)
+    renamed = {ours: part for theirs, ours in ALIASES.items() if (part := file.pop((theirs,)))}
+    for ours, part in renamed.items():
+        _put(file, ours, part)
+    if loader is not None and splits and ("data", "valid") not in file.sources:
+        source = Source(loader.origin, loader.key_origin, SPLIT)
+        _put(file, ("data", "valid"), Document(SPLIT, {(): source}))
 
 
-def _without_knobs(
-    node: Node, section: type[Section], place: Place, found: list[tuple[Place, Node]], faults: list[Fault]
-) -> Node:
-    """The section without keys that it does not have, which go to `found`, or to `faults` if they look like typos."""
-    from base.config.kinds import Component
-    from base.config.schema import section_of
+def _put(file: Document, path: KeyPath, part: Document) -> None:
+    """Puts `part` at `path`; mappings on the way are made where `part` was written."""
+    source = part.sources[()]
+    for length in range(1, len(path)):
+        if not isinstance(file.get(path[:length]), dict):
+            around = file.sources.get(path[:length], Source(source.origin, source.key_origin))
+            file.put(path[:length], Document({}, {(): around}))
+    file.put(path, part)
 
-    kept: dict[str, Node] = {}
-    for key, child in node.value.items():
+
+def _set_aside(file: Document, section: type[Section], at: KeyPath, found: list[KeyPath], faults: list[Fault]) -> None:
+    """Collects the keys at `at` that the section does not have: in `found`, or as `faults` if they look like typos."""
+    values = file.get(at)
+    for key, value in list(values.items()):
+        path = (*at, key)
         field = section.model_fields.get(key)
         if field is None:
-            known = [*section.model_fields, *(RENAMED if not place else ())]
-            if meant := near_miss(key, [name for name in known if name not in node]):
+            known = [*section.model_fields, *(() if at else ALIASES)]
+            if meant := near_miss(key, [name for name in known if name not in values]):
                 hint = f"did you mean {meant!r}? a key of your own needs a name less like it"
-                faults.append(Fault(child.key_origin or child.origin, _theirs((*place, key)), "unknown key", hint=hint))
+                faults.append(Fault(file.sources[path].key_origin, _theirs(path), "unknown key", hint=hint))
+                file.pop(path)
             else:
-                found.append(((*place, key), child))
+                found.append(path)
             continue
         inner = section_of(field.annotation)
         by_name = "dict[" in str(field.annotation) or (inner is not None and issubclass(inner, Component))
-        if inner is not None and child.is_map and ("type" in child or not by_name):
-            child = _without_knobs(child, inner, (*place, key), found, faults)
-        kept[key] = child
-    return replace(node, value=kept)
+        if inner is not None and isinstance(value, dict) and ("type" in value or not by_name):
+            _set_aside(file, inner, path, found, faults)
 
 
 def near_miss(key: str, known: list[str]) -> str | None:
@@ -115,40 +109,41 @@ def _one_edit(one: str, other: str) -> bool:
     )
 
 
-def _reshaped(layer: Node) -> Node:
+def _reshape(file: Document) -> None:
     """Values that have another shape there."""
-    metrics = layer.at(("metrics",))
-    if metrics is not None and metrics.is_map:
-        layer = _put(layer, ("metrics",), replace(metrics, value=list(_metrics(metrics))))
-    stop = layer.at(("trainer", "early_stop"))
-    if stop is not None and type(stop.value) in (int, float) and stop.value <= 0:
-        layer = _put(layer, ("trainer", "early_stop"), replace(stop, value="off"))
-    return layer
+    if isinstance(file.get(("metrics",)), dict):
+        metrics = list(_metrics(file.part(("metrics",))))
+        entries = {(i, *path): source for i, metric in enumerate(metrics) for path, source in metric.sources.items()}
+        values = [metric.values for metric in metrics]
+        file.put(("metrics",), Document(values, {(): file.sources["metrics",], **entries}))
+    stop = ("trainer", "early_stop")
+    if type(file.get(stop)) in (int, float) and file.get(stop) <= 0:
+        file.put(stop, Document("off", {(): file.sources[stop]}))
 
 
-def _metrics(metrics: Node) -> Iterator[Node]:
+def _metrics(metrics: Document) -> Iterator[Document]:
     """Entries of a mapping: a component by its name in the logs, the arguments of a metric by its type, or a group."""
-    for key, node in metrics.value.items():
-        name = Node(key, node.key_origin or node.origin, node.key_origin, key)
-        if node.is_list:
-            yield from node.value
-        elif node.is_map and "type" in node:
-            yield node if "name" in node else replace(node, value={"name": name, **node.value})
-        elif isinstance(node.value, str):
-            yield Node({"type": node, "name": name}, node.origin, node.key_origin)
+    for key, value in metrics.values.items():
+        entry = metrics.part((key,))
+        source = entry.sources[()]
+        name = Document(key, {(): Source(source.key_origin, source.key_origin, key)})
+        if isinstance(value, list):
+            yield from (entry.part((i,)) for i in range(len(value)))
+        elif isinstance(value, dict) and "type" in value:
+            if "name" not in value:
+                entry.put(("name",), name)
+            yield entry
+        elif isinstance(value, str):
+            named = nested(("type",), entry, Source(source.origin, source.key_origin))
+            named.put(("name",), name)
+            yield named
         else:
-            args = node.at(("args",)) or node
-            yield Node({"type": name, "args": args if args.is_map else replace(node, value={})}, node.origin)
-
-
-def our_keys(tree: Node, keys: Keys) -> Keys:
-    """Where an override's key stands: by pytorch-template's name for it, as a key of the project's own, or, of the
-    batch size, where the loader takes it that makes its batches itself."""
-    keys = (*RENAMED.get(keys[0], keys[:1]), *keys[1:])
-    if tree.at(keys) is None and tree.at(("project", *keys)) is not None:
-        return ("project", *keys)
-    own = ("data", "train", "args", "batch_size")
-    return own if keys == ("data", "loader", "batch_size") and tree.at(own) and tree.at(keys) is None else keys
+            args = entry.part(("args",)) if isinstance(value, dict) and "args" in value else entry
+            if not isinstance(args.values, dict):
+                args = Document({}, {(): source})
+            typed = nested(("type",), name, Source(source.origin, source.origin))
+            typed.put(("args",), args)
+            yield typed
 
 
 def in_their_words(fault: Fault) -> Fault:
@@ -156,23 +151,8 @@ def in_their_words(fault: Fault) -> Fault:
     return replace(fault, key=_theirs(tuple(fault.key.split("."))))
 
 
-def _theirs(place: Place) -> str:
-    for theirs, ours in RENAMED.items():
-        if place[: len(ours)] == ours:
-            return dotted((theirs, *place[len(ours) :]))
-    return dotted(place)
-
-
-def readable(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A config's values with the keys of the project's own at the places where they were written, too."""
-    return _laid_under(values, values["project"])
-
-
-def _laid_under(values: Mapping[str, Any], knobs: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(values)
-    for key, knob in knobs.items():
-        if key not in merged:
-            merged[key] = knob
-        elif isinstance(merged[key], Mapping) and isinstance(knob, Mapping) and key != "project":
-            merged[key] = _laid_under(merged[key], knob)
-    return merged
+def _theirs(path: KeyPath) -> str:
+    for theirs, ours in ALIASES.items():
+        if path[: len(ours)] == ours:
+            return dotted((theirs, *path[len(ours) :]))
+    return dotted(path)

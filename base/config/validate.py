@@ -1,97 +1,113 @@
-"""The fixed sections of a config against their models; pydantic's errors in our words, at their places."""
+"""A config against its sections and against the code behind its names: what pydantic, the registries and the
+signatures refuse, in our words and at their places.
+"""
 
 from __future__ import annotations
 
-import typing
-from dataclasses import replace
-from typing import Any
+import difflib
+from collections.abc import Iterable, Iterator
 
 import pydantic
 
-from base.config.kinds import Component
-from base.config.nodes import Node, Place, dotted
-from base.config.schema import expected, field_at, homes, nullable, section_at
-from base.config.sections import Settings
-from base.config.words import mend
-from base.errors import Fault, listing, suggest
+from base.config.annotations import suggest_fix
+from base.config.arguments import check_arguments
+from base.config.cross_checks import check_monitor
+from base.config.document import Document, KeyPath, dotted
+from base.config.keys import Settings
+from base.config.lookup import components, named
+from base.errors import Fault, did_you_mean, listing
+from base.plugins import allowed_plugins, load_plugin
+from base.registry import LOSSES, OPTIMIZERS, REGISTRIES, TRAINERS, BrokenFile, UnknownName
+from utils.shell import command
 
-_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
-_WHAT = {"literal_error": "no such choice", **dict.fromkeys(_RANGE, "is out of range")}
-"""By pydantic's kind of error; the others are values of the wrong type."""
 
-
-def check_sections(tree: Node) -> tuple[Settings | None, list[Fault]]:
-    """The settings that a tree holds, or None and all that is wrong with its sections."""
+def check_sections(document: Document) -> tuple[Settings | None, list[Fault]]:
+    """The settings that a document holds, or None and all that is wrong with its sections."""
     try:
-        return Settings.model_validate(tree.plain()), []
+        return Settings.model_validate(document.values), []
     except pydantic.ValidationError as errors:
-        faults: dict[Place, Fault] = {}
-        for error in errors.errors(include_url=False, include_context=False):
-            place = _place(tree, error)
-            faults.setdefault(place, _fault(tree, place, error))
-        return None, list(faults.values())
+        from base.config.messages import section_faults
+
+        return None, section_faults(document, errors)
 
 
-def without_removed(node: Node, place: Place = ()) -> Node:
-    """The tree without the keys that a `null` removed: where one covers a value and is no value itself."""
-    if not node.is_map:
-        return node
-    kept = {key: child for key, child in node.value.items() if not _removed(child, (*place, key))}
-    return replace(node, value={key: without_removed(child, (*place, key)) for key, child in kept.items()})
+def check_code(document: Document, plugins: Iterable[str]) -> list[Fault]:
+    """What only the code behind the names can tell: unknown names, arguments that nothing takes; torch is imported."""
+    faults = list(_load_plugins(document, plugins))
+    found, trainer = components(document), document.values.get("trainer")
+    if isinstance(trainer, dict) and "type" not in trainer:
+        found.append((("trainer",), "Trainer", ("TRAINERS",)))
+    for path, name, symbols in found:
+        faults += _check_component(document, path, name, symbols)
+    for path in named(document, "optimizer").values():
+        faults += _check_groups(document, path)
+    losses = [document.get((*path, "type")) for path in named(document, "loss").values()]
+    may_log_more = any(LOSSES.is_users(str(name)) for name in losses if name is not None)
+    may_log_more |= isinstance(trainer, dict) and trainer.get("type", "Trainer") != "Trainer"
+    if may_log_more or TRAINERS.is_users("Trainer"):
+        return faults
+    return [*faults, *check_monitor(document)]
 
 
-def _removed(node: Node, place: Place) -> bool:
-    field = field_at(place)
-    covers = any(below.value is not None for below in node.shadowed)
-    return node.value is None and covers and not (field and nullable(field))
+def _check_component(document: Document, path: KeyPath, name: str, symbols: tuple[str, ...]) -> list[Fault]:
+    origin, key = document.nearest((*path, "type")).origin, dotted((*path, "type"))
+    unknown: list[UnknownName] = []
+    for symbol in symbols:
+        registry = REGISTRIES[symbol]
+        try:
+            target = registry.get(name)
+        except UnknownName as error:
+            unknown.append(error)
+        except BrokenFile as error:
+            return [Fault(origin, key, str(error))]
+        else:
+            return check_arguments(target, document, path, name, origin, registry.supplied_to(target))
+    what = f"no {listing(error.kind for error in unknown)} is named {name!r}"
+    hint = suggest_fix(name, name, float) or _known(name, unknown, symbols[0])
+    return [Fault(origin, key, what, hint=hint)]
 
 
-def _place(tree: Node, error: Any) -> Place:
-    """Where the error is, without the names of alternatives that pydantic adds."""
-    place: Place = ()
-    for part in error["loc"]:
-        if tree.at((*place, part)) is not None or (error["type"] == "missing" and part == error["loc"][-1]):
-            place = (*place, part)
-    return place
+def _check_groups(document: Document, optimizer: KeyPath) -> Iterator[Fault]:
+    """What the optimizer could not be given as a group's arguments."""
+    kind, groups = document.get((*optimizer, "type")), document.get((*optimizer, "groups"))
+    if kind is None or not isinstance(groups, list) or kind not in OPTIMIZERS:
+        return
+    target, origin = OPTIMIZERS.get(kind), document.sources[*optimizer, "type"].origin
+    for i in range(len(groups)):
+        group = (*optimizer, "groups", i)
+        if isinstance(document.get((*group, "args")), dict):
+            faults = check_arguments(target, document, group, kind, origin, OPTIMIZERS.supplied)
+            yield from (fault for fault in faults if fault.what != f"{kind} needs this argument")
 
 
-def _fault(tree: Node, place: Place, error: Any) -> Fault:
-    key, node, kind = dotted(place), tree.at(place), error["type"]
-    if node is None:
-        section = tree.at(place[:-1]) or tree
-        return Fault(section.key_origin or section.origin, key, "missing", expected=expected(place))
-    at_key = node.key_origin or node.origin
-    if kind == "extra_forbidden":
-        return Fault(at_key, key, "unknown key", hint=_belongs(place))
-    if error["loc"][-1] == "[key]":
-        return Fault(at_key, key, "not a name", expected="letters, digits and '_', beginning with a letter")
-    if node.value is None:
-        return Fault(node.origin, key, "has no value", node.text, expected(place))
-    what = _WHAT.get(kind, "does not fit")
-    return Fault(node.origin, key, what, node.found(), expected(place), _mended(node, place))
+def _known(name: str, unknown: list[UnknownName], symbol: str) -> str:
+    """The nearest name, or a few of them; and the files in which the name may be hidden."""
+    known = sorted({name for error in unknown for name in error.known})
+    hidden = [f"{file} cannot be read ({why})" for error in unknown for file, why in error.broken.items()]
+    if nearest := did_you_mean(name, known):
+        return "; ".join([nearest, *hidden])
+    few = listing(difflib.get_close_matches(name, known, n=5, cutoff=0))
+    there_is = [f"there is {few}" if len(known) < 6 else f"there are {len(known)}, the nearest {few}"] if known else []
+    return "; ".join([*there_is, *hidden, f"decorate yours with @{symbol}.register"])
 
 
-def _mended(node: Node, place: Place) -> str:
-    field = field_at(place)
-    annotation = field.annotation if field else Any
-    if typing.get_origin(annotation) is tuple and not isinstance(place[-1], int) and not node.is_map:
-        return f"write [{node.text}]"
-    return mend(node, annotation)
-
-
-def _belongs(place: Place) -> str:
-    """Where an unknown key was meant to stand, or what it was meant to be."""
-    key, section = str(place[-1]), section_at(place[:-1])
-    if key in homes():
-        return f"it belongs in {listing(homes()[key])}"
-    if "." in key:
-        return "in a file each part of a path is a mapping of its own"
-    if nearest := suggest(key, section.model_fields):
-        return f"did you mean {nearest!r}?"
-    if issubclass(section, Component):
-        return f"if it is an argument, write it in {dotted((*place[:-1], 'args'))}"
-    if nearest := suggest(key, homes()):
-        return f"did you mean {listing(f'{home}.{nearest}' for home in homes()[nearest])}?"
-    if section is Settings:
-        return "keys of your own go in project"
-    return f"there are {listing(section.model_fields, 'and')}"
+def _load_plugins(document: Document, allowed_here: Iterable[str] = ()) -> Iterator[Fault]:
+    """Imports the modules under `plugins`, as far as the project allows them."""
+    plugins = document.values.get("plugins")
+    if not isinstance(plugins, list):
+        return
+    allowed = allowed_plugins(allowed_here)
+    for i, name in enumerate(plugins):
+        if not isinstance(name, str):
+            continue  # which the sections tell
+        origin = document.sources["plugins", i].origin
+        if name in allowed:
+            try:
+                load_plugin(allowed[name])
+            except Exception as error:
+                what = f"{name} cannot be imported: {type(error).__name__}: {error}"
+                yield Fault(origin, f"plugins.{i}", what)
+        else:
+            allow = "list it in pyproject.toml under [tool.torch_atelier] plugins"
+            hint = f"add {command('--plugin', name)} to the command, or {allow}"
+            yield Fault(origin, f"plugins.{i}", f"{name!r} is not allowed here", hint=hint)

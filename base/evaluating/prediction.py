@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from base.config.arguments import build
 from base.errors import CheckpointError, ConfigError, DataError
 from base.evaluating.input_files import files_in, samples_of
 from base.registry import LOADERS, MODELS
@@ -102,7 +103,7 @@ def _model(config: Config, saved: Saved, facts: Mapping[str, Any], device: torch
         )
     ((name, component),) = components.items()
     try:
-        model: nn.Module = MODELS.build(component, facts).to(device)
+        model: nn.Module = build(MODELS, component, facts).to(device)
     except KeyError as error:
         raise CheckpointError(f"{saved.path}: the model asks for {error}, which is known in training alone") from None
     load_saved({name: model}, saved)

@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from inspect import Parameter
 from typing import Any
 
-from base.config.components import supplied
-from base.config.keywords import parameters
-from base.config.signature import annotation
-from base.config.words import NO_CONFIG, describe
+from base.config.annotations import NO_CONFIG, describe
+from base.config.arguments import annotation, parameters
 from base.discovery import Definition
 from base.registry import Registry, index
 
@@ -82,7 +80,7 @@ def entry(registry: Registry, name: str) -> Entry:
     target = registry.get(name)
     definition = _definition(registry, name)
     known, takes_any = parameters(target)
-    hidden = supplied(registry, target)
+    hidden = registry.supplied_to(target)
     told = argument_docs(target)
     return Entry(
         registry,

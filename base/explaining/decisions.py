@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from base.config import Config
-from base.config.kinds import Optimizer
-from base.config.lengths import usual_unit
+from base.config.keys import OptimizerConfig
+from base.config.torch_facts import usual_unit
 from base.errors import ConfigError, UserError
 from base.registry import DATASETS
 
@@ -58,7 +58,7 @@ def _device(asked: str) -> str:
     return f"{chosen}: auto takes the first of cuda, mps, cpu, and there is {present}"
 
 
-def _fused(optimizer: Optimizer, builder: Builder) -> str:
+def _fused(optimizer: OptimizerConfig, builder: Builder) -> str:
     if optimizer.fused is not None:
         return f"{str(optimizer.fused).lower()}: the config says so"
     kind, device = optimizer.type, builder.device.type

@@ -1,4 +1,4 @@
-"""What `--explain` prints: the whole config as YAML, each value with where it comes from and what it took the place of;
+"""What `--explain` prints: the whole config as YAML, each value with where it comes from and what it took the path of;
 then what the program decides by itself, with reasons. Nothing is started, fetched or written.
 """
 
@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from base.config import Config
-from base.config.facts import fact
-from base.config.nodes import Node, Place, dotted
-from base.config.places import may_hold_components, registries_at
-from base.config.schema import field_at
-from base.config.yaml_writer import to_yaml
+from base.config.arguments import fact
+from base.config.document import KeyPath, dotted
+from base.config.lookup import field_at, registries_at
+from base.config.yaml_format import to_yaml
 from base.errors import ConfigError, Origin, did_you_mean
 from base.explaining.catalogue import Argument, Entry, entry, plain
 from base.registry import REGISTRIES
@@ -48,76 +47,78 @@ class _Explained:
         self.values = config.to_dict()
 
     def one(self, key: str) -> str:
-        place: Place = tuple(int(part) if part.isdecimal() else part for part in key.split("."))
+        path: KeyPath = tuple(int(part) if part.isdecimal() else part for part in key.split("."))
         value: Any = self.values
-        for i, part in enumerate(place):
+        for i, part in enumerate(path):
             inside = value if isinstance(value, Mapping) else dict(enumerate(value if isinstance(value, list) else ()))
             if part not in inside:
-                return self._default_argument(key, place, i, inside)
+                return self._default_argument(key, path, i, inside)
             value = inside[part]
-        remarks = self._remarks(place, value)
-        lines = list(self.lines(value, place))
+        remarks = self._remarks(path, value)
+        lines = list(self.lines(value, path))
         if isinstance(value, Mapping | list) and value:
             return "\n".join([f"{key}:", *("  " + line for line in lines)])
-        field = field_at(place)
+        field = field_at(path)
         about = [f"  {field.description}"] if field and field.description else []
         return "\n".join([f"{key}: {_inline(value)}", *("  " + remark for remark in remarks), *about])
 
-    def _default_argument(self, key: str, place: Place, known: int, inside: Mapping[Any, Any]) -> str:
+    def _default_argument(self, key: str, path: KeyPath, known: int, inside: Mapping[Any, Any]) -> str:
         names = list(inside)
-        if known == len(place) - 1 and place[known - 1] == "args":
-            for argument, origin in self._defaults(place[: known - 1], inside):
+        if known == len(path) - 1 and path[known - 1] == "args":
+            for argument, origin in self._defaults(path[: known - 1], inside):
                 names.append(argument.name)
-                if argument.name == place[-1]:
+                if argument.name == path[-1]:
                     about = [f"  {argument.about}"] if argument.about else []
                     return "\n".join([f"{key}: {_shown(argument.default)}", f"  {origin}", *about])
-        hint = did_you_mean(place[known], map(str, names))
+        hint = did_you_mean(path[known], map(str, names))
         raise ConfigError(
-            [self.config.fault(dotted(place[:known]), f"nothing stands at {key}", hint=hint)], self.config.source
+            [self.config.fault(dotted(path[:known]), f"nothing stands at {key}", hint=hint)], self.config.source
         )
 
-    def lines(self, value: Any, place: Place) -> Iterator[str]:
+    def lines(self, value: Any, path: KeyPath) -> Iterator[str]:
         """The YAML lines of a value; of a mapping or list those of what is in it."""
         if isinstance(value, Mapping):
             for key, child in value.items():
-                yield from self._entry(f"{_inline(key)}:", child, (*place, key))
-            if place and place[-1] == "args":
-                yield from self._default_lines(place[:-1], value)
+                yield from self._entry(f"{_inline(key)}:", child, (*path, key))
+            if path and path[-1] == "args":
+                yield from self._default_lines(path[:-1], value)
         elif isinstance(value, list):
             for i, child in enumerate(value):
-                yield from self._entry("-", child, (*place, i))
+                yield from self._entry("-", child, (*path, i))
 
-    def _entry(self, head: str, child: Any, place: Place) -> Iterator[str]:
-        is_args = place[-1] == "args" and self._entry_at(place[:-1]) is not None
+    def _entry(self, head: str, child: Any, path: KeyPath) -> Iterator[str]:
+        is_args = path[-1] == "args" and self._entry_at(path[:-1]) is not None
         if (isinstance(child, Mapping | list) and child and not _is_flat(child)) or is_args:
-            inner = list(self.lines(child, place))
+            inner = list(self.lines(child, path))
             if not inner:
                 return
-            dropped = [f"  # dropped: {was}" for was in self._covered(place)] if isinstance(child, Mapping) else []
+            dropped = [f"  # dropped: {was}" for was in self._covered(path)] if isinstance(child, Mapping) else []
             if head == "-" and inner:
                 yield f"- {inner[0]}"
                 yield from ("  " + line for line in [*inner[1:], *dropped])
             else:
                 yield from (head, *dropped, *("  " + line for line in inner))
             return
-        yield _remarked(f"{head} {_inline(child)}", "; ".join(self._remarks(place, child)))
+        yield _remarked(f"{head} {_inline(child)}", "; ".join(self._remarks(path, child)))
 
-    def _remarks(self, place: Place, value: Any) -> list[str]:
-        """Where a value comes from, and what it took the place of."""
-        key = dotted(place)
+    def _remarks(self, path: KeyPath, value: Any) -> list[str]:
+        """Where a value comes from, and what it took the path of."""
+        key = dotted(path)
         said = self._origin(self.config.origin(key))
         name = fact(value)
         if name is not None:
             known = _inline(self.facts[name]) if name in self.facts else "known once the data is read"
             said = f"{name.partition('.')[0]}: {known}; {said}"
-        return [said, *(f"instead of {was}" for was in self._covered(place))]
+        return [said, *(f"instead of {was}" for was in self._covered(path))]
 
-    def _covered(self, place: Place) -> Iterator[str]:
-        node = self.config.node(dotted(place))
-        for below in node.shadowed if node else ():
-            for path, leaf in _leaves(below):
-                name = f"{dotted(path)}: " if path else ""
-                yield f"{name}{_inline(leaf.plain())} ({self._origin(leaf.origin)})"
+    def _covered(self, path: KeyPath) -> Iterator[str]:
+        written = self.config.written(dotted(path))
+        for overridden in written.overridden if written else ():
+            for inner, source in overridden.sources.items():
+                value = overridden.get(inner)
+                if not (isinstance(value, dict | list) and value):
+                    name = f"{dotted(inner)}: " if inner else ""
+                    yield f"{name}{_inline(value)} ({self._origin(source.origin)})"
 
     def _origin(self, origin: Origin) -> str:
         if not origin.line:
@@ -127,29 +128,29 @@ class _Explained:
             return f"checkpoint {at}" if self.config.of_run else at
         return f"extends {at}"
 
-    def _entry_at(self, place: Place) -> Entry | None:
-        """What stands behind the component at `place`."""
+    def _entry_at(self, path: KeyPath) -> Entry | None:
+        """What stands behind the component at `path`."""
         name: Any = self.values
-        for part in (*place, "type"):
+        for part in (*path, "type"):
             inside: dict[Any, Any] = dict(enumerate(name)) if isinstance(name, list) else name or {}
             name = inside.get(part)
-        symbols = registries_at(place) if may_hold_components(place) and isinstance(name, str) else ()
+        symbols = registries_at(path) if isinstance(name, str) else ()
         found = [REGISTRIES[symbol] for symbol in symbols if name in REGISTRIES[symbol]]
         return entry(found[0], name) if found else None
 
-    def _defaults(self, place: Place, given: Mapping[str, Any]) -> Iterator[tuple[Argument, str]]:
+    def _defaults(self, path: KeyPath, given: Mapping[str, Any]) -> Iterator[tuple[Argument, str]]:
         """Arguments of a component that the config does not give, and the words for where their value comes from."""
-        component = self._entry_at(place)
+        component = self._entry_at(path)
         for argument in component.arguments if component else ():
             if argument.name not in given and not argument.needed:
                 assert component is not None
                 yield argument, f"default of {component.public_name}"
 
-    def _default_lines(self, place: Place, given: Mapping[str, Any]) -> Iterator[str]:
-        component = self._entry_at(place)
+    def _default_lines(self, path: KeyPath, given: Mapping[str, Any]) -> Iterator[str]:
+        component = self._entry_at(path)
         if component is None:
             return
-        for argument, origin in self._defaults(place, given):
+        for argument, origin in self._defaults(path, given):
             try:
                 yield _remarked(f"{argument.name}: {_inline(plain(argument.default))}", origin)
             except ValueError:
@@ -157,14 +158,6 @@ class _Explained:
         names = {argument.name for argument in component.arguments}
         for name in (name for name in given if name not in names):
             yield f"# {name} is not checked: {component.name} takes any argument"
-
-
-def _leaves(node: Node, path: Place = ()) -> Iterator[tuple[Place, Node]]:
-    if not (node.is_map or node.is_list) or not node.value:
-        yield path, node
-        return
-    for part, child in node.value.items() if node.is_map else enumerate(node.value):
-        yield from _leaves(child, (*path, part))
 
 
 def _is_flat(value: Any) -> bool:

@@ -15,13 +15,12 @@ from typing import Any
 from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
-from base.config.annotation_schema import OPEN, annotation_schema, limited, limits_schema
-from base.config.kinds import Component, Section
-from base.config.nodes import Place, dotted
-from base.config.places import KEYS_OF_ONE, registries_at
-from base.config.schema import nullable
-from base.config.sections import Settings, seconds
+from base.config.document import KeyPath
+from base.config.fields import Component, Section, seconds
+from base.config.keys import Settings
+from base.config.lookup import KEYS_OF_ONE, nullable, registries_at
 from base.errors import writing
+from base.explaining.annotation_schema import OPEN, annotation_schema, limited, limits_schema
 from base.explaining.catalogue import Argument, Entry, entry, names_by_source, plain
 from base.registry import REGISTRIES, BrokenFile
 
@@ -82,20 +81,20 @@ class _Maker:
         self.definitions: dict[str, Schema] = {}
         self.entries: dict[str, list[Entry]] = {}
 
-    def section(self, section: type[Section], place: Place) -> Schema:
+    def section(self, section: type[Section], path: KeyPath) -> Schema:
         """An object with the keys of a section; a trainer's `args` go by its type."""
-        properties = {name: self.key(field, (*place, name)) for name, field in section.model_fields.items()}
+        properties = {name: self.key(field, (*path, name)) for name, field in section.model_fields.items()}
         schema: Schema = {"type": "object", "additionalProperties": False, "properties": properties}
-        if symbols := registries_at(place):
+        if symbols := registries_at(path):
             properties["type"] = {"$ref": f"#/definitions/{self.names(symbols)}"}
             schema["allOf"] = [{"$ref": f"#/definitions/{self.arguments(symbol)}"} for symbol in symbols]
         return schema
 
-    def key(self, field: FieldInfo, place: Place) -> Schema:
+    def key(self, field: FieldInfo, path: KeyPath) -> Schema:
         kind: Any = field.annotation
         if field.metadata:
             kind = typing.Annotated[(kind, *field.metadata)]
-        options = self.value(kind, place)
+        options = self.value(kind, path)
         if any(isinstance(item, BeforeValidator) and item.func is seconds for item in field.metadata):
             options = [*options, {"type": "string", "pattern": _TIME}]
         elif any(isinstance(item, BeforeValidator) for item in field.metadata) and nullable(field):
@@ -107,32 +106,32 @@ class _Maker:
             schema["default"] = field.default
         return schema
 
-    def value(self, kind: Any, place: Place) -> list[Schema]:
+    def value(self, kind: Any, path: KeyPath) -> list[Schema]:
         """The alternatives that an annotation of a section allows."""
         origin, inner = typing.get_origin(kind), typing.get_args(kind)
         if isinstance(kind, type) and issubclass(kind, Component):
-            return self.component(kind, place)
+            return self.component(kind, path)
         if isinstance(kind, type) and issubclass(kind, Section):
-            return [self.section(kind, place)]
+            return [self.section(kind, path)]
         if origin is typing.Annotated:
             limits = limits_schema(list(inner[1:]))
-            return [limited(option, limits) for option in self.value(inner[0], place)]
+            return [limited(option, limits) for option in self.value(inner[0], path)]
         if origin is tuple:
-            return [{"type": "array", "items": _any_of(self.value(inner[0], (*place, 0)))}]
+            return [{"type": "array", "items": _any_of(self.value(inner[0], (*path, 0)))}]
         if origin is dict and inner[1] is not Any:
-            named = {"type": "object", "additionalProperties": _any_of(self.value(inner[1], (*place, "x")))}
-            no_names = "|".join(f"{key}$" for key in KEYS_OF_ONE.get(dotted(place), ("",)))
+            named = {"type": "object", "additionalProperties": _any_of(self.value(inner[1], (*path, "x")))}
+            no_names = "|".join(f"{key}$" for key in KEYS_OF_ONE.get(path, ("",)))
             return [named | {"propertyNames": {"pattern": f"^(?!{no_names})[A-Za-z][A-Za-z0-9_]*$"}}]
         if origin in (typing.Union, type(int | str)):
-            return [option for one in inner if one is not type(None) for option in self.value(one, place)]
+            return [option for one in inner if one is not type(None) for option in self.value(one, path)]
         return [annotation_schema(kind)]
 
-    def component(self, kind: type[Component], place: Place) -> list[Schema]:
-        symbols = registries_at(place)
-        name = "/".join((*symbols, kind.__name__)).lower().replace("/", "_")
+    def component(self, kind: type[Component], path: KeyPath) -> list[Schema]:
+        symbols = registries_at(path)
+        name = "/".join((*symbols, kind.__name__.removesuffix("Config"))).lower().replace("/", "_")
         if name not in self.definitions:
             self.definitions[name] = {}  # its place among the definitions, before those that it needs
-            self.definitions[name] |= self.section(kind, place)
+            self.definitions[name] |= self.section(kind, path)
         return [{"$ref": f"#/definitions/{self.names(symbols)}"}, {"$ref": f"#/definitions/{name}"}]
 
     def names(self, symbols: tuple[str, ...]) -> str:
@@ -178,24 +177,24 @@ class _Maker:
             self.entries[symbol] = found
         return self.entries[symbol]
 
-    def whole(self, section: type[Section], place: Place) -> Schema:
+    def whole(self, section: type[Section], path: KeyPath) -> Schema:
         """What is asked of a config that extends no other: keys that it must have, and not null."""
         needed = [name for name, field in section.model_fields.items() if field.is_required()]
-        inner = {name: self._whole_key(field, (*place, name)) for name, field in section.model_fields.items()}
+        inner = {name: self._whole_key(field, (*path, name)) for name, field in section.model_fields.items()}
         schema: Schema = {"type": "object", "required": needed}
         schema["properties"] = {name: asked for name, asked in inner.items() if asked}
-        if place == ("trainer",):
+        if path == ("trainer",):
             usual = {"properties": {"args": {"$ref": f"#/definitions/trainers.{section.model_fields['type'].default}"}}}
             schema |= {"if": {"not": {"required": ["type"]}}, "then": usual}
         return schema
 
-    def _whole_key(self, field: FieldInfo, place: Place) -> Schema:
+    def _whole_key(self, field: FieldInfo, path: KeyPath) -> Schema:
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, Section) and not issubclass(kind, Component):
-            return self.whole(kind, place)
+            return self.whole(kind, path)
         asked = [] if nullable(field) else [_NOT_NULL]
-        asked += self._needs(registries_at(place))
-        entries = list(self._needs(registries_at((*place, 0))))
+        asked += self._needs(registries_at(path))
+        entries = list(self._needs(registries_at((*path, 0))))
         if entries:
             asked.append({"items": {"allOf": entries}})
         return {"allOf": asked} if asked else {}

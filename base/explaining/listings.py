@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from base.config.yaml_writer import to_yaml
+from base.config.yaml_format import to_yaml
 from base.errors import UserError, did_you_mean, listing
 from base.explaining.catalogue import FRAMEWORK, YOURS, Argument, Entry, entry, names_by_source, plain
 from base.explaining.paste import FUNCTION, block, place_of

@@ -9,11 +9,11 @@ import pathlib
 import typing
 from typing import Annotated, Any, Literal
 
-from base.config.nodes import Node, Place, from_plain
-from base.config.places import PLACES
-from base.config.signature import check
-from base.config.words import MAPPINGS, SEQUENCES, bare, choices
-from base.config.yaml_writer import to_yaml
+from base.config.annotations import MAPPINGS, SEQUENCES, bare, choices
+from base.config.arguments import check_arguments
+from base.config.document import KeyPath, dotted, from_plain
+from base.config.lookup import COMPONENT_PATHS
+from base.config.yaml_format import to_yaml
 from base.errors import Origin
 from base.explaining.catalogue import Argument, Entry, plain
 
@@ -34,7 +34,7 @@ _SIMPLE = {int: 1, float: 0.5, numbers.Number: 1, bool: True, str: "text", Any: 
 
 def place_of(symbol: str) -> str:
     """The key under which components of a registry stand; empty for those that only the program asks for."""
-    return next((place for place, symbols in PLACES.items() if symbol == symbols[0]), "")
+    return next((dotted(path) for path, symbols in COMPONENT_PATHS.items() if symbol == symbols[0]), "")
 
 
 def block(entry: Entry) -> str:
@@ -77,10 +77,13 @@ def _value(argument: Argument, entry: Entry) -> Any:
 
 
 def _fits(entry: Entry, name: str, value: Any) -> bool:
-    place: Place = tuple(0 if part == "#" else part for part in place_of(entry.registry.symbol).split("."))
+    path: KeyPath = tuple(0 if part == "#" else part for part in place_of(entry.registry.symbol).split("."))
+    component: Any = {"type": entry.name, "args": {name: value}}
+    for part in reversed(path):
+        component = [component] if part == 0 else {part: component}
     at = Origin("example")
-    node = Node({"type": Node(entry.name, at), "args": from_plain({name: value}, at, [])}, at)
-    wrong = {fault.key.rpartition(".args.")[2].partition(".")[0] for fault in check(entry.target, node, place)}
+    faults = check_arguments(entry.target, from_plain(component, at, []), path, entry.name, at)
+    wrong = {fault.key.rpartition(".args.")[2].partition(".")[0] for fault in faults}
     return FUNCTION in str(value) or name not in wrong
 
 

@@ -129,7 +129,7 @@ def test_one_and_several_replace_each_other_in_layers(tmp_path: Path) -> None:
     (tmp_path / "two.yaml").write_text("extends: base.yaml\nmodel: {a: MLP, b: LeNet}\n")
     config = Config.read(tmp_path / "two.yaml")
     assert {name: model.type for name, model in config.settings.models.items()} == {"a": "MLP", "b": "LeNet"}
-    assert config.node("model").shadowed[0].at(("type",)).value == "MLP"  # type: ignore[union-attr]
+    assert config.written("model").overridden[0].values["type"] == "MLP"  # type: ignore[union-attr]
     (tmp_path / "one.yaml").write_text("extends: two.yaml\nmodel: LeNet\n")
     assert Config.read(tmp_path / "one.yaml")["model"]["type"] == "LeNet"
 

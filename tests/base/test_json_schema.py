@@ -13,7 +13,7 @@ from jsonschema import Draft7Validator
 
 from base import command_line
 from base.config import Config
-from base.config.yaml_reader import read_yaml
+from base.config.yaml_format import read_yaml
 from base.explaining.json_schema import header
 from base.registry import MODELS
 from tools import write_reference
@@ -32,7 +32,7 @@ def schema() -> Draft7Validator:
 def plain(text: str) -> Any:
     node = read_yaml(text, "a.yaml", [])
     assert node is not None
-    return node.plain()
+    return node.values
 
 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.name)

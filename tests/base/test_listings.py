@@ -9,12 +9,10 @@ from typing import Any
 import pytest
 
 from base import command_line
-from base.config.components import supplied
-from base.config.facts import FACTS
-from base.config.merge import desugar
-from base.config.nodes import Place
-from base.config.signature import check
-from base.config.yaml_reader import read_yaml
+from base.config.arguments import FACTS, check_arguments
+from base.config.document import KeyPath
+from base.config.layers import write_out_names
+from base.config.yaml_format import read_yaml
 from base.explaining.catalogue import YOURS, argument_docs, doc_line, entry, names_by_source, public_name
 from base.explaining.listings import describe, describe_registry
 from base.explaining.paste import FUNCTION, block, place_of
@@ -44,10 +42,11 @@ def test_every_block_of_every_name_validates() -> None:
             continue
         tree = read_yaml(text, "pasted.yaml", [])
         assert tree is not None
-        place: Place = tuple(0 if part == "#" else part for part in place_of(symbol).split("."))
-        component = desugar(tree).at(place)
-        assert component is not None and component.value["type"].value == name
-        faults = check(one.target, component, place, supplied(one.registry, one.target))
+        path: KeyPath = tuple(0 if part == "#" else part for part in place_of(symbol).split("."))
+        tree = write_out_names(tree)
+        assert tree.get(path)["type"] == name
+        origin = tree.sources[*path, "type"].origin
+        faults = check_arguments(one.target, tree, path, name, origin, one.registry.supplied_to(one.target))
         assert faults == [], text
     assert len(NAMES) > 400
     assert without == ["BootStrapper", "ClasswiseWrapper", "MinMaxMetric", "MultioutputWrapper"]

@@ -470,6 +470,6 @@ def test_of_the_shipped_configs_nothing_is_said(name: str, garments: Path, tmp_p
     if isinstance(data["valid"], int):
         overrides["data.valid"] = 50
     for key in ("model.init_from", "model.teacher.init_from"):  # there is no run to take weights from
-        if Config.read(ROOT / "configs" / name).node(key):
+        if Config.read(ROOT / "configs" / name).written(key):
             overrides[key] = "off"
     assert [warning.key for warning in check(ROOT / "configs" / name, overrides)] == MEANT.get(name, [])

@@ -11,8 +11,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from base import BaseDataLoader
-from base.config.sections import Component, Data
-from base.config.sections import Loader as LoaderSettings
+from base.config.fields import Component
+from base.config.keys import DataConfig, LoaderConfig
 from base.errors import ConfigError
 from base.registry import DATASETS, LOADERS
 from tests.small_run import assert_same
@@ -43,7 +43,7 @@ class BackwardsLoader(NoisyLoader):
 
 
 def assembled(kind: str = "NoisyLoader", seed: int = 0, **args: Any) -> Any:
-    data = Data(train=Component(type=kind, args=args), valid="split")
+    data = DataConfig(train=Component(type=kind, args=args), valid="split")
     return LOADERS.get("standard")(data, seed=seed, device=torch.device("cpu"))
 
 
@@ -95,10 +95,10 @@ def test_in_a_notebook_it_is_a_dataloader_as_theirs() -> None:
 
 
 def test_what_it_decides_itself_is_refused_elsewhere() -> None:
-    data = Data(train=Component(type="NoisyLoader"), loader=LoaderSettings(batch_size=3))
+    data = DataConfig(train=Component(type="NoisyLoader"), loader=LoaderConfig(batch_size=3))
     with pytest.raises(ConfigError, match=r"data.loader: NoisyLoader makes its batches itself: write this in its args"):
         LOADERS.get("standard")(data, seed=0, device=torch.device("cpu"))
-    data = Data(train=Component(type="Noisy"), valid="split")
+    data = DataConfig(train=Component(type="Noisy"), valid="split")
     with pytest.raises(
         ConfigError, match=r"split is what a loader sets aside, and Noisy has no method split_validation"
     ):

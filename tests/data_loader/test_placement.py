@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from base.config.sections import Data as DataSettings
+from base.config.keys import DataConfig
 from data_loader.assemble import standard
 from data_loader.in_memory import InMemoryLoader
 from data_loader.ordering import Consecutive, Shuffled
@@ -59,7 +59,7 @@ def test_on_the_cpu_there_is_nothing_to_decide() -> None:
 
 
 def test_a_run_writes_down_where_each_of_its_sets_lies() -> None:
-    section = DataSettings.model_validate({"train": {"type": "ToyImages"}, "valid": 0.2})
+    section = DataConfig.model_validate({"train": {"type": "ToyImages"}, "valid": 0.2})
     decisions = standard(section, seed=0, device=FAR).decisions
     assert set(decisions["on_device"]) == {"train", "valid", "test"}
     assert decisions["on_device"]["valid"]["reason"].startswith("nobody can tell")

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, IterableDataset
 
-from base.config.sections import Data as DataSettings
+from base.config.keys import DataConfig
 from base.registry import DATASETS, FUNCTIONS, LOADERS, SAMPLERS, TRANSFORMS
 from data_loader.assemble import Data
 
@@ -288,7 +288,7 @@ def make(
         **data,
     }
     made: Data = LOADERS.get("standard")(
-        DataSettings.model_validate(section), seed=seed, device=torch.device("cpu"), kept=kept
+        DataConfig.model_validate(section), seed=seed, device=torch.device("cpu"), kept=kept
     )
     return made
 

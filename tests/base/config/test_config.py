@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from base.config import Config
 from base.config.difference import ABSENT, difference
-from base.config.kinds import Component, Model
-from base.config.sections import Loader, Settings, seconds
+from base.config.fields import Component, seconds
+from base.config.keys import LoaderConfig, ModelConfig, Settings
 from base.errors import ConfigError, Origin
 from base.registry import DATASETS
 
@@ -64,7 +64,7 @@ def test_a_bare_name_is_a_component() -> None:
     assert (config["model"]["type"], config["model"]["args"]) == ("LeNet", {})
     assert config["data"]["transform"]["train"][0] == {"type": "ToFloat", "args": {}}
     assert config["project"] == {"sizes": [1, 2], "type": "Free"}
-    assert config.settings.model == Model(type="LeNet")
+    assert config.settings.model == ModelConfig(type="LeNet")
 
 
 def test_mappings_merge_and_everything_else_replaces() -> None:
@@ -195,10 +195,10 @@ def test_overrides_of_a_notebook_are_values() -> None:
 
 def test_what_was_covered_is_remembered() -> None:
     config = read("extends: base.yaml\noptimizer: {type: Adam, args: {lr: 0.2}}\n", "optimizer.args.lr=0.5")
-    lr = config._tree.at(("optimizer", "args", "lr"))
-    assert lr is not None and [(node.value, str(node.origin)) for node in lr.shadowed] == [(0.2, "a.yaml:2:36")]
-    optimizer = config._tree.at(("optimizer",))
-    assert optimizer is not None and optimizer.shadowed[0].plain() == {"lr": 0.1, "momentum": 0.9}
+    lr, optimizer = config.written("optimizer.args.lr"), config.written("optimizer")
+    assert lr is not None and optimizer is not None
+    assert [(was.values, str(was.sources[()].origin)) for was in lr.overridden] == [(0.2, "a.yaml:2:36")]
+    assert optimizer.overridden[0].values == {"lr": 0.1, "momentum": 0.9}
 
 
 def test_config_to_yaml_to_config_is_the_same_and_so_is_json() -> None:
@@ -303,7 +303,7 @@ def test_what_is_no_time(text: str) -> None:
 
 
 def test_the_loader_has_every_argument_of_torch() -> None:
-    ours = set(Loader.model_fields)
+    ours = set(LoaderConfig.model_fields)
     given_by_the_program = {"self", "dataset", "generator"}
     deprecated = {"pin_memory_device"}
     assert set(inspect.signature(DataLoader.__init__).parameters) - given_by_the_program - deprecated <= ours

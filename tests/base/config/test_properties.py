@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from base.config import Config
 from base.config.json_reader import read_json
-from base.config.yaml_reader import read_yaml
-from base.config.yaml_writer import to_yaml
+from base.config.yaml_format import read_yaml, to_yaml
 from base.errors import ConfigError
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
@@ -43,7 +42,7 @@ def test_what_is_written_reads_back_the_same(tree: dict[str, Any]) -> None:
     ):
         node = read(text, "a", faults)
         assert not faults and node is not None
-        assert repr(node.plain()) == repr(tree)
+        assert repr(node.values) == repr(tree)
 
 
 def _leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

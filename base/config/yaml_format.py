@@ -1,19 +1,21 @@
-"""YAML into nodes: PyYAML's grammar, YAML 1.2's meaning of scalars, plain values and nothing else."""
+"""Reads and writes YAML: PyYAML's grammar, YAML 1.2's meaning of scalars, plain values and nothing else."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+import re
 from typing import Any
 
 import yaml
-from yaml.composer import Composer
-from yaml.parser import Parser
-from yaml.reader import Reader
-from yaml.scanner import Scanner
 
-from base.config.nodes import DEPTH, SIZE, Node, Unreadable, repeated, scalar
+from base.config.document import DEPTH, DIGITS, SIZE, Document, KeyPath, Source, Unreadable, repeated, walk
 from base.errors import Fault, Origin
 
+_NULL = re.compile(r"~|null|Null|NULL|")
+_BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
+_INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _SAID = {
     r"character '\t'": ("a tab", "YAML is indented with spaces: replace it"),
     "could not find expected ':'": ("no ':' after the key", "write key: value, with a space after the ':'"),
@@ -36,46 +38,61 @@ _SAID = {
 """PyYAML's words; what is wrong and how to mend it in ours. The first that fits is used."""
 
 
-def read_yaml(text: str, source: str, faults: list[Fault]) -> Node | None:
-    """The tree of a YAML text; None after a fault of grammar. Repeated keys, tags and numbers out of range are added to
-    `faults` and the rest is read on.
+def scalar(text: str) -> Any:
+    """What YAML 1.2 means by text without quotes: `1e-3` is a number; `yes`, `off`, `1_000` and dates are text.
+
+    Raises ValueError for NaN, infinities, and numbers too large to be one.
     """
-    composer: Any = None
+    if _NULL.fullmatch(text):
+        return None
+    if _BOOL.fullmatch(text):
+        return text[0] in "tT"
+    if _INT.fullmatch(text):
+        if len(text) > DIGITS:
+            raise ValueError("too large for a number")
+        return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+    if _FLOAT.fullmatch(text):
+        if math.isinf(number := float(text)):
+            raise ValueError("too large for a number")
+        return number
+    if _NOT_FINITE.fullmatch(text):
+        raise ValueError("not a finite number")
+    return text
+
+
+def read_yaml(text: str, source: str, faults: list[Fault]) -> Document | None:
+    """The document of a YAML text; None after a fault of grammar. Repeated keys, tags and numbers out of range are
+    added to `faults` and the rest is read on.
+    """
+    loader: Any = None
     try:
-        composer = _Composer(text, source, faults)
-        root = composer.get_single_node()
-        return Node(None, Origin(source, 1, 1)) if root is None else _Reader(source, faults).node(root)
+        loader = _Loader(text, source, faults)
+        root = loader.get_single_node()
+        if root is None:
+            start = Origin(source, 1, 1)
+            return Document(None, {(): Source(start, start)})
+        return Document(loader.value(root, ()), loader.sources)
     except Unreadable as error:
         faults.append(error.fault)
     except yaml.MarkedYAMLError as error:
         faults.append(_grammar(error, text, source))
     except (yaml.YAMLError, ValueError, OverflowError):  # such as "\UFFFFFFFF", which PyYAML lets chr() refuse
-        origin = _origin(source, composer.get_mark()) if composer else Origin(source, 1, 1)
+        origin = _origin(source, loader.get_mark()) if loader else Origin(source, 1, 1)
         faults.append(Fault(origin, "", "a character that no text can hold"))
     return None
 
 
-class _Resolver:
-    """Leaves the meaning of scalars to `nodes.scalar`."""
-
-    def descend_resolver(self, parent: Any, index: Any) -> None: ...
-
-    def ascend_resolver(self) -> None: ...
-
-    def resolve(self, kind: Any, value: Any, implicit: Any) -> str:
-        return ""
-
-
-class _Composer(Reader, Scanner, Parser, Composer, _Resolver):
-    """A text into PyYAML's nodes. Tags are refused; depth is bounded, before the interpreter's stack is."""
+class _Loader(yaml.BaseLoader):
+    """A text into PyYAML's nodes, whose scalars are texts, and these into plain values and their sources. Tags are
+    refused, aliases are written out up to a bound, and depth is bounded before the interpreter's stack is.
+    """
 
     def __init__(self, text: str, source: str, faults: list[Fault]) -> None:
-        Reader.__init__(self, text)
-        Scanner.__init__(self)
-        Parser.__init__(self)
-        Composer.__init__(self)
+        super().__init__(text)
         self.source, self.faults = source, faults
-        self.depth = 0
+        self.sources: dict[KeyPath, Source] = {}
+        self.depth = self.size = 0
+        self.open: list[Any] = []
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
@@ -90,16 +107,7 @@ class _Composer(Reader, Scanner, Parser, Composer, _Resolver):
         self.depth -= 1
         return node
 
-
-class _Reader:
-    """PyYAML's nodes into ours. Aliases are written out, up to a bound."""
-
-    def __init__(self, source: str, faults: list[Fault]) -> None:
-        self.source, self.faults = source, faults
-        self.size = 0
-        self.open: list[Any] = []
-
-    def node(self, node: Any) -> Node:
+    def value(self, node: Any, path: KeyPath, key_origin: Origin | None = None) -> Any:
         origin = _origin(self.source, node.start_mark)
         self.size += 1
         if self.size > SIZE:
@@ -107,31 +115,37 @@ class _Reader:
         if any(node is outer for outer in self.open):
             raise Unreadable(Fault(origin, "", "a value that holds an alias of itself"))
         if isinstance(node, yaml.ScalarNode):
-            return self.scalar(node, origin)
+            value, text = self.scalar(node, origin)
+            self.sources[path] = Source(origin, key_origin or origin, text)
+            return value
+        self.sources[path] = Source(origin, key_origin or origin)
         self.open.append(node)
-        items = node.value
-        value = self.mapping(items) if isinstance(node, yaml.MappingNode) else [self.node(item) for item in items]
+        value = (
+            self.mapping(node.value, path)
+            if isinstance(node, yaml.MappingNode)
+            else [self.value(item, (*path, i)) for i, item in enumerate(node.value)]
+        )
         self.open.pop()
-        return Node(value, origin)
+        return value
 
-    def scalar(self, node: Any, origin: Origin) -> Node:
-        written = node.value if node.style is None else f'"{node.value}"'
+    def scalar(self, node: Any, origin: Origin) -> tuple[Any, str]:
+        """The value, and the text as it was written."""
         try:
             text = node.value.encode("utf-16", "surrogatepass").decode("utf-16")  # joins escaped surrogate pairs
         except UnicodeDecodeError:
             self.faults.append(Fault(origin, "", "half of a surrogate pair is no character"))
-            return Node(None, origin)
+            return None, ""
         if node.style is not None:
-            return Node(text, origin, text=f'"{text}"')
+            return text, f'"{text}"'
         try:
-            return Node(scalar(text), origin, text=text)
+            return scalar(text), text
         except ValueError as error:
             hint = "put it in quotes if text is meant"
             self.faults.append(Fault(origin, "", str(error), text[:40], "a finite number", hint))
-            return Node(None, origin, text=written)
+            return None, node.value
 
-    def mapping(self, pairs: list[tuple[Any, Any]]) -> dict[str, Node]:
-        items: dict[str, Node] = {}
+    def mapping(self, pairs: list[tuple[Any, Any]], path: KeyPath) -> dict[str, Any]:
+        items: dict[str, Any] = {}
         for key_node, value_node in pairs:
             origin = _origin(self.source, key_node.start_mark)
             key = str(key_node.value)
@@ -142,8 +156,10 @@ class _Reader:
                 self.faults.append(Fault(origin, key, "merge keys are not read", hint=hint))
             else:
                 if key in items:
-                    self.faults.append(repeated(key, origin, items[key]))
-                items[key] = replace(self.node(value_node), key_origin=origin)
+                    self.faults.append(repeated(key, origin, self.sources[*path, key]))
+                    for inner, _ in walk(items[key], (*path, key)):
+                        del self.sources[inner]
+                items[key] = self.value(value_node, (*path, key), origin)
         return items
 
 
@@ -168,3 +184,27 @@ def _grammar(error: Any, text: str, source: str) -> Fault:
     if ("not closed" in what or "no ':'" in what) and error.context_mark:  # where it begins, not where it is missed
         mark = error.context_mark
     return Fault(_origin(source, mark), "", what, hint=hint)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes every text that YAML 1.2 would read as something else."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    try:
+        plain = isinstance(scalar(text), str)
+    except ValueError:
+        plain = False
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')
+
+
+_Dumper.add_representer(str, _text)
+
+
+def to_yaml(values: Any, inline: bool = False) -> str:
+    """The text that `read_yaml` reads as `values`; `inline` writes innermost lists as `[1, 2]`."""
+    style = None if inline else False
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=style)

@@ -17,12 +17,9 @@ from torch import Tensor, nn, optim
 from torch.optim import lr_scheduler
 
 from base import adopted
-from base.config.annotations import Mismatch, fit
-from base.config.components import supplied
-from base.config.keywords import parameters
-from base.config.ranges import RANGES
-from base.config.signature import annotation, convert
-from base.config.words import describe
+from base.config.annotations import Mismatch, describe, fit
+from base.config.arguments import annotation, convert, parameters
+from base.config.torch_facts import RANGES
 from base.registry import FUNCTIONS, LOSSES, METRICS, REGISTRIES
 
 
@@ -252,10 +249,10 @@ def test_null_is_welcome_where_it_is_the_default() -> None:
 def test_what_the_program_supplies() -> None:
     def score(output: Tensor, target: Tensor, k: int = 1) -> Tensor: ...
 
-    assert supplied(METRICS, score) == ("output", "target")
-    assert supplied(LOSSES, nn.CrossEntropyLoss) == ()
-    assert supplied(REGISTRIES["OPTIMIZERS"], optim.SGD) == ("params", "fused")
-    assert supplied(FUNCTIONS, toy_ramp) == ("step",)
+    assert METRICS.supplied_to(score) == ("output", "target")
+    assert LOSSES.supplied_to(nn.CrossEntropyLoss) == ()
+    assert REGISTRIES["OPTIMIZERS"].supplied_to(optim.SGD) == ("params", "fused")
+    assert FUNCTIONS.supplied_to(toy_ramp) == ("step",)
 
 
 def test_ranges_name_parameters_that_are_there_and_hold_their_defaults() -> None:

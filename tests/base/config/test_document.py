@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 
+from base.config.document import Document, Source, from_plain, nested, walk
 from base.config.json_reader import read_json
-from base.config.nodes import Node, from_plain
-from base.config.read_file import read_file
-from base.config.yaml_reader import read_yaml
-from base.config.yaml_writer import to_yaml
+from base.config.reader import read_file
+from base.config.yaml_format import read_yaml, to_yaml
 from base.errors import Fault, Origin
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -24,7 +23,7 @@ def yaml(text: str) -> Any:
     faults: list[Fault] = []
     node = read_yaml(text, "a.yaml", faults)
     assert not faults and node is not None
-    return node.plain()
+    return node.values
 
 
 @pytest.mark.parametrize(
@@ -67,19 +66,19 @@ def test_every_value_and_key_knows_its_place_after_a_byte_order_mark_and_crlf(tm
     file.write_bytes(b"\xef\xbb\xbfname: x\r\ndata:\r\n  train: {type: A,\r\n          args: [1, 2]}\r\n")
     node = read_file(file, [])
     assert node is not None
-    places = {place: (at.origin.line, at.origin.column) for place, at in node.walk()}
+    places = {path: (source.origin.line, source.origin.column) for path, source in node.sources.items()}
     assert places["name",] == (1, 7)
     assert places["data", "train"] == (3, 10)
     assert places["data", "train", "args", 1] == (4, 21)
-    key = node.value["data"].value["train"].value["args"].key_origin
-    assert (key.line, key.column) == (4, 11)
+    key = node.sources["data", "train", "args"].key_origin
+    assert key is not None and (key.line, key.column) == (4, 11)
 
 
 def test_aliases_are_written_out_each_with_the_place_of_its_value() -> None:
     node = read_yaml("a: &a {b: 1}\nc: *a\n", "a.yaml", [])
-    assert node is not None and node.plain() == {"a": {"b": 1}, "c": {"b": 1}}
-    assert node.value["c"].key_origin == Origin("a.yaml", 2, 1)
-    assert node.value["c"].value["b"].origin == Origin("a.yaml", 1, 11)
+    assert node is not None and node.values == {"a": {"b": 1}, "c": {"b": 1}}
+    assert node.sources["c",].key_origin == Origin("a.yaml", 2, 1)
+    assert node.sources["c", "b"].origin == Origin("a.yaml", 1, 11)
 
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
@@ -236,7 +235,7 @@ def test_yaml_and_json_twins_and_what_we_write_read_alike() -> None:
     read = [read_json(text, "a.json", faults) for text in texts] + [read_yaml(to_yaml(TWINS), "a.yaml", faults)]
     assert not faults
     for node in read:
-        assert node is not None and repr(node.plain()) == repr(TWINS)
+        assert node is not None and repr(node.values) == repr(TWINS)
 
 
 def test_json_knows_its_places_among_tabs_and_after_a_byte_order_mark(tmp_path: Path) -> None:
@@ -244,8 +243,8 @@ def test_json_knows_its_places_among_tabs_and_after_a_byte_order_mark(tmp_path: 
     file.write_text('{\n\t"a": [1,\n\t\t{"b": "c"}]\n}', encoding="utf-8-sig")
     node = read_file(file, [])
     assert node is not None
-    found = node.at(("a", 1, "b"))
-    assert found is not None and found.key_origin is not None
+    found = node.sources["a", 1, "b"]
+    assert found.key_origin is not None
     assert (found.origin.line, found.origin.column, found.key_origin.column) == (3, 9, 4)
 
 
@@ -253,7 +252,7 @@ def test_python_values_must_be_plain() -> None:
     faults: list[Fault] = []
     origin = Origin("fit()")
     node = from_plain({"a": (1, "x"), "b": {"c": float("nan"), "d": object}}, origin, faults)
-    assert node.plain() == {"a": [1, "x"], "b": {"c": None, "d": None}}
+    assert node.values == {"a": [1, "x"], "b": {"c": None, "d": None}}
     assert [(fault.key, fault.what) for fault in faults] == [
         ("b.c", "not a finite number"),
         ("b.d", "type cannot be written in a config"),
@@ -265,11 +264,47 @@ def test_python_values_must_be_plain() -> None:
     assert [fault.what for fault in faults] == ["nested more than 64 deep"]
 
 
-def test_a_node_is_asked_for_what_is_not_there() -> None:
-    node = Node({"a": Node([Node(1, Origin("x"))], Origin("x"))}, Origin("x"))
-    for place in (("b",), ("a", 1), ("a", "0"), ("a", 0, 0), ("a", 0, "b")):
-        assert node.at(place) is None
-    assert node.at(("a", 0)) is not None
+def test_a_document_is_asked_for_what_is_not_there() -> None:
+    document = from_plain({"a": [1]}, Origin("x"), [])
+    for path in (("b",), ("a", 1), ("a", "0"), ("a", 0, 0), ("a", 0, "b")):
+        assert document.get(path) is None and path not in document.sources
+    assert document.get(("a", 0)) == 1
+    assert (document.path("a.0"), document.path("b.0"), document.path("a.b")) == (("a", 0), ("b", "0"), ("a", "b"))
+
+
+def agrees(document: Document) -> bool:
+    """True if the table has an entry for every value, and for nothing else."""
+    return set(document.sources) == {path for path, _ in walk(document.values)}
+
+
+def test_values_and_their_sources_stay_together() -> None:
+    one, other = Origin("a.yaml", 1, 1), Origin("b.yaml", 2, 2)
+    document = from_plain({"a": {"b": [1, {"c": 2}]}, "d": 3}, one, [])
+    part = document.part(("a", "b"))
+    part.values[1]["c"] = 9
+    assert document.get(("a", "b", 1, "c")) == 2 and agrees(part)
+
+    document.put(("a", "b", 1), from_plain({"e": 4}, other, []))
+    document.put(("f",), nested(("g", "h"), part, Source(other, other)))
+    assert document.values == {"a": {"b": [1, {"e": 4}]}, "d": 3, "f": {"g": {"h": [1, {"c": 9}]}}}
+    assert agrees(document)
+    origins = [document.nearest(path).origin for path in (("a", "b", 0), ("a", "b", 1, "e"), ("f", "g"), ("d", "x"))]
+    assert origins == [one, other, other, one]
+
+    popped = document.pop(("a", "b"))
+    assert popped is not None and popped.values == [1, {"e": 4}] and agrees(popped) and agrees(document)
+    assert document.pop(("a", "b")) is None
+    document.put((), popped)
+    assert document.values == [1, {"e": 4}] and agrees(document)
+
+
+def test_a_repeated_key_leaves_nothing_of_the_first_behind() -> None:
+    for read, text in (
+        (read_yaml, "a: {b: [1, 2], c: 3}\na: {b: 4}\n"),
+        (read_json, '{"a": {"b": [1], "c": 2}, "a": {"b": 4}}'),
+    ):
+        document = read(text, "a", [])
+        assert document is not None and document.values == {"a": {"b": 4}} and agrees(document)
 
 
 def test_an_unreadable_file_costs_neither_torch_nor_pydantic(tmp_path: Path) -> None:

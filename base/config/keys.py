@@ -2,52 +2,113 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from base.config.frozen import freeze
-from base.config.kinds import (
+from base.config.document import freeze
+from base.config.fields import (
     Args,
     Component,
     Count,
     Empty,
-    Loss,
-    Metric,
-    Model,
     Off,
-    Optimizer,
-    Scheduler,
+    Pattern,
+    Patterns,
     Section,
     SetName,
+    by_name,
     key,
+    kind_of_set,
+    one_or_named,
+    seconds,
 )
-from base.config.places import are_names
 
 
-def seconds(value: Any) -> Any:
-    """The seconds in `1h30m`, `90m`, `1d12h`, `45s`, `01:30:00`; None for `off`; other values are left alone."""
-    if not isinstance(value, str) or value == "off":
-        return None if value == "off" else value
-    clock = re.fullmatch(r"(\d+):([0-5]\d):([0-5]\d)", value)
-    units = re.fullmatch(r"(?=\d)(?:(\d+)d)? ?(?:(\d+)h)? ?(?:(\d+)m)? ?(?:(\d+)s)?", value)
-    if clock:
-        hours, minutes, rest = map(int, clock.groups())
-        return float(3600 * hours + 60 * minutes + rest)
-    if units:
-        days, hours, minutes, rest = map(int, units.groups("0"))
-        return float(86400 * days + 3600 * hours + 60 * minutes + rest)
-    raise ValueError("not a time")
+class UnfreezeConfig(Section):
+    epoch: int = key("at the beginning of this epoch, the first being 1", ge=1)
 
 
-def _kind_of_set(value: Any) -> str:
-    if isinstance(value, Component) or (isinstance(value, Mapping) and ("type" in value or "args" in value)):
-        return "<component>"
-    if isinstance(value, Mapping):
-        return "<sets>"
-    return "<word>" if isinstance(value, str) else "<fraction>" if isinstance(value, float) else "<count>"
+class ModelConfig(Component):
+    init_from: Annotated[str | None, Off] = key(
+        "a run, a checkpoint or a .safetensors file whose weights it begins with",
+        None,
+        min_length=1,
+        resume="harmless",
+        expected="a path, or off",
+    )
+    frozen: bool = key("it does not learn: no gradients, always in eval mode, given to no optimizer", False)
+    freeze: Patterns = key(
+        "patterns for what of it does not learn, by names or kinds of parameters",
+        (),
+        resume="epoch_end",
+        expected="a list of regular expressions",
+    )
+    unfreeze_at: Annotated[UnfreezeConfig | None, Off] = key(
+        "when what `freeze` names begins to learn", None, resume="epoch_end"
+    )
+
+
+class OutputTargetConfig(Component):
+    """Something that is given an output and a target."""
+
+    output: str | int | None = key("which part of the model's output it is given; null: all of it", None)
+    target: str | int | None = key("which part of the target it is given; null: all of it", None)
+
+
+class TermConfig(OutputTargetConfig):
+    weight: float = key("what it is multiplied by", 1.0)
+
+
+class LossConfig(OutputTargetConfig):
+    type: str | None = key("the name of a loss; none if there are terms", None, min_length=1, expected="a name")  # type: ignore[assignment]
+    terms: Annotated[dict[SetName, TermConfig], AfterValidator(freeze)] = key(
+        "losses by name that are weighted, summed, and each logged",
+        {},
+        expected="names with a loss each",
+        registry="LOSSES",
+    )
+
+
+class MetricConfig(OutputTargetConfig):
+    name: Annotated[str | None, Off] = key(
+        "its name in the logs; null: its type",
+        None,
+        pattern=r"^[A-Za-z][A-Za-z0-9_]*$",
+        expected="letters, digits and '_', beginning with a letter",
+    )
+
+
+class GroupConfig(Section):
+    match: Pattern = key(
+        "a pattern that names of its parameters hold, such as bias$, or their kinds, such as BatchNorm",
+        resume="impossible",
+    )
+    name: SetName | None = key("its name in the logs; null: its number", None)
+    lr_scale: float = key("what the learning rate is multiplied by", 1.0, gt=0)
+    args: Args = key("arguments of the optimizer that differ", {}, expected="a mapping of arguments")
+
+
+class OptimizerConfig(Component):
+    type: str = key("the name of an optimizer", min_length=1, resume="impossible", expected="a name")
+    params: Pattern | None = key(
+        "what it optimizes: a model's name or a pattern of parameters' names; null: its namesake's, else all",
+        None,
+        min_length=1,
+        resume="impossible",
+        expected="a model's name, a regular expression, or null",
+    )
+    fused: Annotated[bool | None, Off] = key("one kernel for all parameters; null: by kind of optimizer", None)
+    groups: Annotated[tuple[GroupConfig, ...], Empty, Field(strict=False)] = key(
+        "parameters with arguments of their own; each belongs to the first group that matches",
+        (),
+        expected="a list of mappings with match, name, lr_scale and args",
+    )
+
+
+class SchedulerConfig(Component):
+    every: Literal["step", "epoch", "monitor"] | None = key("when it steps; null: by kind of schedule", None)
+    steps: Annotated[int | None, Off] = key("how long this link of a chain lasts, counted in `every`", None, ge=1)
 
 
 ComponentOrOff = Annotated[Component | None, Off]
@@ -56,47 +117,36 @@ Components = Annotated[tuple[Component, ...], Empty, Field(strict=False)]
 _One = Annotated[Component, Tag("<component>")]
 _Fraction = Annotated[float, Field(gt=0, lt=1), Tag("<fraction>")]
 _Count = Annotated[int, Field(ge=1), Tag("<count>")]
-_Part = Annotated[_One | _Fraction | _Count, Discriminator(_kind_of_set)]
+_Part = Annotated[_One | _Fraction | _Count, Discriminator(kind_of_set)]
 _Parts = Annotated[dict[SetName, _Part], AfterValidator(freeze), Tag("<sets>")]
 _Split = Annotated[Literal["split"], Tag("<word>")]
-ValidSets = Annotated[_One | _Fraction | _Count | _Parts | _Split, Discriminator(_kind_of_set)]
+ValidSets = Annotated[_One | _Fraction | _Count | _Parts | _Split, Discriminator(kind_of_set)]
 _Tests = Annotated[dict[SetName, Component], AfterValidator(freeze), Tag("<sets>")]
-TestSets = Annotated[_One | _Tests | Annotated[Literal["auto"], Tag("<word>")], Discriminator(_kind_of_set)]
-
-
-def _one_or_named(key: str) -> Discriminator:
-    def kind(value: Any) -> str:
-        if isinstance(value, list | tuple):
-            return "<chain>"
-        return "<named>" if isinstance(value, Mapping) and are_names(key, value) else "<one>"
-
-    return Discriminator(kind)
-
-
-_Chain = Annotated[tuple[Scheduler, ...], Field(strict=False), Tag("<chain>")]
-Chain = Annotated[Annotated[Scheduler, Tag("<one>")] | _Chain, _one_or_named("lr_scheduler")]
+TestSets = Annotated[_One | _Tests | Annotated[Literal["auto"], Tag("<word>")], Discriminator(kind_of_set)]
+_Chain = Annotated[tuple[SchedulerConfig, ...], Field(strict=False), Tag("<chain>")]
+Chain = Annotated[Annotated[SchedulerConfig, Tag("<one>")] | _Chain, one_or_named(SchedulerConfig)]
 _Chains = Annotated[dict[SetName, Chain], AfterValidator(freeze), Tag("<named>")]
-Schedules = Annotated[Annotated[Scheduler, Tag("<one>")] | _Chain | _Chains, _one_or_named("lr_scheduler")]
-_Models = Annotated[dict[SetName, Model], AfterValidator(freeze), Tag("<named>")]
-Models = Annotated[Annotated[Model, Tag("<one>")] | _Models, _one_or_named("model")]
-_Losses = Annotated[dict[SetName, Loss], AfterValidator(freeze), Tag("<named>")]
-Losses = Annotated[Annotated[Loss, Tag("<one>")] | _Losses, _one_or_named("loss")]
-_Optimizers = Annotated[dict[SetName, Optimizer], AfterValidator(freeze), Tag("<named>")]
-Optimizers = Annotated[Annotated[Optimizer, Tag("<one>")] | _Optimizers, _one_or_named("optimizer")]
+Schedules = Annotated[Annotated[SchedulerConfig, Tag("<one>")] | _Chain | _Chains, one_or_named(SchedulerConfig)]
+_Models = Annotated[dict[SetName, ModelConfig], AfterValidator(freeze), Tag("<named>")]
+Models = Annotated[Annotated[ModelConfig, Tag("<one>")] | _Models, one_or_named(ModelConfig)]
+_Losses = Annotated[dict[SetName, LossConfig], AfterValidator(freeze), Tag("<named>")]
+Losses = Annotated[Annotated[LossConfig, Tag("<one>")] | _Losses, one_or_named(LossConfig)]
+_Optimizers = Annotated[dict[SetName, OptimizerConfig], AfterValidator(freeze), Tag("<named>")]
+Optimizers = Annotated[Annotated[OptimizerConfig, Tag("<one>")] | _Optimizers, one_or_named(OptimizerConfig)]
 OR_NAMED = "a name, a mapping with type and args, or names with one of these each"
 
 
-class Transform(Section):
-    train: Components = key("what training samples go through, in order", (), resume="epoch_end")
-    eval: Components = key("what validation and test samples go through, in order", ())
+class TransformConfig(Section):
+    train: Components = key("what training samples go through, in order", (), resume="epoch_end", registry="TRANSFORMS")
+    eval: Components = key("what validation and test samples go through, in order", (), registry="TRANSFORMS")
 
 
-class Keys(Section):
+class SampleKeysConfig(Section):
     input: str | int | None = key("where a sample holds the model's input; null: first", None)
     target: str | int | None = key("where a sample holds the target; null: second", None)
 
 
-class Loader(Section):
+class LoaderConfig(Section):
     batch_size: int = key("samples in a batch of training data", 64, ge=1, resume="epoch_end")
     eval_batch_size: int | None = key("samples in a batch of other data; null: as batch_size", None, ge=1)
     shuffle: bool = key("a new order for each pass over the training data", True, resume="epoch_end")
@@ -105,12 +155,16 @@ class Loader(Section):
         "hold the data as tensors; auto: where that is possible", "auto", expected="auto, true or false"
     )
     num_workers: int = key("processes that read data; 0: the main one does", 0, ge=0, resume="harmless")
-    sampler: ComponentOrOff = key("which samples, in which order", None, resume="epoch_end")
-    batch_sampler: ComponentOrOff = key("which samples form each batch", None, resume="epoch_end")
-    collate_fn: ComponentOrOff = key("a function from a list of samples to a batch", None, resume="epoch_end")
+    sampler: ComponentOrOff = key("which samples, in which order", None, resume="epoch_end", registry="SAMPLERS")
+    batch_sampler: ComponentOrOff = key("which samples form each batch", None, resume="epoch_end", registry="SAMPLERS")
+    collate_fn: ComponentOrOff = key(
+        "a function from a list of samples to a batch", None, resume="epoch_end", registry="FUNCTIONS"
+    )
     pin_memory: bool = key("page-locked memory, for faster copies to a GPU", False, resume="harmless")
     timeout: float = key("seconds to wait for a worker; 0: for ever", 0.0, ge=0, resume="harmless")
-    worker_init_fn: ComponentOrOff = key("a function that each worker calls first", None, resume="harmless")
+    worker_init_fn: ComponentOrOff = key(
+        "a function that each worker calls first", None, resume="harmless", registry="FUNCTIONS"
+    )
     prefetch_factor: int | None = key("batches that each worker reads ahead", None, ge=1, resume="harmless")
     persistent_workers: bool = key("keep the workers from one pass to the next", False, resume="harmless")
     multiprocessing_context: Literal["fork", "forkserver", "spawn"] | None = key(
@@ -119,64 +173,62 @@ class Loader(Section):
     in_order: bool = key("keep the order of batches when a worker is slow", True, resume="epoch_end")
 
 
-class Data(Section):
-    train: Component = key("the training data", resume="epoch_end")
+class DataConfig(Section):
+    train: Component = key("the training data", resume="epoch_end", registry="DATASETS")
     valid: Annotated[ValidSets | None, Off] = key(
         "the validation data: a data set, a part of the training data, several by name; split: what a loader sets off",
         None,
         resume="epoch_end",
         expected="a data set, a fraction between 0 and 1, a count, names with one of these each, split or off",
+        registry="DATASETS",
     )
     test: Annotated[TestSets | None, Off] = key(
         "the test data; auto: data.train with `train: false` or `part: test`, if it takes that",
         "auto",
         resume="harmless",
         expected="a data set, names with a data set each, auto or off",
+        registry="DATASETS",
     )
     stratify: bool = key("split so that each class keeps its share", False, resume="epoch_end")
     offline: Literal["synthetic", "error"] = key("what to do without files and network", "error")
     on_error: Literal["stop", "skip"] = key("what to do when a sample cannot be read or transformed", "stop")
     max_errors: int = key("how many different samples `on_error: skip` may leave out", 10, ge=1, resume="harmless")
-    transform: Transform = key("what inputs go through", Transform())
-    target_transform: ComponentOrOff = key("what targets go through", None)
-    keys: Keys = key("what of a sample is the input, and what the target", Keys())
-    loader: Loader = key("how samples become batches", Loader())
+    transform: TransformConfig = key("what inputs go through", TransformConfig())
+    target_transform: ComponentOrOff = key("what targets go through", None, registry="FUNCTIONS TRANSFORMS")
+    keys: SampleKeysConfig = key("what of a sample is the input, and what the target", SampleKeysConfig())
+    loader: LoaderConfig = key("how samples become batches", LoaderConfig())
 
     @property
     def valid_sets(self) -> dict[str, Component | float | int | str]:
         """By name; the usual single one is named ""."""
-        return _by_name(self.valid)
+        return by_name(self.valid)
 
     @property
     def test_sets(self) -> dict[str, Component]:
         """By name; the usual single one is named "". Of `auto` none: the data set's class decides that."""
-        return {} if self.test == "auto" else _by_name(self.test)
+        return {} if self.test == "auto" else by_name(self.test)
 
 
-def _by_name(sets: Any) -> dict[str, Any]:
-    return {} if sets is None else dict(sets) if isinstance(sets, dict) else {"": sets}
-
-
-class SaveEvery(Section):
+class SaveEveryConfig(Section):
     steps: Count = key("save every so many steps", None, ge=1, resume="harmless")
     minutes: Annotated[float | None, Off] = key("save every so many minutes", None, gt=0, resume="harmless")
 
 
-class ValidateEvery(Section):
+class ValidateEveryConfig(Section):
     epochs: int = key("validate at the end of every so many epochs", 1, ge=1)
     steps: Count = key("validate every so many steps, inside epochs", None, ge=1)
 
 
-class Ema(Section):
+class EmaConfig(Section):
     decay: float = key("share of the old average that each step keeps", 0.999, gt=0, lt=1)
 
 
-class Clip(Section):
+class ClipConfig(Section):
     norm: Annotated[float | None, Off] = key("largest norm of all gradients together", None, gt=0)
     value: Annotated[float | None, Off] = key("largest size of a single gradient", None, gt=0)
 
 
-class Trainer(Section):
+class TrainerConfig(Section):
     type: str = key("the name of a trainer", "Trainer", min_length=1, expected="a name")
     args: Args = key("its own arguments", {}, validate_default=True, expected="a mapping of arguments")
     epochs: int = key("how many epochs to train", ge=1)
@@ -198,14 +250,14 @@ class Trainer(Section):
     min_delta: float = key("how much better counts as better for early_stop", 0.0, ge=0)
     save_dir: str = key("the folder of all runs", "saved", min_length=1, resume="harmless", expected="a folder")
     save_period: int = key("save at the end of every so many epochs", 1, ge=1, resume="harmless")
-    save_every: SaveEvery = key("save inside epochs, too", SaveEvery())
+    save_every: SaveEveryConfig = key("save inside epochs, too", SaveEveryConfig())
     keep: int = key("how many saves to keep, beside the best", 3, ge=1, resume="harmless")
     keep_every: Count = key("keep for good the save of every so many epochs", None, ge=1, resume="harmless")
-    validate_every: ValidateEvery = key("when to validate", ValidateEvery())
+    validate_every: ValidateEveryConfig = key("when to validate", ValidateEveryConfig())
     accumulate: int = key("how many batches make a step", 1, ge=1, resume="epoch_end")
-    clip: Clip = key("bounds of the gradients", Clip())
+    clip: ClipConfig = key("bounds of the gradients", ClipConfig())
     precision: Literal["fp32", "bf16", "fp16"] = key("the number format of the forward pass", "fp32")
-    ema: Annotated[Ema | None, Off] = key(
+    ema: Annotated[EmaConfig | None, Off] = key(
         "evaluate and keep an exponential moving average of the weights", None, resume="impossible"
     )
     check_gradients: Count = key("look at the gradients every so many steps; null: at each log and save", None, ge=1)
@@ -224,7 +276,7 @@ class Trainer(Section):
     tensorboard: bool = key("write event files for TensorBoard", True, resume="harmless")
 
 
-class Option(Section):
+class OptionConfig(Section):
     flags: Annotated[list[Annotated[str, Field(pattern=r"^--?[A-Za-z][\w-]*$")]], AfterValidator(freeze)] = key(
         "what may be written on the command line", expected="a list of flags such as --dropout"
     )
@@ -236,7 +288,7 @@ class Option(Section):
     type: str | None = key("pytorch-template's: values are read as YAML", None)
 
 
-Options = Annotated[dict[str, Option], AfterValidator(freeze)]
+Options = Annotated[dict[str, OptionConfig], AfterValidator(freeze)]
 
 
 class Settings(Section):
@@ -272,18 +324,21 @@ class Settings(Section):
         "modules that register names", (), strict=False, resume="harmless", expected="a list of names"
     )
     project: Args = key("keys of your own", {}, validate_default=True, expected="a mapping")
-    data: Data = key("data sets, transforms, loading")
-    model: Models = key("the network, or several by name", resume="impossible", expected=OR_NAMED)
-    loss: Losses = key("what is minimised, or several by name", expected=OR_NAMED)
-    metrics: Annotated[tuple[Metric, ...], Empty, Field(strict=False)] = key("what is measured beside the loss", ())
-    optimizer: Optimizers = key("the optimizer, or several by name", expected=OR_NAMED)
+    data: DataConfig = key("data sets, transforms, loading")
+    model: Models = key("the network, or several by name", resume="impossible", expected=OR_NAMED, registry="MODELS")
+    loss: Losses = key("what is minimised, or several by name", expected=OR_NAMED, registry="LOSSES")
+    metrics: Annotated[tuple[MetricConfig, ...], Empty, Field(strict=False)] = key(
+        "what is measured beside the loss", (), registry="METRICS"
+    )
+    optimizer: Optimizers = key("the optimizer, or several by name", expected=OR_NAMED, registry="OPTIMIZERS")
     lr_scheduler: Annotated[Schedules | None, Off] = key(
         "the schedule of the learning rate or a chain of them, for all optimizers or by the name of each",
         None,
         expected="a schedule, a list of them, names of optimizers with one of these each, or off",
+        registry="SCHEDULERS",
     )
-    trainer: Trainer = key("how long and how to train, save and log")
-    callbacks: Components = key("observers of the run", (), resume="harmless")
+    trainer: TrainerConfig = key("how long and how to train, save and log", registry="TRAINERS")
+    callbacks: Components = key("observers of the run", (), resume="harmless", registry="CALLBACKS")
     options: Options = key(
         "further flags of the command line, each under a name", {}, validate_default=True, resume="harmless"
     )
@@ -298,24 +353,24 @@ class Settings(Section):
         return values
 
     @property
-    def models(self) -> dict[str, Model]:
+    def models(self) -> dict[str, ModelConfig]:
         """By name; the usual single one is named `model`, as losses are `loss` and optimizers `optimizer`."""
         return self._named("model")
 
     @property
-    def losses(self) -> dict[str, Loss]:
+    def losses(self) -> dict[str, LossConfig]:
         return self._named("loss")
 
     @property
-    def optimizers(self) -> dict[str, Optimizer]:
+    def optimizers(self) -> dict[str, OptimizerConfig]:
         return self._named("optimizer")
 
     @property
-    def schedules(self) -> dict[str, tuple[Scheduler, ...]]:
+    def schedules(self) -> dict[str, tuple[SchedulerConfig, ...]]:
         """The chain of schedules of each optimizer by its name: of none, one, or more links."""
         whole = self.lr_scheduler
         chains = {name: whole.get(name) if isinstance(whole, dict) else whole for name in self.optimizers}
-        return {name: (c,) if isinstance(c, Scheduler) else c or () for name, c in chains.items()}
+        return {name: (c,) if isinstance(c, SchedulerConfig) else c or () for name, c in chains.items()}
 
     @property
     def picks_targets(self) -> bool:

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic.fields import FieldInfo
 
-from base.config.facts import FACTS
-from base.config.words import MAPPINGS, SEQUENCES, bare, choices
+from base.config.annotations import MAPPINGS, SEQUENCES, bare, choices
+from base.config.arguments import FACTS
 
 Schema = dict[str, Any]
 OPEN: Schema = {

@@ -1,0 +1,272 @@
+"""The arguments of a component, bound to the signature of what they will call before anything is built."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import itertools
+import re
+import textwrap
+import types
+import typing
+from collections.abc import Callable, Collection, Iterator, Mapping
+from inspect import Parameter
+from typing import Annotated, Any
+
+from base.config.annotations import Mismatch, describe, fit, suggest_fix
+from base.config.document import Document, KeyPath, dotted, walk
+from base.config.torch_facts import RANGES
+from base.errors import Fault, Origin, did_you_mean, listing
+from base.registry import Registry
+
+_ELSEWHERE = {
+    "transform": "data.transform",
+    "transforms": "data.transform",
+    "target_transform": "data.target_transform",
+    "fused": "optimizer.fused",
+    "params": "optimizer.params",
+}
+"""Arguments that the program supplies, and the key that decides them."""
+FACTS: dict[str, tuple[str, Any]] = {
+    "data.num_classes": ("a whole number", 10),
+    "data.input_shape": ("a list of whole numbers", [1, 28, 28]),
+    "data.class_counts": ("a list of whole numbers", [6000] * 10),
+    "data.vocab_size": ("a whole number", 1000),
+    "trainer.epochs": ("a whole number", 10),
+    "trainer.total_steps": ("a whole number", 1000),
+    "trainer.steps_per_epoch": ("a whole number", 100),
+}
+"""By name: the type in words, and a value of that type for arguments to be checked with."""
+_FACT = re.compile(r"\$\{([^{}]*)\}")
+Parameters = dict[str, Parameter]
+_NAMED = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+
+
+def build(registry: Registry, component: Any, facts: Mapping[str, Any] | None = None, **supplied: Any) -> Any:
+    """The object that a config's `{type, args}` describes, with facts such as `${data.num_classes}` put in."""
+    target = registry.get(component.type)
+    return registry.call(target, convert(target, substitute(component.args, facts or {})), supplied)
+
+
+def substitute(value: Any, facts: Mapping[str, Any]) -> Any:
+    """`value` with every string `${name}` in it replaced by the fact of that name."""
+    name = fact(value)
+    if name is not None:
+        return facts[name]
+    if isinstance(value, Mapping):
+        return {key: substitute(item, facts) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [substitute(item, facts) for item in value]
+    return value
+
+
+def convert(target: Callable[..., Any], args: Mapping[str, Any]) -> dict[str, Any]:
+    """`args` as the annotations of `target` ask for them: lists as tuples or tensors, texts as paths, enum members or
+    registered functions. Raises Mismatch, a ValueError, where one does not fit.
+    """
+    known, _ = parameters(target)
+    nothing = {name for name in known if known[name].default is None}  # which may be given: `size: int = None`
+    checked = {name for name, value in args.items() if name in known and not (value is None and name in nothing)}
+    asked = {name: annotation(target, known[name]) for name in checked}
+    return {name: fit(value, asked[name], (name,)) if name in checked else value for name, value in args.items()}
+
+
+def annotation(target: Any, parameter: Parameter) -> Any:
+    """What a parameter asks for; without an annotation the type of its default. Ranges that are known are added."""
+    asked, default, module = parameter.annotation, parameter.default, str(getattr(target, "__module__", ""))
+    if asked is Parameter.empty:
+        asked = type(default) if type(default) in (bool, int, float, str, list, tuple, dict) else Any
+    known = next((ranges for prefix, ranges in RANGES.items() if module.startswith(prefix)), {}).get(parameter.name)
+    if known is None:
+        return asked
+    return Annotated[asked, known] if typing.get_origin(known) is None else known
+
+
+def check_arguments(
+    target: Callable[..., Any],
+    document: Document,
+    component: KeyPath,
+    name: str,
+    origin: Origin,
+    supplied: Collection[str] = (),
+) -> list[Fault]:
+    """Every argument of the component at this path that `target` cannot be called with: unknown, missing, of a wrong
+    type, or among those that the program supplies. `name` is the component's type, written at `origin`.
+    """
+    known, any_other = parameters(target)
+    known = {name: p for name, p in known.items() if not name.startswith("_")}
+    settable = {name: p for name, p in known.items() if name not in supplied}
+    args = document.get((*component, "args"))
+    given: Mapping[str, Any] = args if isinstance(args, dict) else {}
+    of_facts = _check_facts(document, (*component, "args")) if given else {}
+    faults: list[Fault] = []
+    for argument, value in given.items():
+        path = (*component, "args", argument)
+        at_key = document.sources[path].key_origin
+        if argument in settable:
+            asked = annotation(target, settable[argument])
+            nothing = value is None and settable[argument].default is None
+            faults += of_facts.get(argument) or ([] if nothing else _misfit(document, path, value, asked))
+        elif argument in supplied:
+            hint = f"write it in {_ELSEWHERE[argument]}" if argument in _ELSEWHERE else "remove it"
+            faults.append(Fault(at_key, dotted(path), "is set by the program", hint=hint))
+        elif not any_other:
+            what, takes = f"{name} has no such argument", f"it takes {listing(settable, 'and') or 'none'}"
+            faults.append(Fault(at_key, dotted(path), what, hint=did_you_mean(argument, settable) or takes))
+    for argument, parameter in settable.items():
+        if parameter.default is Parameter.empty and argument not in given:
+            asked = annotation(target, parameter)
+            key, expected = dotted((*component, "args", argument)), "" if asked is Any else describe(asked)
+            faults.append(Fault(origin, key, f"{name} needs this argument", expected=expected))
+    return faults
+
+
+def _misfit(document: Document, argument: KeyPath, value: Any, asked: Any) -> list[Fault]:
+    """The fault of an argument whose value does not fit what is asked for."""
+    try:
+        fit(substitute(value, {name: example for name, (_, example) in FACTS.items()}), asked, argument)
+    except Mismatch as mismatch:
+        path = mismatch.path
+        while path not in document.sources:
+            path = path[:-1]  # inside an example of a fact
+        value, source = document.get(path), document.sources[path]
+        name = fact(value)
+        found = f"{name}, {FACTS[name][0]}" if name else document.found(path)
+        what = "has no value" if value is None else mismatch.what
+        hint = mismatch.hint or suggest_fix(value, source.text, mismatch.annotation)
+        return [Fault(source.origin, dotted(path), what, found, mismatch.expected, hint)]
+    return []
+
+
+def fact(value: Any) -> str | None:
+    """The name in `${name}`; None for any other value."""
+    match = _FACT.fullmatch(value) if isinstance(value, str) else None
+    return match[1] if match else None
+
+
+def _facts_at(path: KeyPath) -> Collection[str]:
+    """The facts that are known when the component at `path` is built."""
+    if path[0] != "data":
+        return FACTS
+    if path[1] in ("train", "valid", "test"):
+        return ()
+    return [name for name in FACTS if name.startswith("data.") and name != "data.input_shape"]
+
+
+def _check_facts(document: Document, args: KeyPath) -> dict[str, list[Fault]]:
+    """By argument every `${...}` in it that stands for nothing there."""
+    known, faults = _facts_at(args), dict[str, list[Fault]]()
+    for path, value in walk(document.get(args), args):
+        if isinstance(value, str) and _FACT.search(value) and fact(value) not in known:
+            fault = Fault(document.sources[path].origin, dotted(path), *_wrong(value, known))
+            faults.setdefault(str(path[len(args)]), []).append(fault)
+    return faults
+
+
+def _wrong(text: str, known: Collection[str]) -> tuple[str, str, str, str]:
+    """What, found, expected, hint."""
+    name = fact(text)
+    if name is None:
+        return "a fact stands alone", text, "${name} and nothing beside it", ""
+    if name not in FACTS:
+        hint = did_you_mean(name, known) or (f"there are {listing(known, 'and')}" if known else "")
+        return "no such fact", name, "", hint
+    return "this fact is not known yet here", name, "", "write the value itself"
+
+
+@functools.cache
+def parameters(target: Callable[..., Any], seen: frozenset[Any] = frozenset()) -> tuple[Parameters, bool]:
+    """What `target` may be given by name, its annotations resolved, and whether any other name may be given too: true
+    for `**kwargs` that cannot be followed. `seen` are the functions on the way here.
+    """
+    try:
+        signature = _signature(target)
+    except (TypeError, ValueError):
+        return {}, True
+    function = _function(target)
+    scope = getattr(function, "__globals__", {})
+    found = {p.name: p.replace(annotation=_resolved(p.annotation, scope)) for p in signature.parameters.values()}
+    named = {name: p for name, p in found.items() if p.kind in _NAMED}
+    keywords = next((name for name, p in found.items() if p.kind is Parameter.VAR_KEYWORD), None)
+    if keywords is None:
+        return named, False
+    if function is None or function in seen:
+        return named, True
+    passed_on, other = _behind(target, function, keywords, seen | {function})
+    return named | {name: p for name, p in passed_on.items() if name not in named}, other
+
+
+def _signature(target: Any) -> inspect.Signature:
+    """Of a deprecated class that of its `__init__`: before Python 3.14 the `__new__` that warns stood before it."""
+    if not (inspect.isclass(target) and "__deprecated__" in vars(target)):
+        return inspect.signature(target)
+    initialize = inspect.signature(target.__init__)
+    return initialize.replace(parameters=list(initialize.parameters.values())[1:])
+
+
+def _function(target: Any) -> types.FunctionType | None:
+    """The function whose parameters `inspect.signature` shows."""
+    if inspect.isclass(target):
+        target = target.__init__ if target.__init__ is not object.__init__ else target.__new__
+    target = inspect.unwrap(target)
+    return target if isinstance(target, types.FunctionType) else getattr(target, "__func__", None)
+
+
+def _resolved(annotation: Any, scope: dict[str, Any]) -> Any:
+    """A string annotation as what it names; empty when that is known to type checkers only."""
+    if not isinstance(annotation, str):
+        return annotation
+    try:
+        holder = types.SimpleNamespace(__annotations__={"it": annotation})
+        return typing.get_type_hints(holder, scope, {}, include_extras=True)["it"]
+    except Exception:
+        return Parameter.empty
+
+
+def _behind(target: Any, function: Any, keywords: str, seen: frozenset[Any]) -> tuple[Parameters, bool]:
+    tree = _source(function)
+    if tree is None:
+        return {}, True
+    found: Parameters = {}
+    followed, other = False, False
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        found |= {name: Parameter(name, Parameter.KEYWORD_ONLY, default=None) for name in _taken(call, keywords)}
+        if any(k.arg is None and isinstance(k.value, ast.Name) and k.value.id == keywords for k in call.keywords):
+            callee = _callee(call.func, target, function)
+            if callee is None:
+                other = True
+                continue
+            followed = True
+            theirs, more = parameters(callee, seen)
+            bound = {k.arg for k in call.keywords} | set(list(theirs)[: len(call.args)])
+            found |= {name: p for name, p in theirs.items() if name not in bound and name not in found}
+            other |= more
+    return found, other or not followed
+
+
+def _source(function: Any) -> ast.AST | None:
+    try:
+        return ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, TypeError, SyntaxError):
+        return None
+
+
+def _taken(call: ast.Call, keywords: str) -> Iterator[str]:
+    """`size` of `kwargs.pop("size", 8)`."""
+    func = call.func
+    takes = isinstance(func, ast.Attribute) and func.attr in ("pop", "get") and isinstance(func.value, ast.Name)
+    if takes and func.value.id == keywords and call.args and isinstance(call.args[0], ast.Constant):  # type: ignore[attr-defined]
+        yield str(call.args[0].value)
+
+
+def _callee(func: ast.expr, target: Any, function: Any) -> Any:
+    """What is called: a name of the function's module, or `super().__init__` of the class."""
+    if isinstance(func, ast.Name):
+        return function.__globals__.get(func.id)
+    is_super = isinstance(func, ast.Attribute) and func.attr == "__init__" and isinstance(func.value, ast.Call)
+    if not (is_super and inspect.isclass(target)):
+        return None
+    owners = [cls for cls in target.__mro__ if "__init__" in vars(cls)]
+    later = next((b for a, b in itertools.pairwise(owners) if vars(a)["__init__"] is function), None)
+    return None if later is object else later

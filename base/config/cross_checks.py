@@ -1,0 +1,279 @@
+"""Keys that are right one by one and wrong together, as far as the texts tell; schedules and patience against the
+length of the training. Torch is not imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from base.config.document import Document, KeyPath, dotted
+from base.config.lookup import chains, named
+from base.config.torch_facts import DECIDES, LENGTHS, ONE_RATE, usual_unit
+from base.errors import Fault, Origin, did_you_mean, listing
+
+_NOTHING: tuple[Any, ...] = (None, "off", False, 0, [], {})
+_ONLY_WITH: dict[KeyPath, tuple[Any, KeyPath, Any]] = {
+    ("data", "max_errors"): (10, ("data", "on_error"), "skip"),
+    ("trainer", "max_skipped"): (10, ("trainer", "non_finite"), "skip"),
+}
+"""Keys that mean something only beside another: their default, the other key, and what that must be."""
+
+
+def check_together(document: Document) -> list[Fault]:
+    """Contradictions between keys of any kind."""
+    checks = (_loader, _monitor, _logged, _names, _schedules, _freezing, _without_effect)
+    return [fault for check in checks for fault in check(document)]
+
+
+def _on(document: Document, *path: str) -> bool:
+    """True if the key is written and switches something on."""
+    return document.get(path) not in _NOTHING
+
+
+def _entry(document: Document, path: KeyPath) -> dict[str, Any]:
+    """The mapping at `path`; an empty one for anything else, which the sections report."""
+    value = document.get(path)
+    return value if isinstance(value, dict) else {}
+
+
+def _fault(document: Document, path: KeyPath, what: str, hint: str) -> Fault:
+    return Fault(document.nearest(path).key_origin, dotted(path), what, hint=hint)
+
+
+def _loader(document: Document) -> Iterator[Fault]:
+    """What torch's DataLoader refuses."""
+    loader = _entry(document, ("data", "loader"))
+    on = [name for name, value in loader.items() if value not in _NOTHING]
+    for decider in (decider for decider in DECIDES if decider in on):
+        for name in (name for name in DECIDES[decider] if name in on):
+            what, hint = f"{decider} decides this", f"remove {name} or {decider}"
+            yield _fault(document, ("data", "loader", name), what, hint)
+    if loader.get("num_workers", 0) == 0:
+        for name in ("prefetch_factor", "persistent_workers", "timeout", "multiprocessing_context"):
+            if name in on:
+                what, hint = "this is for workers, and there are none", "set num_workers to 1 or more, or remove"
+                yield _fault(document, ("data", "loader", name), what, f"{hint} {name}")
+
+
+def _monitor(document: Document) -> Iterator[Fault]:
+    links = [path for chain in chains(document).values() for path in chain]
+    for path in links:
+        link = _entry(document, path)
+        if link.get("type") == "ReduceLROnPlateau" and link.get("every") in ("step", "epoch"):
+            hint = "write every: monitor, or leave it out"
+            yield _fault(document, (*path, "every"), "ReduceLROnPlateau steps on the monitored value", hint)
+    if not _monitor_is_off(document):
+        return
+    if _on(document, "trainer", "early_stop"):
+        hint = "set trainer.monitor, or early_stop: off"
+        yield _fault(document, ("trainer", "early_stop"), "nothing is monitored", hint)
+    for path in links:
+        link = _entry(document, path)
+        plateau = link.get("type") == "ReduceLROnPlateau" and "every" not in link
+        if plateau or link.get("every") == "monitor":
+            hint = "set trainer.monitor" if plateau else "set trainer.monitor, or every: epoch"
+            yield _fault(document, (*path, "type" if plateau else "every"), "nothing is monitored", hint)
+
+
+def _monitor_is_off(document: Document) -> bool:
+    around = ("trainer",) if ("trainer",) in document.sources else ()
+    written = "monitor" in _entry(document, around)
+    return not _on(document, "trainer", "monitor") and (written or not _on(document, "data", "valid"))
+
+
+def _without_effect(document: Document) -> Iterator[Fault]:
+    for path, (default, other, value) in _ONLY_WITH.items():
+        given = document.get(path) if path in document.sources else default
+        if given != default and document.get(other) != value:
+            what, hint = f"has no effect without {dotted(other)}: {value}", f"set that, or remove {path[-1]}"
+            yield _fault(document, path, what, hint)
+    valid = document.get(("data", "valid"))
+    parts = valid.values() if isinstance(valid, dict) and "type" not in valid else [valid]
+    if _on(document, "data", "stratify") and not any(type(part) in (int, float) for part in parts):
+        what = "has no effect: no part of the training data is set aside"
+        hint = "set data.valid to a fraction or a count, or remove stratify"
+        yield _fault(document, ("data", "stratify"), what, hint)
+
+
+def _metric_names(document: Document) -> list[tuple[KeyPath, str]]:
+    """How metrics are called in the logs, each with the path of the key that says so."""
+    metrics = document.values.get("metrics")
+    keys = [
+        [(("metrics", i, key), metric.get(key)) for key in ("name", "type")]
+        for i, metric in enumerate(metrics if isinstance(metrics, list) else ())
+        if isinstance(metric, dict)
+    ]
+    said = ([(path, name) for path, name in both if isinstance(name, str) and name != "off"] for both in keys)
+    return [names[0] for names in said if names]
+
+
+def _logged(document: Document) -> Iterator[Fault]:
+    """Each metric has a name of its own; a loss has a type or is made of terms, whose names are free."""
+    seen: dict[str, Origin] = {}
+    for path, name in _metric_names(document):
+        origin = document.sources[path].origin
+        if name in seen:
+            hint = f"the other is at {seen[name]}; give one of them a name"
+            yield Fault(origin, dotted(path[:2]), f"two metrics are logged as {name!r}", hint=hint)
+        seen.setdefault(name, origin)
+    for path in named(document, "loss").values():
+        loss = document.get(path)
+        kind, terms = (loss.get("type"), loss.get("terms")) if isinstance(loss, dict) else ("", None)
+        if kind in _NOTHING and terms in _NOTHING:
+            at_key, key = document.sources[path].key_origin, dotted((*path, "type"))
+            yield Fault(at_key, key, "missing", expected="a name, or terms beside it")
+        elif kind not in _NOTHING and terms not in _NOTHING:
+            yield _fault(document, (*path, "terms"), "a loss has a type or terms, not both", "remove one of them")
+        for name in terms if isinstance(terms, dict) else ():
+            if name in seen or name == "loss":
+                yield _fault(document, (*path, "terms", name), f"{name!r} is logged already", "give it another name")
+
+
+def _schedules(document: Document) -> Iterator[Fault]:
+    """A link that never ends hides the next; one learning rate for all groups would take their own away."""
+    optimizers = named(document, "optimizer")
+    groups = {name: _entry(document, path).get("groups") for name, path in optimizers.items()}
+    for name, chain in chains(document).items():
+        mine = (value for of, value in groups.items() if name in (of, "lr_scheduler"))
+        grouped = any(value and isinstance(value, list) for value in mine)
+        for path in chain:
+            link = document.get(path)
+            if path != chain[-1] and isinstance(link, dict) and link.get("steps") in _NOTHING:
+                hint = "set steps, its length, so that the next one follows"
+                yield _fault(document, path, "this schedule never ends", hint)
+            arguments = ONE_RATE.get(str(link.get("type")), ()) if grouped and isinstance(link, dict) else ()
+            for rate in ((*path, "args", argument) for argument in arguments):
+                if rate in document.sources and not isinstance(document.get(rate), list):
+                    hint = "write a list: a rate for each group, and the last for the rest"
+                    yield _fault(document, rate, "one rate for all groups of the optimizer", hint)
+
+
+def _freezing(document: Document) -> Iterator[Fault]:
+    for path in named(document, "model").values():
+        on = [key for key, value in _entry(document, path).items() if value not in _NOTHING]
+        if "frozen" in on and "freeze" in on:
+            yield _fault(document, (*path, "freeze"), "the whole model is frozen", "remove freeze or frozen")
+        if "unfreeze_at" in on and "freeze" not in on:
+            what, hint = "nothing is frozen up to then", "say in freeze what learns from that epoch on"
+            yield _fault(document, (*path, "unfreeze_at"), what, hint)
+        if "init_from" in on and _on(document, "init_from"):
+            what, hint = "init_from at the top says this, too", "remove one of them"
+            yield _fault(document, (*path, "init_from"), what, hint)
+
+
+def _names(document: Document) -> Iterator[Fault]:
+    """Of an optimizer its model's, of a schedule its optimizer's."""
+    models, optimizers, schedules = (named(document, key) for key in ("model", "optimizer", "lr_scheduler"))
+    for name, path in optimizers.items() if "optimizer" not in optimizers else ():
+        if "params" not in _entry(document, path) and name not in models:
+            hint = did_you_mean(name, models) or f"set params to {listing(models) if len(models) > 1 else 'a pattern'}"
+            yield _fault(document, path, "no model has this name", hint)
+    for name, path in schedules.items() if "lr_scheduler" not in schedules else ():
+        if name not in optimizers:
+            hint = did_you_mean(name, optimizers) or f"there is {listing(optimizers, 'and')}"
+            yield _fault(document, path, "no optimizer has this name", hint)
+
+
+def check_monitor(document: Document) -> list[Fault]:
+    """`trainer.monitor`, or its default, against the names that a run logs as far as the config tells: `loss`,
+    `accuracy`, `val_loss`, `val_accuracy` ...
+    """
+    path, valid, metrics = ("trainer", "monitor"), document.get(("data", "valid")), _metric_names(document)
+    monitor = document.get(path) if path in document.sources else "min val_loss"
+    words, origin = str(monitor).split(), document.nearest(path).origin
+    if _monitor_is_off(document) or len(words) != 2:
+        return []
+    name, names = words[1], ["loss", *_entry(document, ("loss", "terms")), *(called for _, called in metrics)]
+    if valid not in _NOTHING:
+        by_name = isinstance(valid, dict) and "type" not in valid and "args" not in valid
+        prefixes = [f"val_{part}_" for part in valid] if by_name else ["val_"]
+        names += [prefix + each for prefix in prefixes for each in names]
+    per_class = [called for at, called in metrics if (*at[:2], "args", "average") in document.sources]
+    if name in names or any(f"{called}_" in name for called in per_class):  # of these the dry run tells
+        return []
+    what, hint = f"nothing logs {name!r}", did_you_mean(name, names) or f"there are {listing(names, 'and')}"
+    if name.startswith("val_") and valid in _NOTHING:
+        what, hint = f"{name} needs validation data, and there is none", "set data.valid, such as 0.1, or monitor: off"
+    return [Fault(origin, dotted(path), what, hint=hint)]
+
+
+def check_schedules(document: Document, steps: int | None = None) -> list[Fault]:
+    """Lengths of schedules and patience against the training; those that count optimizer steps once it is known how
+    many the run has. A run cut short from the command line is no contradiction of its file: only what is said in one
+    place, and what cannot go well, is a fault.
+    """
+    epochs = document.get(("trainer", "epochs"))
+    if type(epochs) is not int:
+        return []
+    ticks = {"epoch": epochs} | ({"step": steps} if steps else {})
+    every_chain = chains(document).values()
+    schedules = [fault for chain in every_chain for fault in _lengths(document, chain, ticks)]
+    return [*_patience(document, epochs), *schedules]
+
+
+def _patience(document: Document, epochs: int) -> Iterator[Fault]:
+    path = ("trainer", "early_stop")
+    patience, every = document.get(path), document.get(("trainer", "validate_every", "epochs"))
+    in_steps = ("trainer", "validate_every", "steps") in document.sources
+    if type(patience) is not int or in_steps:
+        return
+    evaluations = epochs // max(every if type(every) is int else 1, 1)
+    if _said_together(document, path) and patience >= evaluations:
+        expected = f"less than {evaluations}, the evaluations in {epochs} epochs, or off"
+        origin, found = document.sources[path].origin, document.found(path)
+        yield Fault(origin, "trainer.early_stop", "never acts", found, expected)
+
+
+def _said_together(document: Document, path: KeyPath) -> bool:
+    """True if the value stands in one file with the length of the training."""
+    one, other = document.sources[path].origin, document.sources["trainer", "epochs"].origin
+    return one.source == other.source and bool(one.line)
+
+
+def _lengths(document: Document, chain: Sequence[KeyPath], ticks: Mapping[str, int]) -> Iterator[Fault]:
+    before: dict[str, int] = {}
+    for path in chain:
+        link = document.get(path)
+        if not isinstance(link, dict):
+            return
+        unit = str(link.get("every") or usual_unit(str(link.get("type"))))
+        steps = link["steps"] if type(link.get("steps")) is int else 0
+        used = sum(before.values())
+        length = _Length(unit, steps or ticks.get(unit, 0) - used, "this link" if steps else "the training", not used)
+        if set(before) <= {unit} and length.ticks > 0 and unit in ticks:
+            yield from _schedule(document, path, str(link.get("type")), length)
+        before[unit] = before.get(unit, 0) + steps
+
+
+@dataclass(frozen=True)
+class _Length:
+    """How long a link of the schedule has."""
+
+    unit: str
+    ticks: int
+    of: str
+    whole: bool
+
+    def __str__(self) -> str:
+        return f"{self.ticks} {self.unit}{'s' if self.ticks != 1 else ''}"
+
+    @property
+    def hint(self) -> str:
+        fact = "trainer.epochs" if self.unit == "epoch" else "trainer.total_steps"
+        return f'write "${{{fact}}}"' if self.whole and self.of == "the training" else ""
+
+
+def _schedule(document: Document, link: KeyPath, kind: str, has: _Length) -> Iterator[Fault]:
+    path = (*link, "args", LENGTHS.get(kind, ""))
+    length = document.get(path)
+    if type(length) is not int:
+        return
+    at, found, together = document.sources[path].origin, document.found(path), _said_together(document, path)
+    if kind == "OneCycleLR" and length < has.ticks:
+        yield Fault(at, dotted(path), f"over before {has.of} is, and then it fails", found, str(has), has.hint)
+    elif kind == "StepLR" and length >= has.ticks and together:
+        yield Fault(at, dotted(path), "the rate never changes", found, f"less than the {has} of {has.of}")
+    elif kind != "StepLR" and length > has.ticks and together:
+        yield Fault(at, dotted(path), f"longer than {has.of}", found, f"{has} at most", has.hint)

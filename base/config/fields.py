@@ -1,0 +1,107 @@
+"""What sections of a config are made of: how a key is declared, the types of its values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field
+
+from base.config.document import freeze
+from base.errors import suggest
+
+Verdict = Literal["harmless", "force", "epoch_end", "impossible"]
+"""On a key that differs in a resumed run. `epoch_end` is `impossible` in the middle of an epoch, else `force`."""
+
+
+def key(
+    about: str,
+    default: Any = ...,
+    *,
+    resume: Verdict = "force",
+    expected: str = "",
+    registry: str = "",
+    **limits: Any,
+) -> Any:
+    """A key of a section. `expected` says in words what type and limits alone do not; `registry` names the one
+    that the components under this key come from; of several the first that knows a name.
+    """
+    extra: Any = {"resume": resume, "expected": expected, "registries": tuple(registry.split())}
+    return Field(default, description=about, json_schema_extra=extra, **limits)
+
+
+def pattern(value: str) -> str:
+    """A regular expression as it is; ValueError if it is none."""
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
+class Section(BaseModel):
+    """Unknown keys are refused, scalars are strict, nothing changes once it is made."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+Args = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value), AfterValidator(freeze)]
+Off = BeforeValidator(lambda value: None if value == "off" else value)
+"""The word for None where something can be off."""
+Count = Annotated[int | None, Off]
+Empty = BeforeValidator(lambda value: () if value is None or value == "off" else value)
+SetName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+Pattern = Annotated[str, AfterValidator(pattern), Field(min_length=1)]
+Patterns = Annotated[tuple[Pattern, ...], Empty, Field(strict=False)]
+
+
+class Component(Section):
+    type: str = key("the name of a registered class or function", min_length=1, expected="a name")
+    args: Args = key("its arguments", {}, validate_default=True, expected="a mapping of arguments")
+
+
+def seconds(value: Any) -> Any:
+    """The seconds in `1h30m`, `90m`, `1d12h`, `45s`, `01:30:00`; None for `off`; other values are left alone."""
+    if not isinstance(value, str) or value == "off":
+        return None if value == "off" else value
+    clock = re.fullmatch(r"(\d+):([0-5]\d):([0-5]\d)", value)
+    units = re.fullmatch(r"(?=\d)(?:(\d+)d)? ?(?:(\d+)h)? ?(?:(\d+)m)? ?(?:(\d+)s)?", value)
+    if clock:
+        hours, minutes, rest = map(int, clock.groups())
+        return float(3600 * hours + 60 * minutes + rest)
+    if units:
+        days, hours, minutes, rest = map(int, units.groups("0"))
+        return float(86400 * days + 3600 * hours + 60 * minutes + rest)
+    raise ValueError("not a time")
+
+
+def are_names(own: Collection[str], keys: Iterable[str]) -> bool:
+    """True if the keys of a mapping are names of components and not the `own` ones of a single one; `typ` is a slip
+    and no name.
+    """
+    return bool(keys) and not any(name in own or suggest(name, ("type", "args")) for name in keys)
+
+
+def one_or_named(component: type[Component]) -> Discriminator:
+    """Tells a mapping of components by name from a single component, and that from a chain of them."""
+
+    def kind(value: Any) -> str:
+        if isinstance(value, list | tuple):
+            return "<chain>"
+        return "<named>" if isinstance(value, Mapping) and are_names(component.model_fields, value) else "<one>"
+
+    return Discriminator(kind)
+
+
+def kind_of_set(value: Any) -> str:
+    if isinstance(value, Component) or (isinstance(value, Mapping) and ("type" in value or "args" in value)):
+        return "<component>"
+    if isinstance(value, Mapping):
+        return "<sets>"
+    return "<word>" if isinstance(value, str) else "<fraction>" if isinstance(value, float) else "<count>"
+
+
+def by_name(sets: Any) -> dict[str, Any]:
+    """Datasets by name; the usual single one is named ""."""
+    return {} if sets is None else dict(sets) if isinstance(sets, dict) else {"": sets}
