@@ -2,7 +2,7 @@
 
 import sys
 
-from base.command_line import test
+from base.cli import test
 
 if __name__ == "__main__":
     sys.exit(test(sys.argv[1:]))

@@ -2,7 +2,7 @@
 
 import sys
 
-from base.command_line import train
+from base.cli import train
 
 if __name__ == "__main__":
     sys.exit(train(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""The words a project needs. Each is imported when first used: `from base import Config` does not cost torch."""
+"""The public API, imported lazily: `from base import Config` does not import torch."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from base.base_callback import Callback
-    from base.base_data_loader import BaseDataLoader
-    from base.base_metric import Metric
-    from base.base_model import BaseModel
-    from base.base_trainer import BaseTrainer
     from base.config import Config
     from base.errors import CheckpointError, ConfigError, UserError
-    from base.evaluating.evaluation import evaluate
-    from base.evaluating.prediction import predict
+    from base.evaluation.evaluate import evaluate
+    from base.evaluation.predict import predict
+    from base.legacy.base_classes import BaseDataLoader, BaseModel
+    from base.loop.base_trainer import BaseTrainer
+    from base.loop.callback import Callback
+    from base.loop.metrics import Metric
     from base.registry import (
         CALLBACKS,
         DATASETS,
@@ -34,18 +33,18 @@ if TYPE_CHECKING:
     from base.run import Run, fit
 
 _PLACES = {
-    "Callback": "base.base_callback",
-    "Metric": "base.base_metric",
-    "BaseDataLoader": "base.base_data_loader",
-    "BaseModel": "base.base_model",
-    "BaseTrainer": "base.base_trainer",
+    "Callback": "base.loop.callback",
+    "Metric": "base.loop.metrics",
+    "BaseDataLoader": "base.legacy.base_classes",
+    "BaseModel": "base.legacy.base_classes",
+    "BaseTrainer": "base.loop.base_trainer",
     "Config": "base.config",
     "CheckpointError": "base.errors",
     "ConfigError": "base.errors",
     "UserError": "base.errors",
     "Run": "base.run",
-    "evaluate": "base.evaluating.evaluation",
-    "predict": "base.evaluating.prediction",
+    "evaluate": "base.evaluation.evaluate",
+    "predict": "base.evaluation.predict",
     "fit": "base.run",
     "CALLBACKS": "base.registry",
     "DATASETS": "base.registry",

@@ -1,4 +1,4 @@
-"""From a config to objects, through the registries only: data, then what depends on its facts."""
+"""Builds the objects that a config describes, through the registries: data first, then what depends on its facts."""
 
 from __future__ import annotations
 
@@ -16,21 +16,32 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from base import named_parts
-from base.averages import Average
-from base.base_metric import Mean
-from base.base_trainer import BaseTrainer
+from base.checkpoint.attribute_state import AttributeState
+from base.checkpoint.init_from import take_weights
+from base.checks.optimizer_limits import impossible, not_fusable, unusable
 from base.config.arguments import build, substitute
 from base.config.torch_facts import FUSED, FUSED_ON_ACCELERATORS, usual_unit
+from base.discovery import users_frames
 from base.errors import CheckpointError, ConfigError, UserError, listing
-from base.evaluating.recording import FirstBatch
-from base.first_batches import FirstBatches
-from base.forward_state import ForwardState
-from base.freezing import Freezing
-from base.named_parts import LossOfParts, MetricOfParts, NoSuchPart, WeightedTerms
-from base.optimizer_limits import impossible, not_fusable, unusable
-from base.param_groups import Learning, grouped, learning, matches
-from base.parts import NotSole, Parts, steps_per_epoch
+from base.evaluation.predictions import FirstBatch
+from base.legacy.adapter import TemplateTrainer
+from base.legacy.epoch_trainer import EpochTrainer
+from base.loop import components
+from base.loop.base_trainer import BaseTrainer
+from base.loop.components import (
+    NoSuchOutput,
+    NotOneNumber,
+    NotOnlyOne,
+    SelectedLoss,
+    SelectedMetric,
+    TrainerComponents,
+    WeightedTerms,
+    steps_per_epoch,
+)
+from base.loop.first_batches import FirstBatches
+from base.loop.forward_state import ForwardState
+from base.loop.metrics import Mean
+from base.loop.optim import Average, Learning, Link, ParameterFreezer, Schedule, grouped, learning, matches
 from base.protocols import DataSets, Loader
 from base.registry import (
     CALLBACKS,
@@ -44,17 +55,9 @@ from base.registry import (
     WRITERS,
     Registry,
 )
-from base.saving.own_state import OwnState
-from base.saving.weights import take_weights
-from base.schedule import Link, Schedule
-from base.template.epoch_trainer import EpochTrainer
-from base.template.template_trainer import TemplateTrainer
-from base.terms import NotOneNumber
-from base.users_code import users_frames
-from utils.device import select_device
+from utils.device import select_device, select_precision
 from utils.model_summary import calls_of
-from utils.precision import select_precision
-from utils.seed import derive, rng_state, seed_everything, set_rng_state
+from utils.seed import fold_in, rng_state, seed_everything, set_rng_state
 
 if TYPE_CHECKING:
     from base.config import Config, keys
@@ -110,7 +113,7 @@ class Builder:
         if not len(train):
             what = f"no batch is left: the training data is smaller than one batch of {batch}, and drop_last is on"
             faults.append(config.fault("data.loader.batch_size", what))
-        elif hasattr(train, "theirs"):
+        elif hasattr(train, "wrapped"):
             pass  # the project's own loader, which knows nothing of data.loader
         elif self.begins and config.written("data.loader.batch_size") and 0 < train.size < batch:
             what, most = "larger than the training data", f"{train.size} at most, the number of its samples"
@@ -121,12 +124,12 @@ class Builder:
             raise ConfigError(faults, config.source)
 
     def loaders(self) -> dict[str, Loader]:
-        """Every data set's loader by the name that `test.py --data` takes."""
+        """Every dataset's loader by the name that `test.py --data` takes."""
         valid = {name or "valid": loader for name, loader in self.data.valid.items()}
         test = {name or "test": loader for name, loader in self.data.test.items()}
         return {"train": self.data.train} | valid | test
 
-    def parts(self, **places: Any) -> Parts:
+    def parts(self, **places: Any) -> TrainerComponents:
         """Model, loss and metrics, enough to evaluate. The same seed gives the same first weights."""
         seed_everything(self.settings.seed)
         models = {name: self._model(name, component) for name, component in self.settings.models.items()}
@@ -136,21 +139,21 @@ class Builder:
             name: self._loss(self.settings.place("loss", name), component)
             for name, component in self.settings.losses.items()
         }
-        return Parts(
+        return TrainerComponents(
             settings=self.settings,
             device=self.device,
             data=self.data,
             models=models,
             frozen=[name for name, component in self.settings.models.items() if component.frozen],
             criteria=criteria,
-            stateful={f"loss {name}": OwnState(loss) for name, loss in criteria.items()},
+            stateful={f"loss {name}": AttributeState(loss) for name, loss in criteria.items()},
             metrics=self._metrics(),
             precision=select_precision(self.settings.trainer.precision, self.device),
             log=WRITERS.get("NullLog")(),
             **places,
         )
 
-    def trainer(self, parts: Parts) -> BaseTrainer:
+    def trainer(self, parts: TrainerComponents) -> BaseTrainer:
         """A trainer that has seen one evaluation batch go through, or that has an epoch of its own."""
         kind = TRAINERS.get(self.settings.trainer.type)
         if inspect.isclass(kind) and issubclass(kind, TemplateTrainer):
@@ -164,7 +167,7 @@ class Builder:
         self._dry_run(trainer)
         return trainer
 
-    def add_training(self, parts: Parts) -> None:
+    def add_training(self, parts: TrainerComponents) -> None:
         """Optimizers, schedules, averages and callbacks; once."""
         if parts.optimizers:
             return
@@ -208,7 +211,7 @@ class Builder:
         """Of several each has first weights of its own, whatever others there are."""
         place = self.settings.place("model", name)
         seed = self.settings.seed
-        seed_everything(seed if place == "model" else derive(seed, zlib.crc32(name.encode())))
+        seed_everything(seed if place == "model" else fold_in(seed, zlib.crc32(name.encode())))
         model: nn.Module = self._build(place, MODELS, component).to(self.device)
         if self.begins and component.init_from:
             self._begin_with(f"{place}.init_from", {name: model}, component.init_from, part=name)
@@ -226,18 +229,18 @@ class Builder:
             return WeightedTerms(terms)
         loss: Callable[..., Any] = self._build(place, LOSSES, component)
         loss = loss.to(self.device) if isinstance(loss, nn.Module) else loss
-        parts = named_parts.Parts(component, place)
-        return LossOfParts(loss, parts) if parts else loss
+        parts = components.OutputSelector(component, place)
+        return SelectedLoss(loss, parts) if parts else loss
 
-    def _freezing(self, name: str, model: nn.Module) -> Freezing:
+    def _freezing(self, name: str, model: nn.Module) -> ParameterFreezer:
         component, place = self.settings.models[name], self.settings.place("model", name)
         if component.frozen:
-            return Freezing(model, whole=True)
+            return ParameterFreezer(model, whole=True)
         for i, pattern in enumerate(component.freeze):
             if not any(matches(model, parameter, pattern) for parameter, _ in model.named_parameters()):
                 raise self._no_match(f"{place}.freeze.{i}", pattern, (n for n, _ in model.named_parameters()))
         until = component.unfreeze_at.epoch if component.unfreeze_at is not None else None
-        freezing = Freezing(model, component.freeze, until)
+        freezing = ParameterFreezer(model, component.freeze, until)
         if len(freezing.parameters) == len(learning({name: model})) and until != 1:
             hint = "leave something that learns, or say frozen: true"
             fault = self.config.fault(f"{place}.freeze", "the whole model is frozen", hint=hint)
@@ -312,7 +315,7 @@ class Builder:
         metrics, counting = dict[str, Any](), dict[Any, Any]()
         for i, component in enumerate(self.settings.metrics):
             metric = metrics[component.name or component.type] = self._metric(f"metrics.{i}", component)
-            own = metric.metric if isinstance(metric, MetricOfParts) else metric
+            own = metric.metric if isinstance(metric, SelectedMetric) else metric
             if hasattr(own, "share"):
                 first = counting.setdefault((component.output, component.target), own)
                 if first is not own:
@@ -328,8 +331,8 @@ class Builder:
             metric.persistent(True)  # else it keeps its state out of state_dict
             metric.in_blocks = not hasattr(metric, "window")  # but where the number of updates counts
         metric = metric.to(self.device) if isinstance(metric, nn.Module) else metric
-        parts = named_parts.Parts(component, place)
-        return MetricOfParts(metric, parts) if parts else metric
+        parts = components.OutputSelector(component, place)
+        return SelectedMetric(metric, parts) if parts else metric
 
     def _build(self, place: str, registry: Registry, component: Any, **supplied: Any) -> Any:
         return self._or_fault(
@@ -339,7 +342,7 @@ class Builder:
     def _or_fault(self, place: str, make: Callable[[], Any], name: str, args: Iterable[str] = ()) -> Any:
         try:
             return make()
-        except (UserError, MemoryError, NotSole, NoSuchPart):
+        except (UserError, MemoryError, NotOnlyOne, NoSuchOutput):
             raise
         except Exception as error:
             if users_frames(error):
@@ -358,12 +361,12 @@ class Builder:
         try:
             with calls_of(trainer.models) as trainer.parts.calls:
                 row = self._or_fault("model", lambda: trainer.evaluate(FirstBatch(loader), ""), kinds)
-        except NotSole as error:
+        except NotOnlyOne as error:
             what = f"{self.settings.trainer.type} {error}"
             raise ConfigError([self.config.fault("trainer.type", what)], self.config.source) from None
         except NotOneNumber as error:
             raise error.at_its_place(self.config) from None
-        except NoSuchPart as error:
+        except NoSuchOutput as error:
             fault = self.config.fault(error.key, error.what, hint=f"there is {error.there_is}")
             raise ConfigError([fault], self.config.source) from None
         undo()

@@ -1,10 +1,14 @@
-"""Which file defines which name, found by parsing the project's files, never by importing them."""
+"""Finds which file defines which name by parsing the project's files, and loads allowed plugins."""
 
 from __future__ import annotations
 
 import ast
 import gc
-from collections.abc import Iterator
+import importlib
+import importlib.metadata
+import tomllib
+import traceback
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,3 +160,45 @@ def _is_abstract(node: ast.ClassDef) -> bool:
     return any(_last_name(base) == "ABC" for base in node.bases) or any(
         _last_name(decorator) == "abstractmethod" for method in methods for decorator in method.decorator_list
     )
+
+
+GROUP = "torch_atelier.plugins"
+
+
+def allowed_plugins(command_line: Iterable[str] = ()) -> dict[str, str]:
+    """Names that `plugins:` of a config may use, and the module behind each.
+
+    They are installed packages with an entry point of the group `torch_atelier.plugins`, modules under
+    `[tool.torch_atelier] plugins` of pyproject.toml, and those of `--plugin NAME`, which may also be a package's.
+    """
+    pyproject = ROOT / "pyproject.toml"
+    settings = tomllib.loads(pyproject.read_text(encoding="utf-8")) if pyproject.is_file() else {}
+    listed = settings.get("tool", {}).get("torch_atelier", {}).get("plugins", [])
+    installed = {point.name: point.value.partition(":")[0] for point in importlib.metadata.entry_points(group=GROUP)}
+    return {name: name for name in command_line} | installed | {name: name for name in listed}
+
+
+def flags(plugins: Iterable[str]) -> list[str]:
+    """The flags that allow `plugins` on a command line: none for those that the project allows by itself."""
+    allowed = allowed_plugins()
+    return [word for name in plugins if name not in allowed for word in ("--plugin", name)]
+
+
+def load_plugin(module: str) -> None:
+    """Imports one allowed module; its decorators register what it defines."""
+    importlib.import_module(module)
+
+
+NOT_USERS = ("train.py", "test.py", "tools/", "tests/", ".venv/")
+
+
+def users_frames(error: BaseException) -> list[traceback.FrameSummary]:
+    """The frames of an error's traceback that lie in files of the user's own, outermost first."""
+    own = own_files()
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).is_relative_to(ROOT)]
+    names = [Path(frame.filename).relative_to(ROOT).as_posix() for frame in frames]
+    return [
+        frame
+        for frame, name in zip(frames, names, strict=True)
+        if name not in own and not name.startswith(NOT_USERS) and "site-packages" not in name
+    ]

@@ -1,4 +1,4 @@
-"""What goes wrong by the user's doing: errors whose text is already fit for the user, each kind with its exit code."""
+"""Errors that the user can mend. Each class has its exit code, and its text is ready to be shown."""
 
 import difflib
 import re

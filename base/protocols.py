@@ -1,4 +1,4 @@
-"""What the four sibling packages promise each other: they exchange these objects and never import one another."""
+"""The interfaces between the four sibling packages, which exchange objects and never import each other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Loader(Protocol):
-    """Batches of one data set, transformed and on the device."""
+    """Batches of one dataset, transformed and on the device."""
 
     name: str
     """Its class and what it is for, as messages name it: `FashionMNIST (train)`."""
@@ -42,7 +42,7 @@ class TrainingLoader(Loader, Protocol):
 
 @dataclass(frozen=True)
 class SetFacts:
-    """What is known of a data set without reading it from a disk."""
+    """What is known of a dataset without reading it from a disk."""
 
     kind: str
     """The class of it: `FashionMNIST`."""

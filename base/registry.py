@@ -1,4 +1,4 @@
-"""Registries: from a name in a config to the class or function behind it.
+"""Registries map a name in a config to the class or function behind it, the user's or a library's.
 
     from base import MODELS
 
@@ -18,10 +18,113 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, overload
 
-from base import adopted
-from base.discovery import ROOT, Definition, Index, build_index
+from base.discovery import ROOT, Definition, Index, build_index, users_frames
 from base.errors import UserError
-from base.users_code import users_frames
+
+ComponentSource = Callable[[], Mapping[str, Any]]
+
+
+def _classes(module: Any, parent: type, *, without: tuple[str, ...] = ()) -> dict[str, type]:
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if inspect.isclass(value)
+        and issubclass(value, parent)
+        and value is not parent
+        and not name.startswith("_")
+        and name not in without
+    }
+
+
+def torch_losses() -> Mapping[str, Any]:
+    """The modules of torch.nn that its loss file defines."""
+    from torch import nn
+
+    return {n: c for n, c in _classes(nn, nn.Module).items() if c.__module__ == "torch.nn.modules.loss"}
+
+
+def torch_optimizers() -> Mapping[str, Any]:
+    from torch import optim
+
+    return _classes(optim, optim.Optimizer)
+
+
+def needs_closure(optimizer: Any) -> bool:
+    """True of an optimizer's class whose `step` cannot be called without arguments, such as LBFGS."""
+    step = getattr(optimizer, "step", None)
+    if step is None:
+        return False
+    by_name = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    asked = list(inspect.signature(step).parameters.values())[1:]
+    return any(parameter.default is parameter.empty and parameter.kind not in by_name for parameter in asked)
+
+
+def torch_schedulers() -> Mapping[str, Any]:
+    """Without those that take other schedulers as arguments: a chain is a list in the config."""
+    from torch.optim import lr_scheduler
+
+    return _classes(lr_scheduler, lr_scheduler.LRScheduler, without=("SequentialLR", "ChainedScheduler"))
+
+
+def torch_samplers() -> Mapping[str, Any]:
+    from torch.utils import data
+
+    return _classes(data, data.Sampler, without=("DistributedSampler",))
+
+
+def torchvision_models() -> Mapping[str, Any]:
+    from torchvision import models
+
+    return {name: _without_weights(models.get_model_builder(name)) for name in models.list_models()}
+
+
+def _without_weights(builder: Callable[..., Any]) -> Callable[..., Any]:
+    """The builder without `weights` and `progress`: its own way to load weights unpickles whatever it is given. With
+    `in_channels` other than 3 its first convolution is made anew for so many."""
+
+    @functools.wraps(builder)
+    def build(in_channels: int = 3, **kwargs: Any) -> Any:
+        model = builder(weights=None, progress=False, **kwargs)
+        return model if in_channels == 3 else _with_channels(model, in_channels)
+
+    signature = inspect.signature(builder)
+    hidden = {name for name in signature.parameters if name.startswith("weights") or name == "progress"}
+    rest = [p for name, p in signature.parameters.items() if name not in hidden]
+    channels = inspect.Parameter("in_channels", inspect.Parameter.KEYWORD_ONLY, default=3, annotation=int)
+    at = next((i for i, p in enumerate(rest) if p.kind is p.VAR_KEYWORD), len(rest))
+    build.__signature__ = signature.replace(parameters=[*rest[:at], channels, *rest[at:]])  # type: ignore[attr-defined]
+    return build
+
+
+def _with_channels(model: Any, channels: int) -> Any:
+    """ValueError if the model does not begin with a convolution of three channels."""
+    from torch import nn
+
+    name, first = next(((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d)), ("", None))
+    if first is None or first.in_channels != 3 or channels < 1:
+        raise ValueError(f"in_channels: {channels}: it does not begin with a convolution that could take so many")
+    options = {key: getattr(first, key) for key in ("kernel_size", "stride", "padding", "dilation", "padding_mode")}
+    model.set_submodule(name, nn.Conv2d(channels, first.out_channels, bias=first.bias is not None, **options))
+    return model
+
+
+def torchvision_datasets() -> Mapping[str, Any]:
+    from torchvision import datasets
+
+    return _classes(datasets, datasets.VisionDataset)
+
+
+def torchvision_transforms() -> Mapping[str, Any]:
+    from torchvision.transforms import v2
+
+    return _classes(v2, v2.Transform)
+
+
+def torchmetrics_metrics() -> Mapping[str, Any]:
+    import torchmetrics
+
+    return _classes(torchmetrics, torchmetrics.Metric, without=("MetricCollection",))
+
 
 T = TypeVar("T", bound=Callable[..., Any])
 log = logging.getLogger(__name__)
@@ -58,7 +161,7 @@ class Registry:
         symbol: str,
         kind: str,
         *,
-        adopts: tuple[adopted.Adoption, ...] = (),
+        adopts: tuple[ComponentSource, ...] = (),
         supplied: tuple[str, ...] = (),
         called_with: int = 0,
         hides: Callable[[Any], bool] | None = None,
@@ -103,7 +206,7 @@ class Registry:
         raise UnknownName(self.kind, name, self.names(), index().broken)
 
     def names(self) -> list[str]:
-        """Every name, sorted; imports the libraries whose names are adopted."""
+        """Every name, sorted; imports the libraries whose names are"""
         defined = {d.name for d in index().definitions if d.registry == self.symbol}
         offered = {n for n, target in self._adopted().items() if self._hides is None or not self._hides(target)}
         return sorted(defined | {name for name, _ in self._registered} | offered)
@@ -169,35 +272,33 @@ class Registry:
 
 
 @functools.cache
-def _names_of(adopt: adopted.Adoption) -> Mapping[str, Any]:
+def _names_of(adopt: ComponentSource) -> Mapping[str, Any]:
     return adopt()
 
 
-MODELS = Registry("MODELS", "model", adopts=(adopted.torchvision_models,))
-LOSSES = Registry("LOSSES", "loss", adopts=(adopted.torch_losses,), called_with=2)
-METRICS = Registry("METRICS", "metric", adopts=(adopted.torchmetrics_metrics,), called_with=2)
+MODELS = Registry("MODELS", "model", adopts=(torchvision_models,))
+LOSSES = Registry("LOSSES", "loss", adopts=(torch_losses,), called_with=2)
+METRICS = Registry("METRICS", "metric", adopts=(torchmetrics_metrics,), called_with=2)
 DATASETS = Registry(
     "DATASETS",
     "dataset",
-    adopts=(adopted.torchvision_datasets,),
+    adopts=(torchvision_datasets,),
     supplied=("transform", "target_transform", "transforms"),
 )
-TRANSFORMS = Registry("TRANSFORMS", "transform", adopts=(adopted.torchvision_transforms,), called_with=1)
+TRANSFORMS = Registry("TRANSFORMS", "transform", adopts=(torchvision_transforms,), called_with=1)
 OPTIMIZERS = Registry(
     "OPTIMIZERS",
     "optimizer",
-    adopts=(adopted.torch_optimizers,),
+    adopts=(torch_optimizers,),
     supplied=("params", "fused"),
-    hides=adopted.needs_closure,
+    hides=needs_closure,
 )
-SCHEDULERS = Registry(
-    "SCHEDULERS", "scheduler", adopts=(adopted.torch_schedulers,), supplied=("optimizer", "last_epoch")
-)
+SCHEDULERS = Registry("SCHEDULERS", "scheduler", adopts=(torch_schedulers,), supplied=("optimizer", "last_epoch"))
 CALLBACKS = Registry("CALLBACKS", "callback")
 TRAINERS = Registry("TRAINERS", "trainer", supplied=("parts",))
 LOADERS = Registry("LOADERS", "loader")
 SAMPLERS = Registry(
-    "SAMPLERS", "sampler", adopts=(adopted.torch_samplers,), supplied=("data_source", "targets", "generator", "sampler")
+    "SAMPLERS", "sampler", adopts=(torch_samplers,), supplied=("data_source", "targets", "generator", "sampler")
 )
 FUNCTIONS = Registry("FUNCTIONS", "function", called_with=1)
 WRITERS = Registry("WRITERS", "writer")

@@ -1,4 +1,4 @@
-"""The life of a run: started or resumed, trained, and left so that it can be resumed or tested.
+"""The life of a run: `fit` starts or resumes one and trains it; `check` only looks.
 
     from base import fit, evaluate
 
@@ -18,37 +18,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from base.errors import ConfigError, Fault, NotFiniteError, OutOfMemoryError, UserError, ran_out_of_memory, writing
-from base.notes import Note
-from base.processes import refuse_several_processes
 from base.registry import WRITERS
-from base.resume import (
+from base.runs.lock import refuse_several_processes
+from base.runs.resume import (
     ASKED,
     DONE,
     SPLIT,
+    check_changes,
+    check_data,
     choose_save,
     differences_as_overrides,
     is_complete,
-    judge,
-    judge_data,
     newest_of,
     set_newer_aside,
     tell_other_machine,
     touched_by,
     unfinished_of,
 )
-from base.run_folder import CONFIG, SYNTHETIC, RunFolder, resolve_resume
+from base.runs.run_dir import CONFIG, SYNTHETIC, Note, RunDir, resolve_resume
 from utils import files
-from utils.garbage import search_from_here
+from utils.process import gc_resume
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from base.base_callback import Callback
-    from base.base_trainer import BaseTrainer
     from base.build import Builder
+    from base.checkpoint.format import Checkpoint
     from base.checks.preflight import Preflight
     from base.config import Config
-    from base.saving.saved import Saved
+    from base.loop.base_trainer import BaseTrainer
+    from base.loop.callback import Callback
 
 Overrides = Sequence[str] | Mapping[str, Any]
 log = logging.getLogger(__name__)
@@ -141,51 +140,50 @@ def _build(
     config: Config, kept: Mapping[str, Any] | None = None, checks: bool = False
 ) -> tuple[BaseTrainer, Builder, Preflight]:
     """The second pass, which is the building itself; nothing is written yet. It tells what it builds."""
-    from base import summary
     from base.build import Builder
-    from base.checks.preflight import Preflight
-    from base.checks.witness import Witness
+    from base.checks import summary
+    from base.checks.preflight import Preflight, ShapeProbe
 
     builder = Builder(config, kept)
     preflight = Preflight(builder)
-    _tell(summary.of_data(builder))
+    _log_lines(summary.of_data(builder))
     parts = builder.parts()
-    with Witness(parts.models) as seen, preflight.watching(parts):
+    with ShapeProbe(parts.models) as seen, preflight.watching(parts):
         trainer = builder.trainer(parts)
     builder.add_training(parts)
-    _tell(summary.of_training(builder, trainer, seen))
+    _log_lines(summary.of_training(builder, trainer, seen))
     preflight.look(trainer)
     if checks:
-        _tell(summary.of_layers(trainer))
+        _log_lines(summary.of_layers(trainer))
         preflight.try_training(trainer)
     preflight.tell()
     return trainer, builder, preflight
 
 
-def _tell(lines: Iterable[str]) -> None:
+def _log_lines(lines: Iterable[str]) -> None:
     for line in lines:
         log.info("%s", line)
 
 
 def start(
     stack: ExitStack, config: Config, note: Note, command: Sequence[str], kept: Mapping[str, Any] | None = None
-) -> tuple[BaseTrainer, RunFolder, Config]:
+) -> tuple[BaseTrainer, RunDir, Config]:
     """A run in a folder of its own, locked until `stack` ends, that has done nothing yet. `kept` is {} for a config
     that may be a stranger's: nothing is fetched for it then."""
     trainer, builder, _ = _build(config, kept)
     name = config.settings.name.removesuffix(SYNTHETIC) + SYNTHETIC * builder.synthetic
-    folder = RunFolder.create(config.settings.trainer.save_dir, name)
+    folder = RunDir.create(config.settings.trainer.save_dir, name)
     log.info("run        %s", folder.path)
     stack.enter_context(folder.lock())
     _write_beginning(folder, config, builder, command)
     note.add_to(folder.path)
-    _equip(stack, trainer, builder, folder)
+    _attach_outputs(stack, trainer, builder, folder)
     return trainer, folder, config
 
 
-def _write_beginning(folder: RunFolder, config: Config, builder: Builder, command: Sequence[str]) -> None:
+def _write_beginning(folder: RunDir, config: Config, builder: Builder, command: Sequence[str]) -> None:
     """What the run is made of: the config as it was asked for, the same with every decision taken, the machine."""
-    from base.config.yaml_format import to_yaml
+    from base.config.reader import to_yaml
     from utils.environment import environment
 
     header = f"# made from {config.source}\n"
@@ -201,7 +199,7 @@ def _write_beginning(folder: RunFolder, config: Config, builder: Builder, comman
 
 def _resume(
     stack: ExitStack,
-    folder: RunFolder,
+    folder: RunDir,
     name: str | None,
     before: Config,
     config: Config,
@@ -209,10 +207,10 @@ def _resume(
     note: Note,
     callbacks: Sequence[Callback],
 ) -> Run:
-    from base.config.difference import difference
-    from base.saving.checkpoint import CheckpointStore
-    from base.saving.inspection import check_fit, check_save
-    from base.saving.state import restore
+    from base.checkpoint.state import restore
+    from base.checkpoint.store import CheckpointStore
+    from base.checkpoint.verify import check_fit, check_save
+    from base.runs.difference import difference
 
     state = folder.state()
     stack.enter_context(folder.lock())
@@ -221,9 +219,9 @@ def _resume(
     saved = choose_save(store, name)
     if saved is not None:
         check_save(saved)
-    judge(changes, config, saved, force)
+    check_changes(changes, config, saved, force)
     trainer, builder, _ = _build(config, kept=saved.info["data"] if saved else {})
-    judge_data(saved, trainer.data, folder, force)
+    check_data(saved, trainer.data, folder, force)
     if saved is not None:
         check_fit(trainer, saved, forced=any(change.verdict != "harmless" for change in changes))
     tell_other_machine(folder, str(builder.device))
@@ -241,7 +239,7 @@ def _resume(
         if changes:
             with writing(folder.path):
                 files.replace_file(folder.path / CONFIG, config.to_yaml().encode())
-        _equip(stack, trainer, builder, folder, saved)
+        _attach_outputs(stack, trainer, builder, folder, saved)
     if over:
         log.info("%s is over already: %s", folder.path, state)
         return Run(folder.path, config, state, 0, trainer.monitor.best, trainer)
@@ -250,9 +248,9 @@ def _resume(
     return _train(trainer, folder, config, callbacks)
 
 
-def _train(trainer: BaseTrainer, folder: RunFolder, config: Config, callbacks: Sequence[Callback]) -> Run:
+def _train(trainer: BaseTrainer, folder: RunDir, config: Config, callbacks: Sequence[Callback]) -> Run:
     trainer.parts.callbacks += callbacks
-    search_from_here()
+    gc_resume()
     try:
         reason = trainer.fit()
     except Exception as error:
@@ -270,11 +268,11 @@ def _train(trainer: BaseTrainer, folder: RunFolder, config: Config, callbacks: S
     return Run(folder.path, config, reason, trainer.request.signal, trainer.monitor.best, trainer)
 
 
-def _equip(
-    stack: ExitStack, trainer: BaseTrainer, builder: Builder, folder: RunFolder, saved: Saved | None = None
+def _attach_outputs(
+    stack: ExitStack, trainer: BaseTrainer, builder: Builder, folder: RunDir, saved: Checkpoint | None = None
 ) -> None:
     """Gives a trainer its log, its checkpoints and its ears for signals: from here on it leaves traces."""
-    from base.saving.checkpoint import CheckpointStore
+    from base.checkpoint.store import CheckpointStore
     from utils.model_summary import describe
 
     settings = builder.settings.trainer
@@ -301,7 +299,7 @@ def _equip(
     trainer.request.stop_file = folder.path / "STOP"
 
 
-def _save_split(folder: RunFolder, builder: Builder) -> None:
+def _save_split(folder: RunDir, builder: Builder) -> None:
     if builder.data.split:
         from safetensors.torch import save
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from base import CALLBACKS, Callback
-from base.saving.state import restore
+from base.checkpoint.state import restore
 from benchmarks import models as models
 from benchmarks.data import stamp_end
 from benchmarks.job import stamp
@@ -15,7 +15,7 @@ from benchmarks.job import stamp
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from base.base_trainer import BaseTrainer
+    from base.loop.base_trainer import BaseTrainer
 
 
 @CALLBACKS.register

@@ -1,4 +1,4 @@
-"""Data sets, transforms, samplers and loaders. A file put here is found by itself."""
+"""Datasets, transforms, samplers and loaders. A file put here is found by itself."""
 
 from base.registry import DATASETS, FUNCTIONS, LOADERS, SAMPLERS, TRANSFORMS
 

@@ -1,4 +1,4 @@
-"""From the config's `data` section to loaders."""
+"""Builds loaders from the config's `data` section."""
 
 from __future__ import annotations
 
@@ -18,21 +18,25 @@ from base.config.keys import DataConfig
 from base.errors import ConfigError, DataError, Fault, Origin, UserError
 from base.protocols import Loader, SetFacts, TrainingLoader
 from base.registry import FUNCTIONS, LOADERS, SAMPLERS, TRANSFORMS, Registry
-from data_loader.adopted import adopt, members_of
-from data_loader.dataset_facts import Facts, fingerprint, targets_of, tensors_of
-from data_loader.in_memory import InMemoryLoader
-from data_loader.inference import note_inputs
-from data_loader.opened import OpenedSet, in_words
-from data_loader.ordering import Batching, Consecutive, InOrder, Order, Sampled, SampledBatches, Shuffled
-from data_loader.per_sample import PerSampleLoader
-from data_loader.pipeline import Pipeline, SampleError
-from data_loader.placement import Placement
-from data_loader.sample_parts import Places, get_part
-from data_loader.samples import Samples, words
-from data_loader.sets import SPLIT, open_sets, test_components
-from data_loader.splits import split_indices
-from data_loader.streamed import StreamedLoader
-from utils.seed import derive, foreign
+from data_loader.external_loaders import adopt, members_of
+from data_loader.loaders import InMemoryLoader, PerSampleLoader, StreamedLoader
+from data_loader.open_datasets import (
+    SPLIT,
+    DatasetFacts,
+    DatasetSplit,
+    describe_input,
+    fingerprint,
+    open_sets,
+    split_indices,
+    targets_of,
+    tensors_of,
+    test_components,
+)
+from data_loader.prefetch import Placement
+from data_loader.samplers import BatchOrder, InOrder, Order, Sampled, SampledBatches, SequentialBatches, Shuffled
+from data_loader.samples import SampleKeys, Samples, get_part, note_inputs, words
+from data_loader.transforms import Pipeline, SampleError
+from utils.seed import fold_in, isolated_rng
 
 _PASSED_ON = ("num_workers", "timeout", "prefetch_factor", "persistent_workers", "multiprocessing_context", "in_order")
 """Keys of data.loader that are DataLoader's arguments as they stand."""
@@ -41,7 +45,7 @@ _HELD: dict[str, Any] = {"in_memory": True, "reason": "it is held as tensors, al
 
 
 @dataclass
-class Data:
+class LoadedData:
     """What `standard` gives: see base.protocols.DataSets."""
 
     train: TrainingLoader
@@ -50,8 +54,8 @@ class Data:
     facts: Mapping[str, Any]
     decisions: dict[str, Any]
     split: dict[str, Tensor] = field(default_factory=dict)
-    places: Places = field(default_factory=Places)
-    opened: dict[str, OpenedSet] = field(default_factory=dict)
+    places: SampleKeys = field(default_factory=SampleKeys)
+    opened: dict[str, DatasetSplit] = field(default_factory=dict)
     """By label: what the loaders read from."""
     _about: dict[str, SetFacts] = field(default_factory=dict)
 
@@ -62,27 +66,29 @@ class Data:
 
 
 @LOADERS.register
-def standard(data: DataConfig, *, seed: int, device: torch.device, kept: Mapping[str, Any] | None = None) -> Data:
-    """Opens the data sets, splits them, and makes the loaders. `kept` are the `decisions` of the run that is resumed.
+def standard(data: DataConfig, *, seed: int, device: torch.device, kept: Mapping[str, Any] | None = None) -> LoadedData:
+    """Opens the datasets, splits them, and makes the loaders. `kept` are the `decisions` of the run that is resumed.
 
     Raises ConfigError where the data cannot be had as the config asks, DataError where it is missing or broken.
     """
-    return _Assembly(data, seed, device, kept).assemble()
+    return DataAssembler(data, seed, device, kept).assemble()
 
 
-class _Assembly:
+class DataAssembler:
     def __init__(self, data: DataConfig, seed: int, device: torch.device, kept: Mapping[str, Any] | None) -> None:
         self.data, self.seed, self.device, self.kept, self.resumed = data, seed, device, kept or {}, kept is not None
-        self.places = Places(data.keys.input, data.keys.target)
+        self.places = SampleKeys(data.keys.input, data.keys.target)
         self.placement = Placement(device)
         self.decisions: dict[str, Any] = {"in_memory": {}, "on_device": self.placement.reasons, "fingerprint": {}}
 
-    def assemble(self) -> Data:
+    def assemble(self) -> LoadedData:
         valid, test = self.data.valid_sets, test_components(self.data)
         components = {"train": self.data.train}
         components |= {_label("valid", name): part for name, part in valid.items() if isinstance(part, Component)}
         components |= {_label("test", name): part for name, part in test.items() if isinstance(part, Component)}
-        with foreign(self._seed("open")):  # constructors may draw, and a loader splits by the default generator's seed
+        with isolated_rng(
+            self._seed("open")
+        ):  # constructors may draw, and a loader splits by the default generator's seed
             datasets, self.decisions["data"] = open_sets(
                 components, self.data.offline, self.kept.get("data"), self.resumed
             )
@@ -99,7 +105,7 @@ class _Assembly:
         self._share_what_is_learned(sets)
         loaders = {label: self._loader(one) for label, one in sets.items()}
         self.decisions |= self._known(sets["train"])
-        return Data(
+        return LoadedData(
             train=loaders["train"],
             valid={name: loaders[label] for name in valid if (label := _label("valid", name)) in loaders},
             test={name: loaders[label] for name in test if (label := _label("test", name)) in loaders},
@@ -110,7 +116,7 @@ class _Assembly:
             opened=sets,
         )
 
-    def _share_what_is_learned(self, sets: Mapping[str, OpenedSet]) -> None:
+    def _share_what_is_learned(self, sets: Mapping[str, DatasetSplit]) -> None:
         """A vocabulary or the like: `learn(indices)` of the training data gives it as plain values, once for the run
         and all who resume or test it; every set that has `use` is given it."""
         train = sets["train"]
@@ -129,12 +135,12 @@ class _Assembly:
             raise _refused(f"data.{label}", what)
         return getattr(loader, method)()
 
-    def _set(self, label: str, component: Component, opened: Any) -> OpenedSet:
+    def _set(self, label: str, component: Component, opened: Any) -> DatasetSplit:
         if not isinstance(opened, DataLoader):
-            return OpenedSet(label, component, opened, tensors_of(opened))
+            return DatasetSplit(label, component, opened, tensors_of(opened))
         self._refuse_what_a_loader_decides(component)
         members = members_of(opened, self._seed(label, "order"))
-        return OpenedSet(label, component, opened.dataset, None, members, opened)
+        return DatasetSplit(label, component, opened.dataset, None, members, opened)
 
     def _refuse_what_a_loader_decides(self, component: Component) -> None:
         """Keys that would have no effect."""
@@ -144,7 +150,7 @@ class _Assembly:
                 what = f"{component.type} makes its batches itself: write this in its args, or into its code"
                 raise _refused(f"data.{name}", what)
 
-    def _split(self, whole: OpenedSet, shares: Mapping[str, Any]) -> dict[str, Tensor]:
+    def _split(self, whole: DatasetSplit, shares: Mapping[str, Any]) -> dict[str, Tensor]:
         """Indices of `train` and of each share; nothing if there are no shares."""
         if not shares:
             return {}
@@ -160,7 +166,7 @@ class _Assembly:
         except ValueError as error:
             raise _refused("data.valid", str(error)) from error
 
-    def _facts(self, train: OpenedSet) -> Facts:
+    def _facts(self, train: DatasetSplit) -> DatasetFacts:
         def targets() -> Tensor:
             return targets_of(train.dataset, train.tensors, self.places)
 
@@ -180,9 +186,9 @@ class _Assembly:
         facts = {"data.num_classes": num_classes, "data.class_counts": class_counts, "data.input_shape": input_shape}
         if hasattr(train.dataset, "vocab_size"):
             facts["data.vocab_size"] = lambda: train.dataset.vocab_size
-        return Facts(facts)
+        return DatasetFacts(facts)
 
-    def _known(self, train: OpenedSet) -> dict[str, Any]:
+    def _known(self, train: DatasetSplit) -> dict[str, Any]:
         """What a run must know of its data to be used without it: names of classes, what an input is, facts."""
         classes = getattr(train.dataset, "classes", None)
         known = {"classes": [str(name) for name in classes or ()], "facts": self.facts.known}
@@ -191,7 +197,7 @@ class _Assembly:
             known["input"] = note_inputs(samples, self._first_readable(train, samples)[1])
         return known
 
-    def _loader(self, one: OpenedSet) -> TrainingLoader:
+    def _loader(self, one: DatasetSplit) -> TrainingLoader:
         options, kind = self.data.loader, "train" if one.label == "train" else "eval"
         one.samples = samples = self._samples(one, kind)
         batch_size = options.batch_size if kind == "train" else options.eval_batch_size or options.batch_size
@@ -226,7 +232,7 @@ class _Assembly:
             self.device,
         )
 
-    def _samples(self, one: OpenedSet, kind: str) -> Samples:
+    def _samples(self, one: DatasetSplit, kind: str) -> Samples:
         transforms = [
             self._build(f"data.transform.{kind}.{number}", TRANSFORMS, component)
             for number, component in enumerate(getattr(self.data.transform, kind))
@@ -250,27 +256,27 @@ class _Assembly:
             samples.collate = one.dataset.collate
         return samples
 
-    def _try_one(self, one: OpenedSet, samples: Samples, key: str) -> Any:
+    def _try_one(self, one: DatasetSplit, samples: Samples, key: str) -> Any:
         """The first sample that can be read, transformed, so that what does not fit is found before anything starts."""
         index, read = self._first_readable(one, samples)
-        one.first = in_words(read[0], self.places)
+        one.first = describe_input(read[0], self.places)
         return self._transformed(one, samples, read, index, key)
 
-    def _first_readable(self, one: OpenedSet, samples: Samples) -> tuple[int, list[Any]]:
+    def _first_readable(self, one: DatasetSplit, samples: Samples) -> tuple[int, list[Any]]:
         """Its index, and a list of it as it was read."""
         for index in one.indices()[: self.data.max_errors + 1].tolist():
             if read := samples.read_at([index]):
                 return index, read
         raise DataError(f"{one.name}: none of its first {self.data.max_errors + 1} samples can be read")
 
-    def _transformed(self, one: OpenedSet, samples: Samples, read: list[Any], index: int, key: str) -> Any:
+    def _transformed(self, one: DatasetSplit, samples: Samples, read: list[Any], index: int, key: str) -> Any:
         try:
             return samples.transformed(read, 0, 0)[0]
         except SampleError as failed:
             step = f"{failed.step} fails" if failed.step else "failure"
             raise _refused(key, f"{step} on sample {index} of {one.name}: {words(failed.error)}") from failed.error
 
-    def _fingerprint(self, one: OpenedSet, samples: Samples) -> str:
+    def _fingerprint(self, one: DatasetSplit, samples: Samples) -> str:
         """Of 64 samples spread over the set if they are held as tensors, else of three."""
         members = one.indices()
         count = min(len(members), 3 if one.tensors is None else 64)
@@ -279,7 +285,7 @@ class _Assembly:
             return fingerprint(len(members), samples.read_at(chosen.tolist()))
         return fingerprint(len(members), [tensor.index_select(0, chosen) for tensor in one.tensors])
 
-    def _decide(self, one: OpenedSet, samples: Samples) -> bool:
+    def _decide(self, one: DatasetSplit, samples: Samples) -> bool:
         """In memory or not, and why; what was decided before holds in a run that is resumed."""
         wish, obstacle = self.data.loader.in_memory, self._obstacle(one, samples)
         reason = f"data.loader.in_memory is {str(wish).lower()}"
@@ -291,7 +297,7 @@ class _Assembly:
         self.decisions["in_memory"][one.label] = {"in_memory": bool(wish), "reason": reason}
         return bool(wish)
 
-    def _obstacle(self, one: OpenedSet, samples: Samples) -> str:
+    def _obstacle(self, one: DatasetSplit, samples: Samples) -> str:
         """What keeps the set from being held in memory, in words; empty if nothing does."""
         if one.streamed:
             return f"{one.component.type} is read as a stream"
@@ -311,17 +317,17 @@ class _Assembly:
             options["worker_init_fn"] = self._build("data.loader.worker_init_fn", FUNCTIONS, loader.worker_init_fn)
         return options
 
-    def _batching(self, one: OpenedSet, batch_size: int, kind: str) -> Batching:
+    def _batching(self, one: DatasetSplit, batch_size: int, kind: str) -> BatchOrder:
         size, options, seed = len(one.indices()), self.data.loader, self._seed(one.label, "order")
         order: Order = Shuffled(size, seed) if kind == "train" and options.shuffle else InOrder(size)
         if kind == "train" and options.batch_sampler is not None:
             return SampledBatches(self._sampler("batch_sampler", one, order), size, batch_size, seed, one.members)
         if kind == "train" and options.sampler is not None:
             order = Sampled(self._sampler("sampler", one, order), size, seed)
-        return Consecutive(order, batch_size, kind == "train" and options.drop_last, one.members)
+        return SequentialBatches(order, batch_size, kind == "train" and options.drop_last, one.members)
 
-    def _sampler(self, key: str, one: OpenedSet, order: Order) -> Callable[[], Any]:
-        """Makes the sampler, given of the data set and the order what its constructor asks for."""
+    def _sampler(self, key: str, one: DatasetSplit, order: Order) -> Callable[[], Any]:
+        """Makes the sampler, given of the dataset and the order what its constructor asks for."""
         component: Component = getattr(self.data.loader, key)
         offered: dict[str, Callable[[], Any]] = {
             "data_source": lambda: one.dataset if one.members is None else Subset(one.dataset, one.members.tolist()),
@@ -343,7 +349,7 @@ class _Assembly:
             raise _refused(key, f"{component.type} refuses this: {words(error)}") from error
 
     def _seed(self, *path: str) -> int:
-        return derive(self.seed, *(zlib.crc32(step.encode()) for step in path))
+        return fold_in(self.seed, *(zlib.crc32(step.encode()) for step in path))
 
 
 def _label(role: str, name: str) -> str:

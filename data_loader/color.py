@@ -1,4 +1,4 @@
-"""Random changes of colour. Arguments, formulas and distributions are those of torchvision.transforms.v2.
+"""Random changes of color. Arguments, formulas and distributions are those of torchvision.transforms.v2.
 
 Integers keep torchvision's rounding: cut off after each change. Every value is computed by operations on single pixels,
 sums too, so that an image comes out the same to the last bit whatever shares its batch.

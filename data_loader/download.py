@@ -1,4 +1,4 @@
-"""Fetching the files of data sets, whole or not at all, with a limit on how long silence is borne."""
+"""Downloads dataset files atomically, with a timeout."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Unreachable(Exception):
 
 
 class MissingFiles(DataError):
-    """The files of a data set are not there and could not be fetched."""
+    """The files of a dataset are not there and could not be fetched."""
 
 
 def download_idx(name: str, root: Path) -> None:
-    """Puts the files of torchvision's data set `name` into `root/name/raw`, checksums verified, with a progress bar.
+    """Puts the files of torchvision's dataset `name` into `root/name/raw`, checksums verified, with a progress bar.
 
     Raises `Unreachable` when the mirrors have been silent for `PATIENCE` seconds, `WriteError` when `root` is not
     writable. Files appear only when complete.

@@ -1,4 +1,4 @@
-"""The framework's transforms: one code for a sample and for a batch, parameters from the counter-based generator.
+"""Transforms and the pipeline that applies them to whole batches or single samples, with equal results.
 
 A transform takes a batch (B, C, H, W), uint8 or floating point, on any device, and `draws` uniform numbers for each of
 its samples; it treats each sample by its own numbers alone, so that the result does not depend on what shares a batch.
@@ -14,15 +14,19 @@ The arguments and the distributions are those of torchvision.transforms.v2 of th
 from __future__ import annotations
 
 import functools
+import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from base.registry import TRANSFORMS
+from utils.seed import fold_in, isolated_rng, uniforms
 
 Uniforms = NDArray[np.float64]
 
@@ -97,3 +101,180 @@ class OneHot(Transform):
 
     def __call__(self, batch: Tensor, uniforms: Uniforms) -> Tensor:
         return torch.nn.functional.one_hot(batch.long(), self.num_classes).float()
+
+
+BLOCK = 1024
+"""Samples whose uniform numbers are worked out together: for 64 alone the calls cost more than the numbers."""
+
+
+class Step(NamedTuple):
+    transform: Callable[..., Any]
+    columns: slice
+    """Which of the uniform numbers are its own."""
+    stream: int
+
+
+class SampleError(Exception):
+    """Sample number `offset` of those given failed with `error`, in the transform named `step`."""
+
+    def __init__(self, offset: int, step: str, error: Exception) -> None:
+        super().__init__(offset, step, error)
+        self.offset, self.step, self.error = offset, step, error
+
+
+class Pipeline:
+    """`transforms` in order; each has a stream of random numbers of its own below `seed`.
+
+    The framework's own (`Transform`) treat a batch at once. Any other callable is given one sample at a time, under
+    default generators that are seeded for it, once for several in a row.
+    """
+
+    def __init__(self, transforms: Sequence[Callable[..., Any]], seed: int) -> None:
+        self.transforms, self.seed = list(transforms), seed
+        ends = list(itertools.accumulate((getattr(t, "draws", 0) for t in transforms), initial=0))
+        self._draws, columns = ends[-1], [slice(*pair) for pair in itertools.pairwise(ends)]
+        self._steps = [Step(*step) for step in zip(self.transforms, columns, itertools.count(), strict=False)]
+        self._block, self._pass, self._first = np.empty((0, self._draws)), 0, 0
+
+    def foreign_names(self) -> list[str]:
+        """Those that treat one sample at a time."""
+        return [_name(t) for t in self.transforms if not isinstance(t, Transform)]
+
+    def on_batch(self, batch: Tensor, pass_: int, first: int) -> Tensor:
+        """All transforms, none of them foreign, on a batch of samples that follow each other in the pass from position
+        `first` on."""
+        return _apply(self._steps, batch, self._numbers(pass_, first, batch.shape[0]))
+
+    def on_samples(self, samples: list[Any], pass_: int, first: int) -> list[Any]:
+        """All transforms on samples of any kind and shape; equal to `on_batch` where that applies."""
+        numbers = self._numbers(pass_, first, len(samples))
+        for whole, group in itertools.groupby(self._steps, lambda step: isinstance(step.transform, Transform)):
+            steps = list(group)
+            samples = _together(steps, samples, numbers) if whole else self._one_by_one(steps, samples, pass_, first)
+        return samples
+
+    def _numbers(self, pass_: int, first: int, count: int) -> Uniforms:
+        """The uniform numbers of all transforms, side by side: one call costs what one for each would."""
+        if not self._draws:
+            return np.empty((count, 0))
+        begin = first - self._first
+        if pass_ != self._pass or begin < 0 or begin + count > len(self._block):
+            positions = np.arange(first, first + max(count, BLOCK))
+            self._block = uniforms(self.seed, pass_, positions, 0, self._draws)
+            self._pass, self._first, begin = pass_, first, 0
+        return self._block[begin : begin + count]
+
+    def _one_by_one(self, steps: list[Step], samples: list[Any], pass_: int, first: int) -> list[Any]:
+        done = list[Any]()
+        with isolated_rng() as reseed:
+            for position, sample in enumerate(samples, first):
+                reseed(fold_in(self.seed, pass_, position, steps[0].stream))
+                for transform, _, _ in steps:
+                    try:
+                        sample = transform(sample)
+                    except Exception as error:
+                        raise SampleError(len(done), _name(transform), error) from error
+                done.append(sample)
+        return done
+
+
+def _apply(steps: list[Step], batch: Tensor, numbers: Uniforms, offset: int = 0) -> Tensor:
+    for transform, columns, _ in steps:
+        try:
+            batch = transform(batch, numbers[:, columns])
+        except Exception as error:
+            raise SampleError(offset, _name(transform), error) from error
+    return batch
+
+
+def _together(steps: list[Step], samples: list[Any], numbers: Uniforms) -> list[Tensor]:
+    """One batch if the samples have one shape and type, else a batch of each: the results are the same."""
+    tensors = [as_tensor(sample) for sample in samples]
+    if len({(tensor.shape, tensor.dtype) for tensor in tensors}) == 1:
+        return list(_apply(steps, torch.stack(tensors), numbers).unbind())
+    return [_apply(steps, tensor[None].clone(), numbers[i : i + 1], offset=i)[0] for i, tensor in enumerate(tensors)]
+
+
+def as_tensor(value: Any) -> Tensor:
+    """A tensor of an image of PIL, uint8 (C, H, W), of an array or of a number."""
+    if isinstance(value, Tensor):
+        return value
+    if hasattr(value, "getbands"):
+        pixels = torch.from_numpy(np.array(value))
+        return pixels[None] if pixels.dim() == 2 else pixels.permute(2, 0, 1).contiguous()
+    return torch.as_tensor(value)
+
+
+def _name(transform: Any) -> str:
+    return str(getattr(transform, "__name__", None) or type(transform).__name__)
+
+
+@TRANSFORMS.register
+class Resize(Transform):
+    """Resamples to `size`: (height, width), or a number that the shorter side is to have, the longer one in proportion.
+
+    With `max_size` the longer side is at most that. `antialias` smooths what is made smaller, of bilinear and bicubic.
+    """
+
+    def __init__(
+        self,
+        size: int | Sequence[int],
+        interpolation: Literal["nearest", "nearest-exact", "bilinear", "bicubic"] = "bilinear",
+        max_size: int | None = None,
+        antialias: bool = True,
+    ) -> None:
+        self.size = _sizes(size, "Resize")
+        if interpolation not in ("nearest", "nearest-exact", "bilinear", "bicubic"):
+            raise ValueError(
+                f"Resize: interpolation must be nearest, nearest-exact, bilinear or bicubic, found {interpolation!r}"
+            )
+        if max_size is not None and (len(self.size) > 1 or max_size <= self.size[0]):
+            raise ValueError(f"Resize: max_size must be more than size, a single number, found {max_size} and {size}")
+        self.interpolation, self.max_size = interpolation, max_size
+        self.antialias = antialias and interpolation in ("bilinear", "bicubic")
+
+    def target(self, height: int, width: int) -> tuple[int, int]:
+        if len(self.size) == 2:
+            return self.size[0], self.size[1]
+        short, long = sorted((height, width))
+        to_short, to_long = self.size[0], int(self.size[0] * long / short)
+        if self.max_size is not None and to_long > self.max_size:
+            to_short, to_long = int(self.max_size * to_short / to_long), self.max_size
+        return (to_short, to_long) if height <= width else (to_long, to_short)
+
+    def __call__(self, batch: Tensor, uniforms: Uniforms) -> Tensor:
+        size = self.target(*batch.shape[-2:])
+        if size == tuple(batch.shape[-2:]):
+            return batch
+        smooth = self.interpolation in ("bilinear", "bicubic")
+        # The CPU resamples bytes as they are, four times as fast; other devices and types know floats only.
+        direct = batch.is_floating_point() or (batch.dtype == torch.uint8 and batch.device.type == "cpu")
+        images = batch if direct or not smooth else batch.float()
+        images = F.interpolate(images, size, mode=self.interpolation, antialias=self.antialias)
+        if images.dtype == batch.dtype:
+            return images
+        info = torch.iinfo(batch.dtype)
+        return images.round_().clamp_(info.min, info.max).to(batch.dtype)
+
+
+@TRANSFORMS.register
+class CenterCrop(Transform):
+    """The middle of an image, `size` being one number or (height, width); a smaller image is padded with 0."""
+
+    def __init__(self, size: int | Sequence[int]) -> None:
+        sizes = _sizes(size, "CenterCrop")
+        self.height, self.width = sizes[0], sizes[-1]
+
+    def __call__(self, batch: Tensor, uniforms: Uniforms) -> Tensor:
+        lack_y, lack_x = max(0, self.height - batch.shape[-2]), max(0, self.width - batch.shape[-1])
+        if lack_x or lack_y:
+            batch = F.pad(batch, (lack_x // 2, (lack_x + 1) // 2, lack_y // 2, (lack_y + 1) // 2))
+        top, left = round((batch.shape[-2] - self.height) / 2), round((batch.shape[-1] - self.width) / 2)
+        return batch[..., top : top + self.height, left : left + self.width].contiguous()
+
+
+def _sizes(size: int | Sequence[int], name: str) -> list[int]:
+    sizes = [size] if isinstance(size, int) else list(size)
+    if len(sizes) not in (1, 2) or min(sizes) < 1:
+        raise ValueError(f"{name}: size must be one or two positive numbers, found {size}")
+    return sizes

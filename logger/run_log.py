@@ -1,7 +1,8 @@
-"""The log of a run: console and train.log, metrics.jsonl, TensorBoard, each told of the same things."""
+"""The log of a run: passes each event to the console, train.log, metrics.jsonl and TensorBoard."""
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
@@ -10,15 +11,79 @@ from pathlib import Path
 from typing import Any
 
 from base import protocols
+from base.errors import writing
 from base.registry import WRITERS
-from logger.console import EPOCH, TrainLog, columns
+from base.runs.run_dir import read_notes
+from logger.console import EPOCH, ProgressBar, Read, TrainLog, columns, progress
 from logger.epoch_table import EpochTable, epoch_line
-from logger.events import EventWriter, NullEventWriter, cut_back
-from logger.introduction import introduce
-from logger.metrics_file import MetricsFile
-from logger.progress_bar import Progress, Read, progress
-from logger.tags import Tags
-from utils.memory import memory
+from logger.jsonl import MetricsFile, Tags
+from logger.tensorboard_writer import (
+    EventBuffer,
+    NullEventWriter,
+    TensorBoardWriter,
+    cut_back,
+    next_path,
+    session_start,
+)
+from utils import files
+from utils.device import memory
+
+ABOUT = "events.out.tfevents.0000000000.about"
+"""Read before all others, and written anew by each process that trains: of a tag that is no curve TensorBoard keeps
+the first it meets, so that one that was added later, after a resume with another config, would not be seen."""
+LONGEST_TEXT = 20_000
+"""Characters of a file that TensorBoard shows; environment.json may hold a long diff."""
+
+
+def introduce(
+    folder: Path, header: Mapping[str, Any], config: Mapping[str, Any], tags: Tags, describe_model: Callable[[], str]
+) -> None:
+    """Writes the event file `ABOUT` of the run in `folder`."""
+    events = EventBuffer()
+    events.add_custom_scalars(tags.charts())
+    events.add_text("run", fenced("json", json.dumps(header, indent=2)))
+    for name, language in (("config.yaml", "yaml"), ("environment.json", "json")):
+        if (folder / name).exists():
+            text = (folder / name).read_text(encoding="utf-8", errors="replace")
+            events.add_text(name.partition(".")[0], fenced(language, text[:LONGEST_TEXT]))
+    if notes := read_notes(folder):
+        events.add_text("notes", fenced("text", "\n".join(map(str, notes))))
+    if model := describe_model():
+        events.add_text("model", model)
+    if config:
+        events.add_summary(session_start(config))
+    with writing(folder / ABOUT):
+        files.replace_file(folder / ABOUT, events.data)
+
+
+def fenced(language: str, text: str) -> str:
+    return f"```{language}\n{text}\n```"
+
+
+BEFORE_ALL = "events.out.tfevents.0000000001"
+
+
+@WRITERS.register
+def outcome_of_test(
+    folder: Path, name: str, step: int, values: Mapping[str, float], pictures: Mapping[str, bytes], running: bool
+) -> None:
+    """Writes `values` and `pictures`, PNGs, as `<name of value>/test[_<set>]` at `step`, in place of an earlier test.
+
+    In a file that is read last, so that no beginning of the run forgets it. While the run is `running` it is read
+    first: without its fast loader TensorBoard leaves a file for good when there is a later one, and would lose sight
+    of the run.
+    """
+    split = "test" if name == "test" else f"test_{name}"
+    events = EventBuffer()
+    events.add_values({f"{value}/{split}": number for value, number in values.items()}, step)
+    for picture, data in pictures.items():
+        events.add_png(f"{picture}/{split}", data, step)
+    with writing(folder):
+        for earlier in folder.glob(f"events.out.tfevents.*.{name}.test"):
+            earlier.unlink()
+        path = folder / f"{BEFORE_ALL}.{name}.test" if running else next_path(folder, f".{name}.test")
+        files.replace_file(path, events.data)
+
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +102,7 @@ def run_log(
     purge_step: int | None = None,
     config: Mapping[str, Any] | None = None,
     describe_model: Callable[[], str] = lambda: "",
-) -> RunLog:
+) -> RunLogger:
     """The log of the run in `folder`.
 
     `header` becomes the first line of metrics.jsonl; the names in its `metrics` and `valid_sets` decide TensorBoard's
@@ -54,10 +119,10 @@ def run_log(
         metrics = opened.enter_context(
             closing(MetricsFile(folder / "metrics.jsonl", header, lengths.get("metrics.jsonl", 0)))
         )
-        whole = RunLog(
+        whole = RunLogger(
             train_log=train_log,
             metrics=metrics,
-            events=EventWriter(folder, purge_step or 0, prologue) if tensorboard else NullEventWriter(),
+            events=TensorBoardWriter(folder, purge_step or 0, prologue) if tensorboard else NullEventWriter(),
             progress=progress(verbosity),
             table=EpochTable(tags, monitor, epochs, best, columns()),
             tags=tags,
@@ -69,16 +134,16 @@ def run_log(
     return whole
 
 
-class RunLog:
-    """See `base.protocols.RunLog`."""
+class RunLogger:
+    """See `base.protocols.RunLogger`."""
 
     def __init__(
         self,
         *,
         train_log: TrainLog,
         metrics: MetricsFile,
-        events: EventWriter | NullEventWriter,
-        progress: Progress,
+        events: TensorBoardWriter | NullEventWriter,
+        progress: ProgressBar,
         table: EpochTable,
         tags: Tags,
         monitor: str,
@@ -146,7 +211,7 @@ class RunLog:
 
 @WRITERS.register
 class NullLog:
-    """Takes what RunLog takes and keeps nothing: for a run without a folder."""
+    """Takes what RunLogger takes and keeps nothing: for a run without a folder."""
 
     def __init__(self) -> None:
         self.writer: protocols.EventWriter = NullEventWriter()

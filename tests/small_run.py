@@ -13,8 +13,8 @@ import torch
 import yaml
 
 from base import CALLBACKS, Callback, fit
+from base.checkpoint.store import CheckpointStore
 from base.run import Run
-from base.saving.checkpoint import CheckpointStore
 
 CLOCK = {"seconds", "samples_per_second"}
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
-from base.command_line import train
+from base.cli import train
 from base.config import Config
 from base.registry import DATASETS
 from tests.data_loader.toy_sets import write_cifar10
@@ -54,7 +54,7 @@ def smaller(name: str) -> list[str]:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that a user is in, with small files where the data sets look for theirs."""
+    """The folder that a user is in, with small files where the datasets look for theirs."""
     write_garments(tmp_path / "data", train=100, test=20)
     (tmp_path / "data" / "MNIST").symlink_to("FashionMNIST")
     write_cifar10(tmp_path / "data", train=40)

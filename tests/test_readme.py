@@ -81,7 +81,7 @@ def test_the_commands_with_a_config_are_accepted(project: Path) -> None:
     for words in commands:
         asks = {"--check", "--explain", "--list"} & {*words}
         lines.append(words if "--list" in asks else [*words, *SMALL, *([] if asks else ["--check"])])
-    program = "import json, sys; from base.command_line import train; print(max(map(train, json.loads(sys.argv[1]))))"
+    program = "import json, sys; from base.cli import train; print(max(map(train, json.loads(sys.argv[1]))))"
     out = call(project, "-c", program, json.dumps(lines))
     assert out.splitlines()[-1] == "0"
 

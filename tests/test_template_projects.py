@@ -47,7 +47,7 @@ class StopAt(Callback):
 DRIVER = """
 import glob
 import sys
-from base.command_line import test, train
+from base.cli import test, train
 
 
 def script(arguments):

@@ -15,11 +15,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from base.command_line import exit_code
-from logger.compare import difference, overview, read_runs, select, sorted_words
-from logger.curves_plot import draw_curves
-from logger.report_html import write_report
-from utils.streams import silence
+from base.cli import exit_code
+from logger.compare.html_report import draw_curves, write_report
+from logger.compare.tables import difference, overview, read_runs, select, sorted_words
+from utils.process import silence
 
 DESCRIPTION = (
     "Compares runs. Filters: val_accuracy>0.9 lr<=0.01 optimizer.type=SGD state!=killed name=fashion* tag=best"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from base.command_line import exit_code
-from base.plugins import flags
-from utils.shell import command
+from base.cli import exit_code
+from base.discovery import flags
+from utils.process import command
 
 
 def main() -> int:
@@ -22,7 +22,7 @@ def main() -> int:
     parser.add_argument("--plugin", action="append", default=[], metavar="MODULE", help="a module that registers names")
     arguments = parser.parse_intermixed_args()
 
-    from base.template.conversion import convert
+    from base.legacy.checkpoint_file import convert
 
     plugins = arguments.plugin
     run = convert(arguments.checkpoint, arguments.config, arguments.overrides, arguments.save_dir, plugins=plugins)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from data_loader.synthetic import SyntheticFashion
+from data_loader.synthetic.fashion import SyntheticFashion
 
 COLUMNS, SCALE, GAP, MARGIN = 12, 3, 6, 130
 TARGET = Path(__file__).parents[1] / "docs/images/synthetic_fashion.png"

@@ -13,13 +13,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from base.command_line import exit_code
+from base.cli import exit_code
 from base.errors import DataError, writing
 from utils.files import replace_file
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(description="Reads every sample of a config's data sets once.", allow_abbrev=False)
+    parser = argparse.ArgumentParser(description="Reads every sample of a config's datasets once.", allow_abbrev=False)
     parser.add_argument("-c", "--config", required=True, metavar="CONFIG", help="a YAML or JSON file")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="lies over the config, read as YAML")
     parser.add_argument("--plugin", action="append", default=[], metavar="MODULE", help="a module that registers names")
@@ -43,10 +43,9 @@ def main(argv: Sequence[str]) -> int:
     WRITERS.get("console")()
     data = Builder(config).data
 
-    from data_loader.inspection import inspect
-    from data_loader.inspection_report import is_broken, report
-    from data_loader.sample_sheet import sample_sheet
-    from logger.progress_bar import progress
+    from data_loader.inspect.inspect import inspect
+    from data_loader.inspect.report import is_broken, report, sample_sheet
+    from logger.console import progress
 
     found = inspect(data, progress(2))
     normalises = [c.args for c in config.settings.data.transform.eval if c.type == "Normalize"]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from base.command_line import exit_code
+from base.cli import exit_code
 from base.new_project import new_project
-from utils.shell import command
+from utils.process import command
 
 
 def main() -> int:

@@ -12,9 +12,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from base.command_line import exit_code
-from base.notes import Note, read_notes
-from base.run_folder import resolve_resume
+from base.cli import exit_code
+from base.runs.run_dir import Note, read_notes, resolve_resume
 
 
 def main(argv: Sequence[str]) -> int:

@@ -17,9 +17,8 @@ from base.config.fields import Component, Section
 from base.config.keys import Settings
 from base.config.lookup import COMPONENT_PATHS, section_of, verdict_at
 from base.config.messages import expected
-from base.explaining.catalogue import names_by_source
-from base.explaining.json_schema import schema_text
-from base.explaining.paste import place_of
+from base.introspect.catalogue import names_by_source, place_of
+from base.introspect.json_schema import schema_text
 from base.registry import REGISTRIES
 
 ROOT = Path(__file__).parents[1]

@@ -9,7 +9,7 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
-from base.parts import Parts
+from base.loop.components import TrainerComponents
 from base.registry import TRAINERS
 from trainer.supervised import Trainer
 
@@ -22,7 +22,7 @@ class Distillation(Trainer):
 
     def __init__(
         self,
-        parts: Parts,
+        parts: TrainerComponents,
         temperature: Annotated[float, Gt(0)] = 4.0,
         weight: Annotated[float, Ge(0), Le(1)] = 0.9,
     ) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from base.base_trainer import BaseTrainer
-from base.freezing import without_gradients
-from base.parts import Parts
+from base.loop.base_trainer import BaseTrainer
+from base.loop.components import TrainerComponents
+from base.loop.optim import without_gradients
 from base.registry import TRAINERS
 
 
@@ -22,7 +22,7 @@ class GAN(BaseTrainer):
     real; each has the optimizer of its name. `loss` is the generator's. Metrics compare made samples with real ones.
     """
 
-    def __init__(self, parts: Parts, noise: int = 64) -> None:
+    def __init__(self, parts: TrainerComponents, noise: int = 64) -> None:
         super().__init__(parts)
         self.noise = noise
 

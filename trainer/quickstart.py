@@ -1,17 +1,17 @@
-"""What PyTorch's quickstart prints, as a callback: an example of one."""
+"""A callback that prints the lines of PyTorch's quickstart."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from base.base_callback import Callback
+from base.loop.callback import Callback
 from base.registry import CALLBACKS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from base.base_trainer import BaseTrainer
+    from base.loop.base_trainer import BaseTrainer
 
 
 @CALLBACKS.register

@@ -1,4 +1,4 @@
-"""The usual trainer: an input, a target, one model, one optimizer."""
+"""Trainer: the usual one, with an input, a target, one model and one optimizer."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from base.base_trainer import BaseTrainer
+from base.loop.base_trainer import BaseTrainer
+from base.loop.components import one_number_each
 from base.registry import TRAINERS
-from base.terms import one_number_each
-from utils.batches import with_parts
+from utils.device import with_parts
 
 
 @TRAINERS.register

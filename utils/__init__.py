@@ -1,4 +1,4 @@
-"""Leaves: one file, one subject. What pytorch-template has here is imported when asked for."""
+"""Leaves without dependencies, one subject a file. Names that pytorch-template has here are imported lazily."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from utils.device import prepare_device
-    from utils.endless import inf_loop
-    from utils.metric_tracker import MetricTracker
+    from utils.template_utils import MetricTracker, inf_loop
 
 __all__ = ["MetricTracker", "inf_loop", "prepare_device"]
 
-_PLACES = {"MetricTracker": "metric_tracker", "inf_loop": "endless", "prepare_device": "device"}
+_PLACES = {"MetricTracker": "template_utils", "inf_loop": "template_utils", "prepare_device": "device"}
 
 
 def __getattr__(name: str) -> object:

@@ -1,13 +1,20 @@
-"""Which device to compute on, and moving a batch there."""
+"""Devices, precision, memory, and batches: selecting, moving, counting."""
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import logging
+import os
+import sys
+from collections.abc import Callable, Mapping, MutableMapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
-
-from utils.batches import with_parts
+from torch import Tensor
+from torch.optim import Optimizer
 
 log = logging.getLogger(__name__)
 
@@ -53,3 +60,167 @@ def prepare_device(n_gpu_use: int) -> tuple[torch.device, list[int]]:
     """pytorch-template's name for `select_device`: the device, and the numbers of the GPUs in use, one at most."""
     device = select_device("auto", n_gpu_use)
     return device, [device.index or 0] if device.type == "cuda" else []
+
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+NOTHING: AbstractContextManager[Any] = nullcontext()
+
+
+def select_precision(mode: str, device: torch.device) -> MixedPrecision:
+    """`mode` is fp32, bf16 or fp16. Weights stay float32."""
+    return ScaledPrecision(mode, device) if mode == "fp16" else MixedPrecision(mode, device)
+
+
+class MixedPrecision:
+    """The number format of the forward pass; gradients are what they are."""
+
+    overflows = False
+    """Whether gradients may overflow now and then, which skips the step and is no fault."""
+
+    def __init__(self, mode: str, device: torch.device) -> None:
+        self.mode, self.device = mode, device
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        return NOTHING if self.mode == "fp32" else torch.autocast(self.device.type, dtype=DTYPES[self.mode])
+
+    def backward(self, loss: Tensor) -> None:
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def unscale(self, optimizer: Optimizer) -> None:
+        """Gives the gradients their true size. Calling it again before `step` changes nothing."""
+
+    def step(self, optimizer: Optimizer) -> None:
+        """Applies the gradients, unless they overflowed."""
+        optimizer.step()
+
+    def update(self) -> None:
+        """Called once a training step, after all optimizers."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+class ScaledPrecision(MixedPrecision):
+    """The loss is scaled so that small gradients survive in float16. An optimizer whose gradients overflow skips its
+    step, and the scale is lowered. The scale stays the same until `update`: gradients of other optimizers, or of
+    earlier batches of the window, still carry it."""
+
+    overflows = True
+
+    def __init__(self, mode: str, device: torch.device) -> None:
+        super().__init__(mode, device)
+        self.scaler = torch.amp.GradScaler(device.type)
+        self._unscaled: set[Optimizer] = set()
+        self._looked = False
+        """Whether any gradients were looked at since the last `update`."""
+
+    def backward(self, loss: Tensor) -> None:
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+
+    def unscale(self, optimizer: Optimizer) -> None:
+        if optimizer not in self._unscaled and _has_gradients(optimizer):
+            self.scaler.unscale_(optimizer)
+            self._unscaled.add(optimizer)
+            self._looked = True
+
+    def step(self, optimizer: Optimizer) -> None:
+        if not _has_gradients(optimizer):  # it is another optimizer's turn, and the scaler would fail
+            return
+        self.unscale(optimizer)
+        self.scaler.step(optimizer)
+        self._unscaled.discard(optimizer)
+        # The scaler lets an optimizer step once between two updates. `learn` may step it once for each batch of a
+        # window, so its record, with the overflow that `update` must see, makes room for the next one.
+        records = self.scaler._per_optimizer_states
+        record = records.pop(id(optimizer))
+        records[id(record)] = record
+
+    def update(self) -> None:
+        if self._looked:
+            self.scaler.update()
+        self._unscaled.clear()
+        self._looked = False
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(self.scaler.state_dict())
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.scaler.load_state_dict(dict(state))
+
+
+def _has_gradients(optimizer: Optimizer) -> bool:
+    return any(p.grad is not None for group in optimizer.param_groups for p in group["params"])
+
+
+GIB = 1 << 30
+
+
+def memory() -> dict[str, float]:
+    """In GiB: `ram`, resident now, its workers left out, where the system tells; `gpu`, the most that tensors have held
+    on the current CUDA device, if one is in use. Does not wait for the device."""
+    held = {}
+    if Path("/proc/self/statm").exists():
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        held["ram"] = pages * os.sysconf("SC_PAGE_SIZE") / GIB
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        held["gpu"] = torch.cuda.max_memory_allocated() / GIB
+    return held
+
+
+def size_of(batch: Any) -> int:
+    """Samples in a batch: the length of its first tensor, or else of its first list."""
+    if isinstance(batch, Tensor):
+        return len(batch)
+    if isinstance(batch, tuple | list) and batch:
+        first = batch[0]
+        if isinstance(first, Tensor):  # the usual batch; to ask whether something is a Mapping takes its time
+            return len(first)
+        if isinstance(batch, tuple) or isinstance(first, Mapping | tuple | list):
+            return size_of(first)
+    if isinstance(batch, list):
+        return len(batch)
+    if isinstance(batch, Mapping):
+        return size_of(next(iter(batch.values())))
+    raise ValueError(f"a batch holds a {type(batch).__name__} where a tensor or list was expected: cannot count it")
+
+
+def with_parts(value: Any, change: Callable[[Any], Any]) -> Any:
+    """A copy of a tuple, named tuple, list, mapping or dataclass, of the same kind, each part `change`d. Any other
+    value is returned itself."""
+    if isinstance(value, Mapping):
+        parts = {key: change(part) for key, part in value.items()}
+        if type(value) is dict or not isinstance(value, MutableMapping):
+            return parts
+        rebuilt = copy.copy(value)  # by its constructor a defaultdict, for one, would not be had back
+        for key, part in parts.items():  # some refuse `update`
+            rebuilt[key] = part
+        return rebuilt
+    if isinstance(value, tuple):
+        items = [change(part) for part in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    if isinstance(value, list):
+        listed = copy.copy(value)
+        listed[:] = [change(part) for part in value]
+        return listed
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        instance = copy.copy(value)
+        for field in dataclasses.fields(value):
+            if hasattr(value, field.name):
+                object.__setattr__(instance, field.name, change(getattr(value, field.name)))  # frozen ones, too
+        return instance
+    return value
+
+
+def bounds(tensor: Tensor) -> tuple[float, float] | None:
+    """The least and the largest value; None of an empty tensor, of truth values, and of what torch knows no order of:
+    complex, sparse, nested tensors, unsigned integers of more than 8 bits."""
+    try:
+        if tensor.dtype == torch.bool or not tensor.numel():
+            return None
+        low, high = tensor.detach().aminmax()
+        return float(low), float(high)
+    except (RuntimeError, TypeError):
+        return None

@@ -1,4 +1,4 @@
-"""Durable files: what these functions have written is on the disk when they return, and no reader sees half of it.
+"""Durable files: what is written is on the disk when a function returns, and no reader sees half of it.
 
 Every change goes through `disk`, so that a test can fail or kill the writer at its n-th operation, for every n.
 Durable as far as fsync is: macOS leaves it to the drive when its own cache is emptied.

@@ -1,4 +1,4 @@
-"""Randomness as a function of named integers instead of history.
+"""Randomness as a function of named integers, never of history.
 
 `uniforms` is counter-based: the number at (seed, pass, position, stream, column) is computed from those five integers
 alone, so that a batch, a worker process or a resumed run computes the same one without having drawn those before it.
@@ -46,7 +46,7 @@ def _mix_in_place(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return values
 
 
-def derive(seed: int, *path: int) -> int:
+def fold_in(seed: int, *path: int) -> int:
     """An integer in [0, 2**63) for the place `path` below `seed`: a seed of its own for everything that needs one."""
     state = _mix((seed + _INCREMENT) & _MASK)
     for step in path:
@@ -56,7 +56,7 @@ def derive(seed: int, *path: int) -> int:
 
 @functools.lru_cache(maxsize=256)
 def _column_keys(seed: int, pass_: int, stream: int, n: int) -> NDArray[np.uint64]:
-    return np.array([derive(seed, pass_, stream, column) for column in range(n)], dtype=np.uint64)
+    return np.array([fold_in(seed, pass_, stream, column) for column in range(n)], dtype=np.uint64)
 
 
 def uniforms(
@@ -132,7 +132,7 @@ def _seed_cpu_generators(key: int) -> None:
 
 
 @contextmanager
-def foreign(key: int = 0) -> Iterator[Callable[[int], None]]:
+def isolated_rng(key: int = 0) -> Iterator[Callable[[int], None]]:
     """For code that draws from the default CPU generators: seeds them from `key` and puts their states back at the end.
 
     Yields the function that seeds them anew, since saving the states (0.1 ms) costs more than seeding (8 us):

@@ -1,1 +1,1 @@
-"""What is looked at before training begins, beside the config."""
+"""Checks before training that need data and a model."""

@@ -1,6 +1,4 @@
-"""What a loss of torch.nn is shown, against what it takes: mistakes that torch tells in its own words, late, on a GPU
-not at all, or never, because the numbers can be had all the same.
-"""
+"""Checks a torch.nn loss against the outputs and targets it is given, before training."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from utils.figures import figure
+from utils.formatting import format_significant
 
 CLASSES = (nn.CrossEntropyLoss, nn.NLLLoss)
 BINARY = (nn.BCELoss, nn.BCEWithLogitsLoss)
@@ -86,7 +84,7 @@ def _range(name: str, target: Tensor, outputs: int, counts: Sequence[int]) -> It
         hint = f"for targets that do not count set loss.args.ignore_index: {low}"
         yield Finding("data", f"{name} takes classes counted from 0", f"targets from {low} to {high}", "", hint)
     elif high == outputs and low == 1:
-        hint = "subtract 1 where the data set gives its targets"
+        hint = "subtract 1 where the dataset gives its targets"
         yield Finding("data", "the classes are counted from 1", found, f"classes from 0 to {outputs - 1}", hint)
     elif high >= outputs:
         hint = 'num_classes: "${data.num_classes}"'
@@ -113,7 +111,7 @@ def _against_numbers(loss: Any, output: Tensor, target: Tensor, counts: Sequence
 def _scale(loss: Any, output: Tensor) -> Iterator[Finding]:
     """Logits, probabilities or their logarithms: which are they, and which does the loss take."""
     low, high = (bound.item() for bound in output.aminmax())
-    reach = f"from {figure(low)} to {figure(high)}"
+    reach = f"from {format_significant(low)} to {format_significant(high)}"
     if not (math.isfinite(low) and math.isfinite(high)):
         return
     if isinstance(loss, nn.BCELoss) and not (low >= 0 and high <= 1):

@@ -1,4 +1,4 @@
-"""Mistakes that pass every check of a config and still ruin the run, each in one line with its mend.
+"""Checks before training: mistakes that a config's own checks cannot see, each in one line with its fix.
 
 A fault is what would stop the run, or leave it nothing to learn: it is not started. A warning is what trains, though
 hardly as meant: it is printed, and the run starts. A start looks at the one batch of its dry run; `--check` also takes
@@ -10,27 +10,79 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from base.checks.loss_checks import Finding, has_sigmoid, is_class_numbers, look_at, losses_in
+from base.discovery import users_frames
 from base.errors import ConfigError, Fault, UserError, listing, ran_out_of_memory
-from base.passes import batches_of
+from base.legacy.epoch_trainer import EpochTrainer
+from base.loop.components import NotOneNumber, one_number_each
+from base.loop.stopping import batches_of
 from base.registry import TRANSFORMS
-from base.template.epoch_trainer import EpochTrainer
-from base.terms import NotOneNumber, one_number_each
-from base.users_code import users_frames
-from utils.figures import counted, figure
+from utils.device import bounds
+from utils.formatting import format_significant, pluralize
 from utils.seed import rng_state, set_rng_state
 
 if TYPE_CHECKING:
-    from base.base_trainer import BaseTrainer
     from base.build import Builder
-    from base.parts import Parts
+    from base.loop.base_trainer import BaseTrainer
+    from base.loop.components import TrainerComponents
+
+
+class ShapeProbe:
+    """Watches the first forward pass of each model; no tensor is held on to.
+
+    with ShapeProbe(trainer.models) as seen:
+        trainer.evaluate(...)
+    seen.inputs["model"], seen.outputs["model"]
+    """
+
+    def __init__(self, models: Mapping[str, nn.Module]) -> None:
+        self.models = models
+        self.inputs: dict[str, str] = {}
+        self.outputs: dict[str, str] = {}
+        self._hooks = ExitStack()
+
+    def __enter__(self) -> ShapeProbe:
+        for name, model in self.models.items():
+            self._watch(name, model)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._hooks.close()
+
+    def _watch(self, name: str, model: nn.Module) -> None:
+        def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if name not in self.inputs:
+                self.inputs[name] = described(kwargs if not args else args[0] if len(args) == 1 else args)
+
+        def after(module: nn.Module, args: Any, output: Any) -> None:
+            if name not in self.outputs:
+                self.outputs[name] = described(output)
+
+        self._hooks.callback(model.register_forward_pre_hook(before, with_kwargs=True).remove)
+        self._hooks.callback(model.register_forward_hook(after).remove)
+
+
+def described(value: Any) -> str:
+    """A batch in words: `1x28x28 float32 from -0.81 to 2.02`, which leaves out how many samples it has."""
+    if isinstance(value, Tensor):
+        dtype, known = str(value.dtype).removeprefix("torch."), bounds(value)
+        shape = "nested" if value.is_nested else "x".join(map(str, value.shape[1:])) or "number"
+        reach = f" from {format_significant(known[0])} to {format_significant(known[1])}" if known else ""
+        return f"{shape} {dtype}{reach}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {described(item)}" for key, item in value.items())
+    if isinstance(value, tuple | list) and len(value) <= 4:
+        return ", ".join(described(item) for item in value)
+    return type(value).__name__
+
 
 RANDOM = {"AugMix", "AutoAugment", "ColorJitter", "ElasticTransform", "GaussianNoise", "RandAugment", "ScaleJitter"}
 RANDOM |= {"TrivialAugmentWide"}
@@ -48,7 +100,7 @@ class Preflight:
         """Of the last call of a loss of class numbers: its value and the number of classes."""
 
     @contextmanager
-    def watching(self, parts: Parts) -> Iterator[None]:
+    def watching(self, parts: TrainerComponents) -> Iterator[None]:
         """Looks at what each loss is called with, before it is: a class too many leaves a GPU unusable."""
         with ExitStack() as hooks:
             for name, criterion in parts.criteria.items() if self.builder.begins else ():
@@ -169,7 +221,7 @@ class Preflight:
 
     def _loss(self, value: float) -> None:
         if not math.isfinite(value):
-            what = f"the loss of the first training batch is {figure(value)}"
+            what = f"the loss of the first training batch is {format_significant(value)}"
             hint = "look at the range of the inputs, and for log, sqrt or a division in model and loss"
             raise ConfigError([self.config.fault("model", what, hint=hint)], self.config.source)
         begins_with_weights = self.settings.init_from or any(
@@ -212,7 +264,7 @@ def _numbers(gradient: Tensor) -> Tensor:
 
 
 def _parameters(names: list[str]) -> str:
-    return f"{counted(len(names), 'parameter')} ({listing(names, 'and', most=3)})"
+    return f"{pluralize(len(names), 'parameter')} ({listing(names, 'and', most=3)})"
 
 
 def _draws(name: str) -> bool:

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Union
 
 from base.config.document import KeyPath, dotted
-from base.config.yaml_format import scalar
+from base.config.reader import scalar
 from base.errors import did_you_mean, listing
 from base.registry import FUNCTIONS, BrokenFile, UnknownName
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from base.config.document import ALIASES, Document, Source, freeze, from_plain
-from base.config.reader import read_files
+from base.config.reader import read_files, to_yaml
 from base.config.torch_facts import DECIDES
-from base.config.yaml_format import to_yaml
 from base.errors import DEFAULT, ConfigError, Fault, Origin
 
 if TYPE_CHECKING:
@@ -157,7 +156,7 @@ def _worded(fault: Fault, notes: Sequence[str]) -> Fault:
     """The fault; of a config in pytorch-template's shape, which has notes, by the names that stand in the file."""
     if not notes:
         return fault
-    from base.config.template_shape import in_their_words
+    from base.legacy.config_file import in_their_words
 
     return in_their_words(fault)
 

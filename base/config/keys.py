@@ -176,17 +176,17 @@ class LoaderConfig(Section):
 class DataConfig(Section):
     train: Component = key("the training data", resume="epoch_end", registry="DATASETS")
     valid: Annotated[ValidSets | None, Off] = key(
-        "the validation data: a data set, a part of the training data, several by name; split: what a loader sets off",
+        "the validation data: a dataset, a part of the training data, several by name; split: what a loader sets off",
         None,
         resume="epoch_end",
-        expected="a data set, a fraction between 0 and 1, a count, names with one of these each, split or off",
+        expected="a dataset, a fraction between 0 and 1, a count, names with one of these each, split or off",
         registry="DATASETS",
     )
     test: Annotated[TestSets | None, Off] = key(
         "the test data; auto: data.train with `train: false` or `part: test`, if it takes that",
         "auto",
         resume="harmless",
-        expected="a data set, names with a data set each, auto or off",
+        expected="a dataset, names with a dataset each, auto or off",
         registry="DATASETS",
     )
     stratify: bool = key("split so that each class keeps its share", False, resume="epoch_end")
@@ -205,7 +205,7 @@ class DataConfig(Section):
 
     @property
     def test_sets(self) -> dict[str, Component]:
-        """By name; the usual single one is named "". Of `auto` none: the data set's class decides that."""
+        """By name; the usual single one is named "". Of `auto` none: the dataset's class decides that."""
         return {} if self.test == "auto" else by_name(self.test)
 
 
@@ -324,7 +324,7 @@ class Settings(Section):
         "modules that register names", (), strict=False, resume="harmless", expected="a list of names"
     )
     project: Args = key("keys of your own", {}, validate_default=True, expected="a mapping")
-    data: DataConfig = key("data sets, transforms, loading")
+    data: DataConfig = key("datasets, transforms, loading")
     model: Models = key("the network, or several by name", resume="impossible", expected=OR_NAMED, registry="MODELS")
     loss: Losses = key("what is minimised, or several by name", expected=OR_NAMED, registry="LOSSES")
     metrics: Annotated[tuple[MetricConfig, ...], Empty, Field(strict=False)] = key(

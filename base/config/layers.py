@@ -9,8 +9,7 @@ from typing import Any
 
 from base.config.document import ALIASES, Document, KeyPath, Source, dotted, from_plain, nested
 from base.config.lookup import KEYS_OF_ONE, component_paths, field_at, named, nullable, of_another_kind
-from base.config.reader import SHORT_FLAGS, flags_of
-from base.config.yaml_format import read_yaml
+from base.config.reader import SHORT_FLAGS, flags_of, read_yaml
 from base.errors import Fault, Origin, listing
 
 Keys = tuple[str, ...]
@@ -25,7 +24,7 @@ def merge_files(files: Sequence[Document], faults: list[Fault], notes: list[str]
     one of them has the shape of pytorch-template's, all are translated, with a note.
     """
     if any(_is_template_shaped(file.values) for file in files):
-        from base.config.template_shape import translate
+        from base.legacy.config_file import translate
 
         files = translate(files, faults, notes)
     *above, merged = [write_out_names(file) for file in files]

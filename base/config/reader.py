@@ -1,16 +1,217 @@
-"""Reads config files: finds, decodes and parses them, follows `extends`, and lists the flags of their `options`."""
+"""Reads config files, YAML with positions, following `extends`; writes YAML."""
 
 from __future__ import annotations
 
+import math
 import os.path
 import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from base.config.document import Document, dotted
-from base.config.yaml_format import read_yaml
+import yaml
+
+from base.config.document import DEPTH, DIGITS, SIZE, Document, KeyPath, Source, Unreadable, dotted, repeated, walk
 from base.errors import Fault, Origin, listing, suggest
+
+_NULL = re.compile(r"~|null|Null|NULL|")
+_BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
+_INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_SAID = {
+    r"character '\t'": ("a tab", "YAML is indented with spaces: replace it"),
+    "could not find expected ':'": ("no ':' after the key", "write key: value, with a space after the ':'"),
+    "but found '<stream end>'": ("the file ends in the middle of a value", "is it cut off?"),
+    "but found '}'": ("a '}' that closes nothing", "remove it"),
+    "but found ']'": ("a ']' that closes nothing", "remove it"),
+    "but found '<scalar>'": ("text after the end of a value", "is a ':', a comma or a quote missing?"),
+    "but found '-'": ("a list entry among keys", "indent it below the key it belongs to"),
+    "expected <block end>": ("not lined up with the lines above", "line it up with its neighbours, by spaces"),
+    "expected ',' or ']'": ("the list opened by '[' is not closed, or lacks a comma", "write [1, 2]"),
+    "expected ',' or '}'": ("the mapping opened by '{' is not closed, or lacks a comma", "write {a: 1, b: 2}"),
+    "unexpected end of stream": ("the text in quotes is not closed", "is the file cut off?"),
+    "another document": ("a second document after '---'", "a config is one document"),
+    "undefined alias": ("an alias of nothing", "write &name before the value that *name repeats"),
+    "unknown escape": ("an unknown escape in double quotes", "write \\\\ for a backslash, or use single quotes"),
+    "sequence entries": ("a '-' where no list can begin", "begin the list on a line of its own"),
+    "cannot start any token": ("a character that begins no value", "put the text in quotes"),
+    "expected the node content": ("no value here", "is a comma left over?"),
+}
+"""PyYAML's words; what is wrong and how to mend it in ours. The first that fits is used."""
+
+
+def scalar(text: str) -> Any:
+    """What YAML 1.2 means by text without quotes: `1e-3` is a number; `yes`, `off`, `1_000` and dates are text.
+
+    Raises ValueError for NaN, infinities, and numbers too large to be one.
+    """
+    if _NULL.fullmatch(text):
+        return None
+    if _BOOL.fullmatch(text):
+        return text[0] in "tT"
+    if _INT.fullmatch(text):
+        if len(text) > DIGITS:
+            raise ValueError("too large for a number")
+        return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+    if _FLOAT.fullmatch(text):
+        if math.isinf(number := float(text)):
+            raise ValueError("too large for a number")
+        return number
+    if _NOT_FINITE.fullmatch(text):
+        raise ValueError("not a finite number")
+    return text
+
+
+def read_yaml(text: str, source: str, faults: list[Fault]) -> Document | None:
+    """The document of a YAML text; None after a fault of grammar. Repeated keys, tags and numbers out of range are
+    added to `faults` and the rest is read on.
+    """
+    loader: Any = None
+    try:
+        loader = _Loader(text, source, faults)
+        root = loader.get_single_node()
+        if root is None:
+            start = Origin(source, 1, 1)
+            return Document(None, {(): Source(start, start)})
+        return Document(loader.value(root, ()), loader.sources)
+    except Unreadable as error:
+        faults.append(error.fault)
+    except yaml.MarkedYAMLError as error:
+        faults.append(_grammar(error, text, source))
+    except (yaml.YAMLError, ValueError, OverflowError):  # such as "\UFFFFFFFF", which PyYAML lets chr() refuse
+        origin = _origin(source, loader.get_mark()) if loader else Origin(source, 1, 1)
+        faults.append(Fault(origin, "", "a character that no text can hold"))
+    return None
+
+
+class _Loader(yaml.BaseLoader):
+    """A text into PyYAML's nodes, whose scalars are texts, and these into plain values and their sources. Tags are
+    refused, aliases are written out up to a bound, and depth is bounded before the interpreter's stack is.
+    """
+
+    def __init__(self, text: str, source: str, faults: list[Fault]) -> None:
+        super().__init__(text)
+        self.source, self.faults = source, faults
+        self.sources: dict[KeyPath, Source] = {}
+        self.depth = self.size = 0
+        self.open: list[Any] = []
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        origin = _origin(self.source, event.start_mark)
+        if getattr(event, "tag", None):
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+            self.faults.append(Fault(origin, "", "tags are not read", tag, "plain values", "remove the tag"))
+        self.depth += 1
+        if self.depth > DEPTH:
+            raise Unreadable(Fault(origin, "", f"nested more than {DEPTH} deep"))
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def value(self, node: Any, path: KeyPath, key_origin: Origin | None = None) -> Any:
+        origin = _origin(self.source, node.start_mark)
+        self.size += 1
+        if self.size > SIZE:
+            raise Unreadable(Fault(origin, "", f"more than {SIZE:,} values once the aliases are written out"))
+        if any(node is outer for outer in self.open):
+            raise Unreadable(Fault(origin, "", "a value that holds an alias of itself"))
+        if isinstance(node, yaml.ScalarNode):
+            value, text = self.scalar(node, origin)
+            self.sources[path] = Source(origin, key_origin or origin, text)
+            return value
+        self.sources[path] = Source(origin, key_origin or origin)
+        self.open.append(node)
+        value = (
+            self.mapping(node.value, path)
+            if isinstance(node, yaml.MappingNode)
+            else [self.value(item, (*path, i)) for i, item in enumerate(node.value)]
+        )
+        self.open.pop()
+        return value
+
+    def scalar(self, node: Any, origin: Origin) -> tuple[Any, str]:
+        """The value, and the text as it was written."""
+        try:
+            text = node.value.encode("utf-16", "surrogatepass").decode("utf-16")  # joins escaped surrogate pairs
+        except UnicodeDecodeError:
+            self.faults.append(Fault(origin, "", "half of a surrogate pair is no character"))
+            return None, ""
+        if node.style is not None:
+            return text, f'"{text}"'
+        try:
+            return scalar(text), text
+        except ValueError as error:
+            hint = "put it in quotes if text is meant"
+            self.faults.append(Fault(origin, "", str(error), text[:40], "a finite number", hint))
+            return None, node.value
+
+    def mapping(self, pairs: list[tuple[Any, Any]], path: KeyPath) -> dict[str, Any]:
+        items: dict[str, Any] = {}
+        for key_node, value_node in pairs:
+            origin = _origin(self.source, key_node.start_mark)
+            key = str(key_node.value)
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.faults.append(Fault(origin, "", "a list or mapping as a key", expected="text"))
+            elif key == "<<" and key_node.style is None:
+                hint = "write the keys out, or put them in a file named by extends"
+                self.faults.append(Fault(origin, key, "merge keys are not read", hint=hint))
+            else:
+                if key in items:
+                    self.faults.append(repeated(key, origin, self.sources[*path, key]))
+                    for inner, _ in walk(items[key], (*path, key)):
+                        del self.sources[inner]
+                items[key] = self.value(value_node, (*path, key), origin)
+        return items
+
+
+def _origin(source: str, mark: Any) -> Origin:
+    return Origin(source, mark.line + 1, mark.column + 1)
+
+
+def _grammar(error: Any, text: str, source: str) -> Fault:
+    """The place of an error and what it means: not always the place where PyYAML noticed it."""
+    mark = error.problem_mark or error.context_mark
+    line = [*text.splitlines(), "", ""][mark.line]
+    before = line[: mark.column]
+    if "mapping values are not allowed" in error.problem:
+        if ": " in before:
+            what, hint = "a second ':' in this line", "put text that holds ': ' in quotes"
+            return Fault(_origin(source, mark), "", what, hint=hint)
+        what, hint = "not lined up with the lines above", "line it up; or is a ':' missing in the line above?"
+        return Fault(Origin(source, mark.line + 1, len(before) - len(before.lstrip()) + 1), "", what, hint=hint)
+    what, hint = next((ours for words, ours in _SAID.items() if words in error.problem), (error.problem, ""))
+    if "opened by" in what and "${" in line:
+        return Fault(_origin(source, mark), "", "a '{' inside brackets", hint='in [ ] and { } write "${...}" in quotes')
+    if ("not closed" in what or "no ':'" in what) and error.context_mark:  # where it begins, not where it is missed
+        mark = error.context_mark
+    return Fault(_origin(source, mark), "", what, hint=hint)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes every text that YAML 1.2 would read as something else."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    try:
+        plain = isinstance(scalar(text), str)
+    except ValueError:
+        plain = False
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')
+
+
+_Dumper.add_representer(str, _text)
+
+
+def to_yaml(values: Any, inline: bool = False) -> str:
+    """The text that `read_yaml` reads as `values`; `inline` writes innermost lists as `[1, 2]`."""
+    style = None if inline else False
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=style)
+
 
 LARGEST = 1_000_000
 """Bytes; shipped configs have about 2,000."""

@@ -15,10 +15,10 @@ from base.config.cross_checks import check_monitor
 from base.config.document import Document, KeyPath, dotted
 from base.config.keys import Settings
 from base.config.lookup import components, named
+from base.discovery import allowed_plugins, load_plugin
 from base.errors import Fault, did_you_mean, listing
-from base.plugins import allowed_plugins, load_plugin
 from base.registry import LOSSES, OPTIMIZERS, REGISTRIES, TRAINERS, BrokenFile, UnknownName
-from utils.shell import command
+from utils.process import command
 
 
 def check_sections(document: Document) -> tuple[Settings | None, list[Fault]]:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from base import CALLBACKS, MODELS, Callback, fit
-from base.averages import Average, follow
 from base.errors import NotFiniteError
+from base.loop.optim import Average, follow
 from tests.small_run import assert_same_run, rows, small_config, stopped_and_resumed
 
 INF = float("inf")

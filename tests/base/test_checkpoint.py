@@ -14,8 +14,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from base.checkpoint.store import CheckpointStore
 from base.errors import CheckpointError, WriteError
-from base.saving.checkpoint import CheckpointStore
 from utils import files
 
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from base import BaseTrainer, ConfigError, fit
+from base.checkpoint.store import CheckpointStore
 from base.config import Config
 from base.registry import TRAINERS
 from base.run import Run
-from base.saving.checkpoint import CheckpointStore
 from tests.small_run import assert_same_run, last_state, rows, small_config, stopped_and_resumed
 from trainer import Trainer
 

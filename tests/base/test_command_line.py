@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from base import command_line
-from base.signals import NAMES, StopRequest
+from base import cli
+from base.loop.stopping import NAMES, StopRequest
 from tests.small_run import small_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,7 +43,7 @@ def test_train_then_test_then_resume_by_the_commands_that_training_prints(garmen
 
 def test_only_what_can_be_tested_is_proposed_for_a_test(garments: Path, tmp_path: Path, capsys: Capture) -> None:
     config = small_config(tmp_path, garments, trainer__verbosity=2, trainer__epochs=1, data__test=None)
-    assert command_line.train(["-c", str(config)]) == 0
+    assert cli.train(["-c", str(config)]) == 0
     out = capsys.readouterr().out
     assert "python train.py -r" in out and "python test.py" not in out
 
@@ -52,14 +52,14 @@ def test_an_interruption_before_training_is_no_traceback(capsys: Capture) -> Non
     def interrupted() -> int:
         raise KeyboardInterrupt
 
-    assert command_line.exit_code(interrupted) == 130
+    assert cli.exit_code(interrupted) == 130
     assert capsys.readouterr().err == "interrupted before training began: nothing was changed\n"
 
 
 def test_overrides_stand_anywhere_among_the_flags(garments: Path, tmp_path: Path) -> None:
     config = small_config(tmp_path, garments)
     argv = ["trainer.epochs=1", "-c", str(config), "--lr", "0.5", "seed=7", "--check"]
-    assert command_line.train(argv) == 0
+    assert cli.train(argv) == 0
     assert not (tmp_path / "saved").exists()
 
 
@@ -78,7 +78,7 @@ def test_each_kind_of_error_has_its_exit_code_and_no_traceback(
     code: int, argv: list[str], text: str, garments: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = small_config(tmp_path, garments)
-    assert command_line.train([a.format(config=config, folder=tmp_path) for a in argv]) == code
+    assert cli.train([a.format(config=config, folder=tmp_path) for a in argv]) == code
     error = capsys.readouterr().err
     assert text in error and "Traceback" not in error
     assert not (tmp_path / "saved").exists()
@@ -87,7 +87,7 @@ def test_each_kind_of_error_has_its_exit_code_and_no_traceback(
 def test_help_and_an_unreadable_config_do_not_wait_for_torch(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("a: [1\n")
     for argv in (["--help"], ["-c", str(tmp_path / "bad.yaml")]):
-        code = f"import sys; from base.command_line import train\ntry: train({argv!r})\nexcept SystemExit: pass\n"
+        code = f"import sys; from base.cli import train\ntry: train({argv!r})\nexcept SystemExit: pass\n"
         out = script("-c", code + "print('torch' in sys.modules)")
         assert out.stdout.splitlines()[-1] == "False", out.stderr
 
@@ -165,7 +165,7 @@ def test_a_terminal_that_closes_ends_the_run_saved(garments: Path, tmp_path: Pat
     import pty
 
     terminal, end = pty.openpty()
-    take_it = "import fcntl, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); from base.command_line import train; "
+    take_it = "import fcntl, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); from base.cli import train; "
     command = [sys.executable, "-c", f"{take_it}sys.exit(train(['-c', {str(config)!r}]))"]
     with signals_ignored():
         process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stdin=end, stdout=end, stderr=end)

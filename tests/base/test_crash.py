@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import torch
 
+from base.checkpoint.store import CheckpointStore
 from base.errors import WriteError
-from base.saving.checkpoint import CheckpointStore
 from utils import files
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the disk is modelled on that of Unix")
@@ -302,7 +302,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 import torch
-from base.saving.checkpoint import CheckpointStore
+from base.checkpoint.store import CheckpointStore
 from utils import files
 
 class Disk(files.Disk):

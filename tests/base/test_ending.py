@@ -14,9 +14,9 @@ import torch
 import yaml
 
 from base import CALLBACKS, TRAINERS, Callback, fit
+from base.checkpoint.store import CheckpointStore
 from base.errors import NotFiniteError
-from base.run_folder import RunFolder
-from base.saving.checkpoint import CheckpointStore
+from base.runs.run_dir import RunDir
 from tests.small_run import rows, small_config
 from trainer import Trainer
 from utils import files
@@ -73,7 +73,7 @@ def test_a_run_that_fails_in_its_last_test_is_not_over(config: Path, monkeypatch
     with pytest.raises(NotImplementedError):
         fit(config)
     (path,) = (config.parent / "saved" / "small").iterdir()
-    assert RunFolder(path).state() == "error"
+    assert RunDir(path).state() == "error"
     monkeypatch.setattr(Stopped, "active", False)
     assert [row.get("phase") for row in rows(fit(resume=path))[1:]] == ["epoch", "test", None]
 
@@ -84,7 +84,7 @@ def test_a_run_that_was_killed_in_its_last_test_tests_on_resume(config: Path) ->
     metrics = whole.path / "metrics.jsonl"
     lines = metrics.read_text().splitlines(keepends=True)
     metrics.write_text("".join(lines[:-2]) + lines[-2][:20])  # the test's row is torn, the end's is missing
-    assert RunFolder(whole.path).state() == "killed"
+    assert RunDir(whole.path).state() == "killed"
     assert rows(fit(resume=whole.path)) == expected
 
 
@@ -128,7 +128,7 @@ def test_a_callback_that_fails_at_the_end_takes_nothing_with_it(
     assert "the checkpoint cannot be written: I/O error" in caplog.text
     assert "checkpoint writer" not in [thread.name for thread in threading.enumerate()]
     (path,) = (tmp_path / "saved" / "small").iterdir()
-    assert RunFolder(path).state() == "finished" and len(CheckpointStore(path / "checkpoints").names()) == 1
+    assert RunDir(path).state() == "finished" and len(CheckpointStore(path / "checkpoints").names()) == 1
 
 
 def test_the_first_error_is_what_a_run_ends_with(

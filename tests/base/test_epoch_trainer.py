@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from base import TRAINERS, BaseTrainer, evaluate, fit
+from base.checkpoint.store import CheckpointStore
 from base.config import Config
 from base.errors import ConfigError, DataError
-from base.saving.checkpoint import CheckpointStore
-from base.template.template_trainer import TemplateTrainer
+from base.legacy.adapter import TemplateTrainer
 from tests.small_run import assert_same_run, rows, small_config, write_garments
 from trainer import Trainer
 

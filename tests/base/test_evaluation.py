@@ -15,14 +15,14 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
-from base import LOSSES, command_line, evaluate, fit
-from base.evaluating.evaluation import table
-from base.evaluating.recording import Record, record
+from base import LOSSES, cli, evaluate, fit
+from base.evaluation.evaluate import table
+from base.evaluation.predictions import Predictions, collect_predictions
 from base.run import Run
-from logger.outcome import outcome_of_test
+from logger.run_log import outcome_of_test
 from tests.logger.test_hparams import metrics, rows
 from tests.small_run import small_config
-from utils.classification import calibration, expected_calibration_error
+from utils.plots import calibration, expected_calibration_error
 
 PICTURES = {"confusion", "per_class", "calibration", "worst"}
 
@@ -41,7 +41,7 @@ def untouched(run: Path) -> dict[str, bytes]:
 
 def test_numbers_and_pictures(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     before = untouched(run.path)
-    assert command_line.test(["-r", str(run.path)]) == 0
+    assert cli.test(["-r", str(run.path)]) == 0
     printed = capsys.readouterr().out
     folder = run.path / "test" / "test"
     result: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
@@ -96,7 +96,7 @@ def test_a_later_test_takes_the_place_of_an_earlier(run: Run) -> None:
 
 def test_the_worst_samples_are_those_of_the_table(run: Run) -> None:
     trainer = run.trainer
-    found = record(trainer, trainer.data.test[""], "", samples=5)
+    found = collect_predictions(trainer, trainer.data.test[""], "", samples=5)
     assert found.outputs is not None and found.targets is not None
     chances, targets = found.probabilities, found.targets
     wrong = (chances.argmax(1) != targets).nonzero()[:, 0].tolist()
@@ -128,14 +128,14 @@ def test_class_numbers_of_any_width_are_those_of_a_classification(dtype: str, tm
     assert evaluate(run.path, pictures=False)["accuracy"] == 67 / 68
     result = json.loads((run.path / "test" / "test" / "metrics.json").read_text())
     assert [row[i] for i, row in enumerate(result["confusion"])] == [4] * 16 + [3]
-    (wrong,) = record(run.trainer, run.trainer.data.test[""], "", samples=5).unlikely
+    (wrong,) = collect_predictions(run.trainer, run.trainer.data.test[""], "", samples=5).unlikely
     assert (wrong.index, wrong.target, wrong.prediction) == (67, 7, 16)
 
 
 def test_a_regression_has_a_table_and_no_classes() -> None:
-    found = Record({}, torch.tensor([[0.5], [1.5]]), torch.tensor([[1.0], [2.0]]), [], [], [])
+    found = Predictions({}, torch.tensor([[0.5], [1.5]]), torch.tensor([[1.0], [2.0]]), [], [], [])
     assert table(found).splitlines() == ["index,target,output", "0,1.0,0.5", "1,2.0,1.5"]
-    found = Record({}, torch.tensor([[0.5, 0.25]]), torch.tensor([3.0]), [], [], [])
+    found = Predictions({}, torch.tensor([[0.5, 0.25]]), torch.tensor([3.0]), [], [], [])
     assert table(found).splitlines() == ["index,target,output_0,output_1", "0,3.0,0.5,0.25"]
 
 

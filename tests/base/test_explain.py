@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from base import command_line
+from base import cli
 from base.config import Config
 from base.errors import ConfigError
-from base.explaining.explain import explain
+from base.introspect.explain import explain
 from tests.small_run import small_config
 
 HELD = "yes: it is held as tensors, all transforms treat whole batches"
@@ -94,18 +94,18 @@ def test_nothing_is_started_fetched_or_written(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     config = small_config(tmp_path, tmp_path / "nowhere", data__offline="synthetic")
-    assert command_line.train(["-c", str(config), "--explain", "seed=3"]) == 0
+    assert cli.train(["-c", str(config), "--explain", "seed=3"]) == 0
     out = capsys.readouterr().out
     assert line_of(out, "seed:") == "seed: 3 # command line: seed=3"
     assert "synthetic unless it can be fetched: FashionMNIST: its files are not in" in out
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
-    assert command_line.train(["-c", str(config), "--explain", "optimizer.args.lr"]) == 0
-    assert command_line.train(["-c", str(config), "--explain", "trainer.epochs=0"]) == 2
+    assert cli.train(["-c", str(config), "--explain", "optimizer.args.lr"]) == 0
+    assert cli.train(["-c", str(config), "--explain", "trainer.epochs=0"]) == 2
 
 
 def test_the_config_of_a_run_says_so(child: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command_line.train(["-c", str(child), "trainer.epochs=1"]) == 0
+    assert cli.train(["-c", str(child), "trainer.epochs=1"]) == 0
     (run,) = Path("saved/small").iterdir()
     capsys.readouterr()
-    assert command_line.train(["-r", str(run), "--explain", "trainer.epochs"]) == 0
+    assert cli.train(["-r", str(run), "--explain", "trainer.epochs"]) == 0
     assert capsys.readouterr().out.splitlines()[1].startswith(f"  checkpoint {run}/config.yaml:")

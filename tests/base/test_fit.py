@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from base import CALLBACKS, MODELS, TRAINERS, Callback, ConfigError, evaluate, fit
+from base.checkpoint.store import CheckpointStore
 from base.errors import OutOfMemoryError, UserError
-from base.saving.checkpoint import CheckpointStore
 from tests.small_run import assert_same, last_state, rows, small_config
 from trainer import Trainer
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EPOCHS, WARM = 200, 50
 DRIVER = """
 import json, os, sys
-from base import CALLBACKS, Callback, command_line
+from base import CALLBACKS, Callback, cli
 
 
 @CALLBACKS.register
@@ -29,7 +29,7 @@ class Measure(Callback):
             print(json.dumps([resident, len(os.listdir("/proc/self/fd"))]), file=file)
 
 
-sys.exit(command_line.train(sys.argv[2:]))
+sys.exit(cli.train(sys.argv[2:]))
 """
 
 

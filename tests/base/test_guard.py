@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from base.errors import NotFiniteError
-from base.guard import Guard
-from base.progress import Progress
+from base.loop.nan_guard import NonFiniteGuard
+from base.loop.train_state import TrainState
 
 
 class Model(nn.Module):
@@ -28,7 +28,7 @@ def trainer_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> Any:
         models={"model": model},
         optimizers={"optimizer": optimizer},
         parts=SimpleNamespace(averages={}),
-        progress=Progress(step=1),
+        progress=TrainState(step=1),
         rates=lambda: {"lr": 0.1},
     )
 
@@ -38,7 +38,7 @@ def checked(spoil: Any = None, mode: str = "stop") -> None:
     optimizer = torch.optim.SGD([model.weight], lr=0.1, momentum=0.9)
     model.weight.sum().backward()
     optimizer.step()
-    guard = Guard(mode, 10, deferred=False)
+    guard = NonFiniteGuard(mode, 10, deferred=False)
     guard.exempt_buffers({"model": model})
     if spoil is not None:
         with torch.no_grad():
@@ -49,7 +49,7 @@ def checked(spoil: Any = None, mode: str = "stop") -> None:
 def test_a_mask_that_began_infinite_is_no_fault() -> None:
     model = Model()
     optimizer = torch.optim.SGD([model.weight], lr=0.1)
-    guard = Guard("stop", 10, deferred=False)
+    guard = NonFiniteGuard("stop", 10, deferred=False)
     with pytest.raises(NotFiniteError):
         guard.check_state(trainer_of(model, optimizer))
     guard.exempt_buffers({"model": model})

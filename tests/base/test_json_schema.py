@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator
 
-from base import command_line
+from base import cli
 from base.config import Config
-from base.config.yaml_format import read_yaml
-from base.explaining.json_schema import header
+from base.config.reader import read_yaml
+from base.introspect.json_schema import header
 from base.registry import MODELS
 from tools import write_reference
 
@@ -66,7 +66,7 @@ def test_a_users_own_names_are_in_the_one_that_is_written(
         def __init__(self, hidden: int = 3) -> None: ...
 
     monkeypatch.chdir(tmp_path)
-    assert command_line.train(["--schema"]) == 0
+    assert cli.train(["--schema"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "# yaml-language-server: $schema=../saved/schema.json"
     written = json.loads(Path("saved/schema.json").read_text(encoding="utf-8"))
     assert "SchemaNet" in written["definitions"]["models"]["enum"]

@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from base import fit
 from base.errors import WriteError
 from base.run import Run
-from base.run_folder import RunFolder
+from base.runs.run_dir import RunDir
 from tests.small_run import assert_same_run, small_config
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no kill -9")
@@ -45,10 +45,10 @@ RICH: dict[str, Any] = {
 
 DRIVER = """
 import os, signal, sys
-from base import command_line
-from base.base_trainer import BaseTrainer
-from base.saving.checkpoint import CheckpointStore
-from logger.run_log import RunLog
+from base import cli
+from base.loop.base_trainer import BaseTrainer
+from base.checkpoint.store import CheckpointStore
+from logger.run_log import RunLogger
 from trainer.supervised import Trainer
 from utils import files
 
@@ -76,7 +76,7 @@ def commits(disk, source, target):
 
 
 exec(sys.argv[1])
-sys.exit(command_line.train(sys.argv[2:]))
+sys.exit(cli.train(sys.argv[2:]))
 """
 MOMENTS = {
     "in a step of the second epoch, the weights just changed": "kill(BaseTrainer, 'update', 13, True)",
@@ -84,7 +84,7 @@ MOMENTS = {
     "in a save, all written and not yet renamed": "kill(files.Disk, 'replace', 5, counts=commits)",
     "right after a save, the pointers not yet turned": "kill(files.Disk, 'replace', 5, True, counts=commits)",
     "in save 0": "kill(files.Disk, 'replace', 1, counts=commits)",
-    "at the end of an epoch, its row written and not yet saved": "kill(RunLog, 'row', 2, True)",
+    "at the end of an epoch, its row written and not yet saved": "kill(RunLogger, 'row', 2, True)",
 }
 
 
@@ -135,7 +135,7 @@ def test_a_signal_in_the_last_save_loses_nothing(start: Callable[[Path], Path], 
     code = python("-c", DRIVER, f"kill(files.Disk, 'replace', 2, {last})", "-c", start(tmp_path))
     assert code in (0, 128 + signal.SIGTERM)
     (run,) = (tmp_path / "saved" / "small").iterdir()
-    assert_same_run(whole, cast(Run, RunFolder.open(run)))
+    assert_same_run(whole, cast(Run, RunDir.open(run)))
 
 
 @pytest.mark.parametrize("left", ["damaged", "moved aside by a resume that was killed then"])

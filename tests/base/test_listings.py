@@ -8,14 +8,23 @@ from typing import Any
 
 import pytest
 
-from base import command_line
+from base import cli
 from base.config.arguments import FACTS, check_arguments
 from base.config.document import KeyPath
 from base.config.layers import write_out_names
-from base.config.yaml_format import read_yaml
-from base.explaining.catalogue import YOURS, argument_docs, doc_line, entry, names_by_source, public_name
-from base.explaining.listings import describe, describe_registry
-from base.explaining.paste import FUNCTION, block, place_of
+from base.config.reader import read_yaml
+from base.introspect.catalogue import (
+    FUNCTION,
+    YOURS,
+    argument_docs,
+    block,
+    doc_line,
+    entry,
+    names_by_source,
+    place_of,
+    public_name,
+)
+from base.introspect.listings import describe, describe_registry
 from base.registry import FUNCTIONS, LOSSES, METRICS, MODELS, OPTIMIZERS, REGISTRIES, SCHEDULERS
 
 NAMES = [(symbol, name) for symbol, registry in REGISTRIES.items() if place_of(symbol) for name in registry.names()]
@@ -53,7 +62,7 @@ def test_every_block_of_every_name_validates() -> None:
 
 
 def test_the_kinds(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command_line.train(["--list"]) == 0
+    assert cli.train(["--list"]) == 0
     out = capsys.readouterr().out
     lines = {line.split()[0]: " ".join(line.split()) for line in out.splitlines() if line}
     assert lines["losses"].startswith("losses loss ") and lines["losses"].endswith("of torch.nn")
@@ -100,7 +109,7 @@ def test_facts_stand_where_a_number_would_be_a_guess() -> None:
 
 def test_a_word_that_is_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     for word, hint in (("adamw", "'AdamW'"), ("optimiser", "'optimizers'"), ("LenNet", "'LeNet'")):
-        assert command_line.train(["--list", word]) == 2
+        assert cli.train(["--list", word]) == 2
         assert capsys.readouterr().err == f"--list {word}: neither a kind nor a name; did you mean {hint}?\n"
 
 

@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from base.base_metric import Mean, Metric
-from base.measures import BATCHES, NUMBERS, Measures
+from base.loop.metrics import BATCHES, NUMBERS, Mean, Metric, MetricCollection
 
 
 def squared(output: Tensor, target: Tensor) -> Tensor:
@@ -43,33 +42,33 @@ def batches(count: int, size: int = 8, columns: int = 3) -> list[tuple[Tensor, T
     ]
 
 
-def fed(measures: Measures, pairs: list[tuple[Tensor, Tensor]]) -> Measures:
+def fed(measures: MetricCollection, pairs: list[tuple[Tensor, Tensor]]) -> MetricCollection:
     for output, target in pairs:
         measures.feed(output, target)
     return measures
 
 
 def test_many_batches_become_one_update_where_that_changes_nothing() -> None:
-    measures = fed(Measures({"each": Calls(), "blocks": CallsInBlocks()}), batches(BATCHES + 6))
+    measures = fed(MetricCollection({"each": Calls(), "blocks": CallsInBlocks()}), batches(BATCHES + 6))
     assert measures.compute() == {"each": BATCHES + 6, "blocks": 2}
     assert measures["blocks"].sizes == [BATCHES * 8, 6 * 8]
 
 
 def test_a_block_of_large_outputs_ends_early() -> None:
-    measures = fed(Measures({"blocks": CallsInBlocks()}), batches(4, size=2, columns=NUMBERS // 4))
+    measures = fed(MetricCollection({"blocks": CallsInBlocks()}), batches(4, size=2, columns=NUMBERS // 4))
     assert measures["blocks"].sizes == [4, 4]
 
 
 def test_the_values_are_those_of_one_large_batch() -> None:
     pairs = batches(3 * BATCHES // 2)
     whole = torch.cat([squared(*pair).double() for pair in pairs]).mean()
-    values = fed(Measures({"squared": Mean(squared), "batch": Mean(batch_mean)}), pairs).compute()
+    values = fed(MetricCollection({"squared": Mean(squared), "batch": Mean(batch_mean)}), pairs).compute()
     assert abs(values["squared"] - whole.item()) < 1e-7
     assert values["batch"] == sum(batch_mean(*pair) for pair in pairs) / len(pairs)
 
 
 def test_batches_of_another_shape_or_kind_are_taken() -> None:
-    measures = Measures({"blocks": CallsInBlocks()})
+    measures = MetricCollection({"blocks": CallsInBlocks()})
     fed(measures, [*batches(2), *batches(1, size=5), *batches(1, columns=4)])
     measures.feed({"logits": torch.rand(3, 2)}, torch.rand(3))
     measures.compute()
@@ -77,18 +76,18 @@ def test_batches_of_another_shape_or_kind_are_taken() -> None:
 
 
 def test_what_waits_is_forgotten_with_the_rest() -> None:
-    measures = fed(Measures({"squared": Mean(squared)}), batches(5))
+    measures = fed(MetricCollection({"squared": Mean(squared)}), batches(5))
     measures.reset()
     fed(measures, batches(1))
-    assert measures.compute() == fed(Measures({"squared": Mean(squared)}), batches(1)).compute()
+    assert measures.compute() == fed(MetricCollection({"squared": Mean(squared)}), batches(1)).compute()
 
 
 def test_a_restored_block_goes_on_bit_for_bit() -> None:
     pairs = batches(2 * BATCHES + 11)
-    undisturbed = fed(Measures({"squared": Mean(squared)}), pairs).compute()
+    undisturbed = fed(MetricCollection({"squared": Mean(squared)}), pairs).compute()
     for stop in (1, 2, BATCHES - 1, BATCHES + 1, 2 * BATCHES + 10):
-        state = fed(Measures({"squared": Mean(squared)}), pairs[:stop]).state_dict()
-        resumed = Measures({"squared": Mean(squared)})
+        state = fed(MetricCollection({"squared": Mean(squared)}), pairs[:stop]).state_dict()
+        resumed = MetricCollection({"squared": Mean(squared)})
         resumed.load_state_dict(state)
         assert fed(resumed, pairs[stop:]).compute() == undisturbed
 
@@ -96,7 +95,7 @@ def test_a_restored_block_goes_on_bit_for_bit() -> None:
 def test_what_waits_is_taken_as_it_was() -> None:
     """A model that gives a parameter out, and a loader that fills the same memory anew for each batch."""
     output, target = torch.zeros(4, 1), torch.ones(4)
-    measures = Measures({"squared": Mean(squared)})
+    measures = MetricCollection({"squared": Mean(squared)})
     for _ in range(3):  # the first batch shows what the metric gives, those after it wait
         measures.feed(output, target)
     output += 7

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from base import METRICS, ConfigError, fit
-from base.monitor import Monitor
+from base.loop.train_state import Monitor
 from tests.small_run import rows, small_config
 
 PLATEAU = {"type": "ReduceLROnPlateau", "args": {"patience": 0, "factor": 0.5}}

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 import torch
 
-from base import command_line, fit, run_lock
+from base import cli, fit
+from base.checkpoint.store import CheckpointStore
 from base.errors import WriteError
-from base.saving.checkpoint import CheckpointStore
+from base.runs import lock
 from tests.small_run import small_config
 from utils import files
 
@@ -157,14 +158,14 @@ def test_no_room_at_a_start_or_a_resume_is_one_line(
         before = {path: path.read_bytes() for path in (run / "checkpoints").rglob("*") if path.is_file()}
     capsys.readouterr()
     no_file_longer_than(size)
-    code = command_line.train(words)
+    code = cli.train(words)
     no_file_longer_than(resource_infinity())
     error = capsys.readouterr().err
     assert code == 6, error
     assert len(error.splitlines()) == 1 and os.strerror(errno.EFBIG) in error and str(tmp_path) in error
     if use == "resume":
         assert {path: path.read_bytes() for path in before} == before
-        assert command_line.train([*words, "--force"]) == 0
+        assert cli.train([*words, "--force"]) == 0
 
 
 def resource_infinity() -> int:
@@ -181,7 +182,7 @@ def test_no_byte_free_at_a_start(
     with contextlib.suppress(OSError), (tmpfs / "filler").open("wb", 0) as filler:
         while True:
             filler.write(bytes(1 << 12))
-    assert command_line.train(["-c", str(config)]) == 6
+    assert cli.train(["-c", str(config)]) == 6
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1 and os.strerror(errno.ENOSPC) in error and str(tmpfs) in error
 
@@ -194,11 +195,11 @@ def test_a_lock_file_that_finds_no_room(
         raise OSError
 
     if not has_locks:
-        monkeypatch.setattr(run_lock, "_system_lock", no_locks)
+        monkeypatch.setattr(lock, "_system_lock", no_locks)
     no_file_longer_than(0)
     expected = f"cannot write .*lock.*: {os.strerror(errno.EFBIG)}"
-    with pytest.raises(WriteError, match=expected), run_lock.held(tmp_path):
+    with pytest.raises(WriteError, match=expected), lock.held(tmp_path):
         pass
     no_file_longer_than(resource_infinity())
-    with run_lock.held(tmp_path):  # nothing is left in the way
+    with lock.held(tmp_path):  # nothing is left in the way
         pass

@@ -24,9 +24,9 @@ import torch
 import yaml
 
 from base import evaluate, fit
+from base.checkpoint import format as saved_module
+from base.checkpoint.store import CheckpointStore
 from base.errors import CheckpointError, ConfigError, UserError
-from base.saving import saved as saved_module
-from base.saving.checkpoint import CheckpointStore
 from tests.small_run import small_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -219,7 +219,7 @@ PLACES: dict[str, Callable[[Any], dict[str, Any]]] = {
     "metric": lambda one: {"metrics": [one]},
     "optimizer": lambda one: {"optimizer": one},
     "schedule": lambda one: {"lr_scheduler": one},
-    "data set": lambda one: {"data__train": one},
+    "dataset": lambda one: {"data__train": one},
     "validation set": lambda one: {"data__valid": {"odd": one}},
     "transform": lambda one: {"data__transform__train": [one]},
     "target transform": lambda one: {"data__target_transform": one},
@@ -232,7 +232,7 @@ PLACES: dict[str, Callable[[Any], dict[str, Any]]] = {
         "data__transform__train": [{"type": "Lambda", "args": {"lambd": one["type"]}}]
     },
     "function of a schedule": lambda one: {"lr_scheduler": {"type": "LambdaLR", "args": {"lr_lambda": one["type"]}}},
-    "loader of a data set": lambda one: {
+    "loader of a dataset": lambda one: {
         "data__train": {"type": "DatasetFolder", "args": {"root": "data", "loader": one["type"]}}
     },
 }
@@ -331,8 +331,8 @@ def test_a_resumed_run_makes_no_data_outside(
     type_: str, saves: str, run: Path, tmp_path: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A folder for data is made, and filled, where the user's own config says so, not where a stranger's does."""
-    monkeypatch.setattr("data_loader.synthetic.TRAIN_SIZE", 1000)
-    monkeypatch.setattr("data_loader.synthetic.TEST_SIZE", 1000)
+    monkeypatch.setattr("data_loader.synthetic.fashion.TRAIN_SIZE", 1000)
+    monkeypatch.setattr("data_loader.synthetic.fashion.TEST_SIZE", 1000)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     if saves == "none":
         shutil.rmtree(run / "checkpoints")

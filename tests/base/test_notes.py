@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from base import ConfigError, fit
-from base.notes import Note, read_notes, tags_of
+from base.runs.run_dir import Note, read_notes, tags_of
 from tests.small_run import small_config
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,11 +15,10 @@ import torch
 from torch import nn
 
 from base import MODELS, BaseDataLoader, BaseModel, evaluate, fit
+from base.checkpoint.store import CheckpointStore
 from base.errors import CheckpointError, ConfigError, UserError
+from base.legacy.checkpoint_file import Inert, convert, read_old_checkpoint
 from base.registry import DATASETS
-from base.saving.checkpoint import CheckpointStore
-from base.template.conversion import convert
-from base.template.old_checkpoint import Inert, read_old_checkpoint
 
 CONFIG: dict[str, Any] = {
     "name": "Old",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from base import CALLBACKS, DATASETS, MODELS, BaseTrainer, Callback, fit
-from base.saving.checkpoint import CheckpointStore
+from base.checkpoint.store import CheckpointStore
 from tests.small_run import rows
 
 RUNS = Path(__file__).parent / "old_runs"

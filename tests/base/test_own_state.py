@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from base.saving.own_state import OwnState
+from base.checkpoint.attribute_state import AttributeState
 from tests.small_run import assert_same
 
 
@@ -37,7 +37,7 @@ Inner.__module__ = "model.loss"
 
 def changed() -> tuple[Remembering, dict[str, Any]]:
     one = Remembering()
-    state = OwnState(one)
+    state = AttributeState(one)
     assert state.state_dict() == {}
     one.calls, one.best, one.history = 3, 0.25, [1.0, 2.0]
     one.scales["fit"] = torch.tensor(2.5)
@@ -55,7 +55,7 @@ def test_it_comes_back(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "state.pt")
     other = Remembering()
     parts = other.parts["one"]
-    OwnState(other).load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    AttributeState(other).load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     for name in ("calls", "best", "history", "scales"):
         assert_same(getattr(one, name), getattr(other, name))
     assert np.array_equal(one.array, other.array)
@@ -73,7 +73,7 @@ def test_a_state_is_a_copy() -> None:
 
 def test_what_is_saved_elsewhere_is_left_out() -> None:
     one = Remembering()
-    state = OwnState(one, [one.layer, one.optimizer])
+    state = AttributeState(one, [one.layer, one.optimizer])
     one.layer(torch.randn(4, 2)).sum().backward()
     one.optimizer.step()
     assert state.state_dict() == {}

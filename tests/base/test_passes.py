@@ -17,7 +17,7 @@ from base import CALLBACKS, DATASETS, Callback, fit
 from base.errors import DataError
 from tests.small_run import assert_same_run, small_config
 
-MEND = "return a fresh iterator each time from __iter__ of the data set, its sampler or its loader"
+MEND = "return a fresh iterator each time from __iter__ of the dataset, its sampler or its loader"
 
 
 def sample(number: int) -> tuple[torch.Tensor, int]:
@@ -97,7 +97,7 @@ def test_a_signal_ends_a_run_that_waits_for_data_and_it_resumes_bit_exactly(
     accumulate: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The stream has a state, which is of no use in the middle of a batch."""
-    monkeypatch.setattr("base.patience.SECONDS", 0.01)
+    monkeypatch.setattr("base.loop.stopping.SECONDS", 0.01)
     config = stream_config(tmp_path, "Blocked", trainer__accumulate=accumulate)
     monkeypatch.setattr(Blocked, "waits", False)
     whole = fit(config)
@@ -111,7 +111,7 @@ def test_a_signal_ends_a_run_that_waits_for_data_and_it_resumes_bit_exactly(
 
 
 def test_a_signal_ends_an_evaluation_that_waits_for_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("base.patience.SECONDS", 0.01)
+    monkeypatch.setattr("base.loop.stopping.SECONDS", 0.01)
     train = {"type": "KeptGenerator", "args": {"held": 640}}
     run = fit(stream_config(tmp_path, train, data__valid={"type": "Blocked", "args": {"before": 40}}))
     assert run.reason == "signal" and run.trainer.progress.phase == "validate"

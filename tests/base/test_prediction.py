@@ -1,4 +1,4 @@
-"""`test.py --input`: files go the way of the data set's samples, or are refused with what was found and expected."""
+"""`test.py --input`: files go the way of the dataset's samples, or are refused with what was found and expected."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from base import command_line, evaluate, fit
+from base import cli, evaluate, fit
 from base.errors import DataError
-from base.evaluating.prediction import predict
-from data_loader.idx import find_idx, read_idx
+from base.evaluation.predict import predict
+from data_loader.image_datasets import find_idx, read_idx
 from tests.small_run import small_config, write_garments
 
 
@@ -53,7 +53,7 @@ def test_a_folder_prints_a_line_for_each_file(
     Image.fromarray(images[1, 0]).convert("RGB").save(tmp_path / "a.bmp")
     np.savez(tmp_path / "c.npz", input=images[2], other=np.zeros(3))
     (tmp_path / "notes.txt").write_text("none")
-    assert command_line.test(["-r", str(run), "--input", str(tmp_path), "--top-k", "2"]) == 0
+    assert cli.test(["-r", str(run), "--input", str(tmp_path), "--top-k", "2"]) == 0
     expected = [p.top for p in predict(run, run.parents[2] / "all.npz", top_k=2)]
     lines = [line.split("   ") for line in capsys.readouterr().out.splitlines()]
     assert [line[0] for line in lines] == [str(tmp_path / name) for name in ("a.bmp", "b.png", "c.npz")]
@@ -102,20 +102,20 @@ def test_what_does_not_fit_is_refused(
     np.savez(tmp_path / "float.npz", images[:3].astype(np.float32))
     np.savez(tmp_path / "flat.npz", images[:3, 0])
     np.savez(tmp_path / "object.npz", np.array([{}], dtype=object))
-    assert command_line.test(["-r", str(run), "--input", str(tmp_path / name)]) == 5
+    assert cli.test(["-r", str(run), "--input", str(tmp_path / name)]) == 5
     assert what in capsys.readouterr().err
 
 
 def test_one_thing_at_a_time(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for flags in (["--data", "valid"], ["--top-k", "0"]):
         with pytest.raises(SystemExit) as left:
-            command_line.test(["-r", str(run), "--input", "x.png", *flags])
+            cli.test(["-r", str(run), "--input", "x.png", *flags])
         assert left.value.code == 2
         assert flags[0] in capsys.readouterr().err
 
 
 def test_a_device_that_is_not_there(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = str(run.parents[2] / "all.npz")
-    assert command_line.test(["-r", str(run), "--input", file, "device=cuda:99"]) == 2
+    assert cli.test(["-r", str(run), "--input", file, "device=cuda:99"]) == 2
     told = capsys.readouterr().err
     assert "device" in told and "cuda:99" in told and "device=cpu at the end of the command" in told

@@ -169,7 +169,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "classes from 1": (
         targets("from one"),
         "data.train: the classes are counted from 1; found 10 values a sample, and classes from 1 to 10; "
-        "expected classes from 0 to 9; subtract 1 where the data set gives its targets",
+        "expected classes from 0 to 9; subtract 1 where the dataset gives its targets",
     ),
     "negative classes": (
         targets("negative"),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from base import LOSSES, METRICS, MODELS, OPTIMIZERS, SCHEDULERS, discovery, plugins, registry, users_code
+from base import LOSSES, METRICS, MODELS, OPTIMIZERS, SCHEDULERS, discovery, registry
 from base.registry import BrokenFile, Registry, UnknownName
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +25,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for folder in discovery.FOLDERS:
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "__init__.py").touch()
-    for module in (discovery, registry, plugins, users_code):
+    for module in (discovery, registry, discovery, discovery):
         monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     for name in [m for m in sys.modules if m.split(".")[0] in discovery.FOLDERS]:
@@ -67,7 +67,7 @@ def test_what_registers_without_a_decorator(project: Path) -> None:
         "from torch.nn.functional import nll_loss\ndef mine(output, target): ...\ndef _no(): ...\n",
     )
     write(project, "model/metric.py", "def top(output, target): ...\n")
-    write(project, "data_loader/sets.py", "class Rows(Dataset): pass\n")
+    write(project, "data_loader/open_datasets.py", "class Rows(Dataset): pass\n")
     found = {(d.registry, d.name) for d in registry.index().definitions}
     assert found == {("MODELS", "Net"), ("LOSSES", "mine"), ("METRICS", "top"), ("DATASETS", "Rows")}
 
@@ -142,8 +142,8 @@ def test_torchvisions_builders_take_no_weights_from_a_config() -> None:
 
 def test_plugins_are_what_the_project_allows(project: Path) -> None:
     (project / "pyproject.toml").write_text('[tool.torch_atelier]\nplugins = ["lent"]\n')
-    assert plugins.allowed_plugins().get("lent") == "lent"
-    assert "os" not in plugins.allowed_plugins() and plugins.allowed_plugins(["os"])["os"] == "os"
+    assert discovery.allowed_plugins().get("lent") == "lent"
+    assert "os" not in discovery.allowed_plugins() and discovery.allowed_plugins(["os"])["os"] == "os"
 
 
 def test_the_packages_cost_no_torch() -> None:

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
+from base.checkpoint.rescheduling import restore_optimizers
 from base.errors import ConfigError
-from base.progress import Progress
-from base.rescheduling import restore_optimizers
-from base.schedule import Link, Schedule, rates_of
+from base.loop.optim import Link, Schedule, learning_rates_of
+from base.loop.train_state import TrainState
 
 STEPS = 3
 Args = dict[str, Any]
@@ -42,7 +42,7 @@ class Run(SimpleNamespace):
         while progress.step < step:
             if progress.phase == "epoch end":
                 progress.next_epoch()
-            rates.append(rates_of(self.optimizers.values()))
+            rates.append(learning_rates_of(self.optimizers.values()))
             progress.next_step(rates[-1])
             for optimizer in self.optimizers.values():
                 optimizer.step()
@@ -87,7 +87,7 @@ def run(links: list[Link], *, epochs: int, lr: float = 0.1, optimizers: int = 1)
     return Run(
         optimizers=made,
         schedules={name: Schedule(optimizer, links) for name, optimizer in made.items()},
-        progress=Progress(),
+        progress=TrainState(),
         epochs=epochs,
         steps_per_epoch=STEPS,
         settings=SimpleNamespace(validate_every=every),
@@ -163,7 +163,7 @@ def test_a_plateau_keeps_its_state_and_what_is_left_of_the_rate() -> None:
 
     before = run(plateau(1), epochs=9)
     before.until(STEPS * 4)  # the best, then one bad, then a second one: halved, then one more
-    assert rates_of(before.optimizers.values()) == {"lr/0a": 0.05, "lr/0b": 0.005}
+    assert learning_rates_of(before.optimizers.values()) == {"lr/0a": 0.05, "lr/0b": 0.005}
     halved = before.resumed(run(plateau(1), epochs=9, lr=0.2))
     assert halved.until(STEPS * 4 + 1)[-1] == {"lr/0a": pytest.approx(0.1), "lr/0b": pytest.approx(0.01)}
     patient = before.resumed(run(plateau(2), epochs=9))

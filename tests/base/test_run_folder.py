@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from base import run_folder
 from base.errors import CheckpointError, ConfigError, WriteError
-from base.run_folder import RunFolder, newest_run, resolve_resume
+from base.runs import run_dir
+from base.runs.run_dir import RunDir, newest_run, resolve_resume
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> RunFolder:
+def run(tmp_path: Path) -> RunDir:
     return made(tmp_path, "garments")
 
 
-def made(save_dir: Path, name: str) -> RunFolder:
-    run = RunFolder.create(save_dir, name)
+def made(save_dir: Path, name: str) -> RunDir:
+    run = RunDir.create(save_dir, name)
     (run.path / "config.yaml").write_text("name: x\n")
     return run
 
@@ -35,7 +35,7 @@ class Clock(datetime):
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> type[Clock]:
-    monkeypatch.setattr(run_folder, "datetime", Clock)
+    monkeypatch.setattr(run_dir, "datetime", Clock)
     monkeypatch.setattr(Clock, "at", Clock.at)
     return Clock
 
@@ -45,7 +45,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> type[Clock]:
 
 def test_starts_in_one_second_never_share_a_folder(tmp_path: Path, clock: type[Clock]) -> None:
     paths: list[Path] = []
-    threads = [threading.Thread(target=lambda: paths.append(RunFolder.create(tmp_path, "x").path)) for _ in range(12)]
+    threads = [threading.Thread(target=lambda: paths.append(RunDir.create(tmp_path, "x").path)) for _ in range(12)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -67,7 +67,7 @@ def test_a_clock_that_goes_back_does_not_change_the_order(tmp_path: Path, clock:
 @pytest.mark.parametrize("name", ["", "..", "../x", "a/b", "/etc", ".hidden", "-x", "a b", "x\n", "é", "a\\b"])
 def test_a_name_is_no_path(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        RunFolder.create(tmp_path / "saved", name)
+        RunDir.create(tmp_path / "saved", name)
     found = f"name: not a name for a folder; found {name!r}; expected letters, digits, '.', '_' and '-'"
     assert found in str(caught.value)
     assert list(tmp_path.iterdir()) == []
@@ -76,13 +76,13 @@ def test_a_name_is_no_path(tmp_path: Path, name: str) -> None:
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "saved").write_text("a file")
     with pytest.raises(WriteError, match=r"saved/x: the run's folder cannot be made: Not a directory"):
-        RunFolder.create(tmp_path / "saved", "x")
+        RunDir.create(tmp_path / "saved", "x")
 
 
 # --- found -----------------------------------------------------------------------------------------------------------
 
 
-def test_what_a_resume_may_name(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_resume_may_name(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     save = "000003-step-00000938"
     (run.checkpoints / save).mkdir(parents=True)
     (run.checkpoints / "best").write_text(save)
@@ -93,11 +93,11 @@ def test_what_a_resume_may_name(run: RunFolder, monkeypatch: pytest.MonkeyPatch)
     assert resolve_resume(path / "last") == (run, "last")
     assert resolve_resume(path / "checkpoints" / save) == resolve_resume(path / save) == (run, save)
     monkeypatch.chdir(path)
-    assert resolve_resume(".") == (RunFolder(Path(".")), None)
-    assert resolve_resume("best") == (RunFolder(Path(".")), "best")
+    assert resolve_resume(".") == (RunDir(Path(".")), None)
+    assert resolve_resume("best") == (RunDir(Path(".")), "best")
 
 
-def test_what_is_no_run_is_told(run: RunFolder, tmp_path: Path) -> None:
+def test_what_is_no_run_is_told(run: RunDir, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=f"^{tmp_path}/none: no such run or checkpoint$") as caught:
         resolve_resume(tmp_path / "none")
     assert caught.value.exit_code == 3
@@ -108,7 +108,7 @@ def test_what_is_no_run_is_told(run: RunFolder, tmp_path: Path) -> None:
     with pytest.raises(
         CheckpointError, match=f"^{tmp_path}: not a run: found neither config.yaml nor checkpoints/ in it$"
     ):
-        RunFolder.open(tmp_path)
+        RunDir.open(tmp_path)
 
 
 def test_the_newest_run_of_a_name(tmp_path: Path, clock: type[Clock]) -> None:
@@ -146,7 +146,7 @@ def test_the_newest_run_of_a_name(tmp_path: Path, clock: type[Clock]) -> None:
         ('{"end": "not_finite"}', "killed"),
     ],
 )
-def test_the_state_of_a_run(run: RunFolder, rows: str | None, state: str) -> None:
+def test_the_state_of_a_run(run: RunDir, rows: str | None, state: str) -> None:
     if rows is not None:
         (run.path / "metrics.jsonl").write_text(rows)
     assert run.state() == state

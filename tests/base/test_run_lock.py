@@ -14,19 +14,19 @@ from typing import Any
 
 import pytest
 
-from base import run_lock
 from base.errors import CheckpointError, WriteError
-from base.run_folder import RunFolder
+from base.runs import lock
+from base.runs.run_dir import RunDir
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> RunFolder:
-    run = RunFolder.create(tmp_path, "garments")
+def run(tmp_path: Path) -> RunDir:
+    run = RunDir.create(tmp_path, "garments")
     (run.path / "config.yaml").write_text("name: x\n")
     return run
 
 
-def test_a_run_is_locked_for_one_process_which_is_named(run: RunFolder) -> None:
+def test_a_run_is_locked_for_one_process_which_is_named(run: RunDir) -> None:
     with run.lock():
         with pytest.raises(CheckpointError) as caught, run.lock():
             pass
@@ -39,13 +39,13 @@ def test_a_run_is_locked_for_one_process_which_is_named(run: RunFolder) -> None:
         raise ZeroDivisionError
     with run.lock():
         pass
-    assert run_lock._descriptors == set()
+    assert lock._descriptors == set()
 
 
 HOLDER = """
 import os, sys, time
-from base.run_folder import RunFolder
-with RunFolder.open(sys.argv[1]).lock():
+from base.runs.run_dir import RunDir
+with RunDir.open(sys.argv[1]).lock():
     child = os.fork()
     if not child:
         sys.stdin.close()
@@ -58,7 +58,7 @@ with RunFolder.open(sys.argv[1]).lock():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork, nothing to inherit")
-def test_the_lock_is_free_at_once_after_kill_9_though_a_worker_lives_on(run: RunFolder) -> None:
+def test_the_lock_is_free_at_once_after_kill_9_though_a_worker_lives_on(run: RunDir) -> None:
     command = [sys.executable, "-c", HOLDER, str(run.path)]
     with subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -79,7 +79,7 @@ def test_the_lock_is_free_at_once_after_kill_9_though_a_worker_lives_on(run: Run
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-def test_a_child_that_leaves_the_block_takes_nothing_with_it(run: RunFolder, tmp_path: Path) -> None:
+def test_a_child_that_leaves_the_block_takes_nothing_with_it(run: RunDir, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.write_text("contents")
     child = -1
@@ -97,20 +97,20 @@ def test_a_child_that_leaves_the_block_takes_nothing_with_it(run: RunFolder, tmp
             os._exit(os.fstat(descriptor).st_size != len("contents"))
 
 
-def test_a_moment_of_another_look_is_waited_for(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, looks = run_lock._system_lock, iter([True, True, False])
+def test_a_moment_of_another_look_is_waited_for(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, looks = lock._system_lock, iter([True, True, False])
 
     def busy(descriptor: int, shared: bool = False) -> None:
         if next(looks):
             raise BlockingIOError
         real(descriptor, shared)
 
-    monkeypatch.setattr(run_lock, "_system_lock", busy)
+    monkeypatch.setattr(lock, "_system_lock", busy)
     with run.lock():
         pass
 
 
-def test_a_folder_that_cannot_be_written_is_not_locked(run: RunFolder) -> None:
+def test_a_folder_that_cannot_be_written_is_not_locked(run: RunDir) -> None:
     (run.path / "lock").mkdir()
     with pytest.raises(WriteError, match=r"/lock: the run cannot be locked: Is a directory"), run.lock():
         pass
@@ -121,11 +121,11 @@ def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(descriptor: int, shared: bool = False) -> None:
         raise OSError(errno.ENOTSUP, "Operation not supported")
 
-    monkeypatch.setattr(run_lock, "_system_lock", refuse)
+    monkeypatch.setattr(lock, "_system_lock", refuse)
 
 
 @pytest.mark.usefixtures("no_locks")
-def test_without_locks_a_file_holds_the_run(run: RunFolder) -> None:
+def test_without_locks_a_file_holds_the_run(run: RunDir) -> None:
     with run.lock():
         assert run.state() == "running"
         found = f"in use by process {os.getpid()} on .*; if that is gone, delete {run.path}/lock.holder"
@@ -147,9 +147,9 @@ def test_without_locks_a_file_holds_the_run(run: RunFolder) -> None:
     ],
 )
 def test_without_locks_the_file_of_a_dead_process_is_taken_over(
-    run: RunFolder, change: dict[str, Any], alive: bool
+    run: RunDir, change: dict[str, Any], alive: bool
 ) -> None:
-    holder = run_lock._this_process() | change
+    holder = lock._this_process() | change
     (run.path / "lock").touch()
     (run.path / "lock.holder").write_text(json.dumps(holder))
     assert run.is_locked() == alive

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 import torch
 
+from base.checkpoint import format as module
+from base.checkpoint.format import Checkpoint
+from base.checkpoint.store import CheckpointStore
 from base.errors import CheckpointError
-from base.saving import saved as module
-from base.saving.checkpoint import CheckpointStore
-from base.saving.saved import Saved
 
 FILES = ["manifest.json", "model.safetensors", "raw.safetensors", "state.pt"]
 BLOCK = 4096
@@ -48,7 +48,7 @@ def save(checkpoints: Path, tmp_path: Path) -> Path:
 
 def refused(save: Path) -> str:
     with pytest.raises(CheckpointError) as caught:
-        Saved(save)
+        Checkpoint(save)
     assert "\n" not in str(caught.value)
     assert str(save) in str(caught.value)
     return str(caught.value)
@@ -74,7 +74,7 @@ def test_every_region_of_every_file_is_watched(save: Path, name: str) -> None:
         assert name in refused(save)
         count += 1
     path.write_bytes(whole)
-    assert Saved(save).state["epoch"] == 7
+    assert Checkpoint(save).state["epoch"] == 7
     assert count > 100
 
 
@@ -90,7 +90,7 @@ def test_files_that_change_places(save: Path) -> None:
             (save / "aside").rename(save / second)
             if first == a:
                 refused(save)
-    assert Saved(save)
+    assert Checkpoint(save)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -126,7 +126,7 @@ def test_missing_extra_and_strange_files(save: Path, name: str, tmp_path: Path) 
         (save / name).unlink()
     (save / name).write_bytes(whole)
     (save / ".DS_Store").write_text("x")
-    assert Saved(save)
+    assert Checkpoint(save)
     (save / "extra").write_text("x")
     assert "expected ['manifest.json'" in refused(save)
 
@@ -209,7 +209,7 @@ def test_a_payload_in_the_state_is_refused_named_and_never_run(save: Path, tmp_p
         for data in spoiled_states(payload):
             (save / "state.pt").write_bytes(data)
             reseal(save)
-            opened = Saved(save)
+            opened = Checkpoint(save)
             assert opened.weights().keys() == {"w", "b"}  # never looks there
             with pytest.raises(CheckpointError) as caught:
                 opened.state  # noqa: B018
@@ -225,11 +225,11 @@ def test_a_payload_in_the_other_files(save: Path, tmp_path: Path) -> None:
     whole = {name: (save / name).read_bytes() for name in FILES}
     for _, payload in payloads(tmp_path / "marker"):
         for data in spoiled_states(payload):
-            for name, read in (("model", Saved.weights), ("raw", Saved.raw)):
+            for name, read in (("model", Checkpoint.weights), ("raw", Checkpoint.raw)):
                 (save / f"{name}.safetensors").write_bytes(data)
                 reseal(save)
                 with pytest.raises(CheckpointError, match=rf"{name}\.safetensors is not what a save writes"):
-                    read(Saved(save))
+                    read(Checkpoint(save))
                 (save / f"{name}.safetensors").write_bytes(whole[f"{name}.safetensors"])
             (save / "manifest.json").write_bytes(data)
             refused(save)
@@ -253,7 +253,7 @@ def test_a_state_that_is_no_state(save: Path, data: bytes) -> None:
     (save / "state.pt").write_bytes(data)
     reseal(save)
     with pytest.raises(CheckpointError, match=r"state\.pt: refused as untrusted: found "):
-        Saved(save).state  # noqa: B018
+        Checkpoint(save).state  # noqa: B018
 
 
 def header(text: str, data: bytes = b"") -> bytes:
@@ -282,12 +282,12 @@ def test_weights_that_are_no_weights(save: Path, data: bytes) -> None:
     (save / "model.safetensors").write_bytes(data)
     reseal(save)
     with pytest.raises(CheckpointError, match=r"model\.safetensors is not what a save writes: found "):
-        Saved(save).weights()
+        Checkpoint(save).weights()
 
 
 def test_what_was_verified_is_what_is_parsed(save: Path) -> None:
-    opened = Saved(save)
-    expected = Saved(save).weights()["w"]
+    opened = Checkpoint(save)
+    expected = Checkpoint(save).weights()["w"]
     shutil.rmtree(save)
     assert torch.equal(opened.weights()["w"], expected)
     assert opened.raw() is not None

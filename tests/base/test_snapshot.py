@@ -18,13 +18,12 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from base.checkpoint.format import SAFETENSORS, Buffers, Checkpoint
+from base.checkpoint.store import CheckpointStore
 from base.errors import CheckpointError
-from base.saving.checkpoint import CheckpointStore
-from base.saving.saved import Saved
-from base.saving.snapshot import SAFETENSORS, Buffers
 
 
-def round_trip(folder: Path, weights: Any, state: Any = None, raw: Any = None) -> Saved:
+def round_trip(folder: Path, weights: Any, state: Any = None, raw: Any = None) -> Checkpoint:
     store = CheckpointStore(folder / "checkpoints")
     store.save(weights, state or {}, {"step": 0}, raw=raw)
     store.join()

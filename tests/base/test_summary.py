@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from base import MODELS
-from base.checks.witness import Witness, described
+from base.checks.preflight import ShapeProbe, described
 from base.run import check, fit
 from tests.base.test_collections import two
 from tests.small_run import small_config
@@ -177,7 +177,7 @@ def test_a_batch_in_words(value: Any, words: str) -> None:
 
 def test_nothing_is_left_on_the_model() -> None:
     model = nn.Sequential(nn.Linear(2, 2))
-    with Witness({"model": model}) as seen:
+    with ShapeProbe({"model": model}) as seen:
         model(torch.zeros(1, 2))
     assert not model._forward_hooks and not model._forward_pre_hooks
     model(torch.ones(3, 2))

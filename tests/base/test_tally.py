@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from base.tally import BLOCK, Tally
+from base.loop.metrics import BLOCK, LossAverager
 
 
 def losses(count: int) -> list[tuple[dict[str, torch.Tensor], int]]:
@@ -15,8 +15,8 @@ def losses(count: int) -> list[tuple[dict[str, torch.Tensor], int]]:
     return [({"loss": value, "part": value / 3}, 64 if i % 5 else 17) for i, value in enumerate(values)]
 
 
-def filled(batches: list[Any]) -> Tally:
-    tally = Tally()
+def filled(batches: list[Any]) -> LossAverager:
+    tally = LossAverager()
     for terms, size in batches:
         tally.add(terms, size)
     return tally
@@ -45,12 +45,12 @@ def test_a_lap_begins_anew_and_the_epoch_keeps_all() -> None:
 
 def test_looking_and_saving_change_no_bit() -> None:
     batches = losses(3 * BLOCK + 5)
-    undisturbed, disturbed = filled(batches), Tally()
+    undisturbed, disturbed = filled(batches), LossAverager()
     for terms, size in batches:
         disturbed.add(terms, size)
         disturbed.means()
         state = disturbed.state_dict()
-        disturbed = Tally()
+        disturbed = LossAverager()
         disturbed.load_state_dict(state)
     assert disturbed.means() == undisturbed.means()
     assert disturbed.lap() == undisturbed.lap()

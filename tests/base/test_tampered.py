@@ -16,11 +16,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from base import command_line, evaluate, fit
+from base import cli, evaluate, fit
+from base.checkpoint.attribute_state import same
+from base.checkpoint.expected import Unfit
+from base.checkpoint.verify_optimizers import check_optimizer
 from base.errors import CheckpointError
-from base.saving.expected import Unfit
-from base.saving.optimizer_state import check_optimizer
-from base.saving.own_state import same
 from tests.base.test_saved import reseal
 from tests.small_run import rows, small_config
 
@@ -268,7 +268,7 @@ def test_a_manifest_that_makes_no_sense_is_refused(edit: Edit, text: str, run: P
 
 def test_the_command_ends_with_three_and_one_line(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tamper(run, lambda state: moments(state).update(exp_avg=ONE))
-    assert command_line.train(["-r", str(run), "trainer.verbosity=0", "callbacks=[]"]) == 3
+    assert cli.train(["-r", str(run), "trainer.verbosity=0", "callbacks=[]"]) == 3
     error = capsys.readouterr().err
     assert error == (
         f"{newest(run) / 'state.pt'}: optimizers['optimizer'].state[0]['exp_avg']: found float32 (1,), "

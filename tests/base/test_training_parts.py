@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from base import CheckpointError, ConfigError, fit
-from base.freezing import Freezing
+from base.checkpoint.store import CheckpointStore
+from base.loop.optim import ParameterFreezer
 from base.registry import DATASETS, MODELS
-from base.saving.checkpoint import CheckpointStore
 from tests.small_run import assert_same_run, last_state, rows, small_config, stopped_and_resumed
 
 TINY = {"type": "ConvNet", "args": {"widths": [2, 2], "hidden": 4}}
@@ -86,13 +86,13 @@ def test_frozen_modules_are_in_eval_mode_and_what_the_user_froze_stays_so() -> N
         nn.Linear(2, 2), nn.Sequential(nn.BatchNorm1d(2), nn.Dropout()), nn.Dropout(), nn.Linear(2, 1)
     )
     model[3].bias.requires_grad_(False)
-    freezing = Freezing(model, ["BatchNorm", "^0"], until=2)
-    freezing.hold(1)
+    freezing = ParameterFreezer(model, ["BatchNorm", "^0"], until=2)
+    freezing.apply(1)
     assert [module.training for module in model] == [False, False, True, True]
     assert not model[1][1].training  # within what is frozen
     assert [p.requires_grad for p in model.parameters()] == [False, False, False, False, True, False]
     model.train()
-    freezing.hold(2)
+    freezing.apply(2)
     assert all(module.training for module in model)
     assert [p.requires_grad for p in model.parameters()] == [True, True, True, True, True, False]
 

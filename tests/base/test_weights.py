@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from base import CheckpointError, fit
+from base.checkpoint.init_from import read_weights, take_weights
+from base.checkpoint.store import CheckpointStore
 from base.registry import MODELS
-from base.saving.checkpoint import CheckpointStore
-from base.saving.weights import read_weights, take_weights
 from tests.small_run import small_config
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from base import CALLBACKS, MODELS
-from base.command_line import train
+from base.cli import train
 from benchmarks import peers
 from benchmarks.__main__ import main
 from benchmarks.job import STAMPS, read_stamps

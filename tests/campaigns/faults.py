@@ -29,7 +29,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from base.signals import NAMES  # noqa: E402
+from base.loop.stopping import NAMES  # noqa: E402
 from tests.base.test_growth import DRIVER as GROWTH  # noqa: E402
 from tests.campaigns.trials import BIG, LONGEST, USUAL, Lab, Trial, ended, pause, until  # noqa: E402
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from data_loader.synthetic import TEST_SIZE, TRAIN_SIZE, SyntheticFashion
+from data_loader.synthetic.fashion import TEST_SIZE, TRAIN_SIZE, SyntheticFashion
 
 SEEDS, EPOCHS, BATCH = (0, 1, 2), 5, 64
 

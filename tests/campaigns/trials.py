@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from base.checkpoint.store import CheckpointStore
 from base.run import Run
-from base.run_folder import RunFolder, save_number
-from base.saving.checkpoint import CheckpointStore
+from base.runs.run_dir import RunDir, save_number
 from tests.base.test_kill import scalars
 from tests.small_run import assert_same, last_state, rows, write_garments
 
@@ -177,7 +177,7 @@ class Trial:
 
     def outcome(self) -> dict[str, Any]:
         """All that must be equal."""
-        run = cast(Run, RunFolder.open(self.run or ""))
+        run = cast(Run, RunDir.open(self.run or ""))
         best = self.store.load("best")
         return {
             "rows": rows(run),

@@ -16,7 +16,7 @@ from base.config.keys import DataConfig, LoaderConfig
 from base.errors import ConfigError
 from base.registry import DATASETS, LOADERS
 from tests.small_run import assert_same
-from utils.seed import foreign, rng_state
+from utils.seed import isolated_rng, rng_state
 
 
 @DATASETS.register
@@ -83,7 +83,7 @@ def test_facts_and_decisions_know_the_training_part() -> None:
 
 
 def test_in_a_notebook_it_is_a_dataloader_as_theirs() -> None:
-    with foreign(5):
+    with isolated_rng(5):
         loader = NoisyLoader(validation_split=0.2)
     valid = loader.split_validation()
     assert isinstance(loader, DataLoader) and isinstance(valid, DataLoader)

@@ -12,7 +12,7 @@ import torch
 
 from base.errors import ConfigError, DataError
 from data_loader import download
-from data_loader.dataset_facts import tensors_of
+from data_loader.open_datasets import tensors_of
 from tests.data_loader.test_images import write_set
 from tests.data_loader.toy_sets import AUGMENTED, components, equal, make
 
@@ -202,7 +202,7 @@ def test_present_files_are_real_data(tmp_path: Path) -> None:
 @pytest.fixture
 def small_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """SyntheticFashion without the seconds that drawing all of it takes."""
-    from data_loader import synthetic
+    from data_loader.synthetic import fashion as synthetic
 
     monkeypatch.setattr(synthetic, "TRAIN_SIZE", 40)
     monkeypatch.setattr(synthetic, "TEST_SIZE", 30)
@@ -265,7 +265,7 @@ def test_a_library_set_that_is_not_there_is_missing_data(tmp_path: Path) -> None
 
 
 def test_what_is_no_data_set_is_refused() -> None:
-    with pytest.raises(DataError, match=r"ToySet \(data.train\) is no data set: it needs __len__ and __getitem__"):
+    with pytest.raises(DataError, match=r"ToySet \(data.train\) is no dataset: it needs __len__ and __getitem__"):
         make("ToySet")
 
 

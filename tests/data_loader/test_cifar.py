@@ -15,8 +15,8 @@ import torch
 from base import fit
 from base.errors import DataError
 from data_loader import download
-from data_loader.cifar import CIFAR10, CIFAR100
 from data_loader.download import MissingFiles
+from data_loader.image_datasets import CIFAR10, CIFAR100
 from tests.data_loader.test_download import serving
 from tests.data_loader.toy_sets import make, write_cifar10
 from tests.small_run import rows

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from data_loader.color import ColorJitter, RandomGrayscale, _sum
-from data_loader.resizing import CenterCrop, Resize
+from data_loader.transforms import CenterCrop, Resize
 from tests.data_loader.test_transforms import drawn, images
 
 NAMES = ("brightness", "contrast", "saturation", "hue")

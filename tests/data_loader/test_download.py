@@ -20,7 +20,7 @@ import pytest
 from base.errors import WriteError
 from data_loader import download
 from data_loader.download import Unreachable, download_idx
-from data_loader.images import FashionMNIST
+from data_loader.image_datasets import FashionMNIST
 from tests.data_loader.test_images import write_set
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from base.errors import DataError
-from data_loader.idx import find_idx, read_idx
+from data_loader.image_datasets import find_idx, read_idx
 from tests.data_loader.toy_sets import write_idx
 
 VALUES = np.arange(24).reshape(2, 3, 4)

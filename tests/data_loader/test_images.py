@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from base.errors import DataError
-from data_loader.images import MNIST, FashionMNIST, MissingFiles
+from data_loader.image_datasets import MNIST, FashionMNIST, MissingFiles
 from tests.data_loader.toy_sets import write_cifar10, write_idx
 
 
@@ -47,7 +47,7 @@ def test_files_that_are_there_are_read_without_torchvision(tmp_path: Path) -> No
     write_set(tmp_path)
     write_cifar10(tmp_path)
     code = (
-        "import sys; from data_loader.images import FashionMNIST; from data_loader.cifar import CIFAR10; "
+        "import sys; from data_loader.image_datasets import CIFAR10, FashionMNIST; "
         f"FashionMNIST({str(tmp_path)!r}); CIFAR10({str(tmp_path)!r}); print('torchvision' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

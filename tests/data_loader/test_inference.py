@@ -1,4 +1,4 @@
-"""Inputs that come from no data set."""
+"""Inputs that come from no dataset."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from base.config.keys import DataConfig
-from data_loader.inference import EvalTransforms
+from data_loader.samples import EvalTransforms
 from tests.data_loader.toy_sets import components
 
 

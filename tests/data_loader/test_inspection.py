@@ -15,7 +15,7 @@ from PIL import Image
 from torch.utils.data import Dataset, IterableDataset
 
 from base import DATASETS
-from base.command_line import exit_code
+from base.cli import exit_code
 from tests.small_run import write_garments
 from tools.inspect_data import main
 

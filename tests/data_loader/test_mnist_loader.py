@@ -9,8 +9,8 @@ import torch
 
 from base import evaluate, fit
 from base.errors import DataError
-from data_loader.images import MNIST
-from data_loader.mnist_loader import MEAN, STD, MnistDataLoader, normalized
+from data_loader.external_loaders import MEAN, STD, MnistDataLoader, normalized
+from data_loader.image_datasets import MNIST
 from tests.small_run import write_garments
 
 CONFIG = Path(__file__).parents[2] / "configs" / "mnist_lenet.json"

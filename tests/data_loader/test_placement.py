@@ -11,12 +11,11 @@ from torch import Tensor
 
 from base.config.keys import DataConfig
 from data_loader.assemble import standard
-from data_loader.in_memory import InMemoryLoader
-from data_loader.ordering import Consecutive, Shuffled
-from data_loader.pipeline import Pipeline
-from data_loader.placement import DeviceCopies, Placement
-from data_loader.sample_parts import Places
-from data_loader.transforms import ToFloat
+from data_loader.loaders import InMemoryLoader
+from data_loader.prefetch import DevicePrefetcher, Placement
+from data_loader.samplers import SequentialBatches, Shuffled
+from data_loader.samples import SampleKeys
+from data_loader.transforms import Pipeline, ToFloat
 from tests.data_loader.toy_sets import equal, make
 
 FAR = torch.device("meta")
@@ -83,10 +82,12 @@ class Recorded:
 def loader(copies: Any = None) -> InMemoryLoader:
     tensors = [torch.from_numpy(np.arange(10, dtype=np.uint8)), torch.arange(10)]
     to_float, nothing, cpu = Pipeline([ToFloat()], 0), Pipeline([], 0), torch.device("cpu")
-    return InMemoryLoader(tensors, "ten", Consecutive(Shuffled(10, 1), 3), Places(), to_float, nothing, cpu, copies)
+    return InMemoryLoader(
+        tensors, "ten", SequentialBatches(Shuffled(10, 1), 3), SampleKeys(), to_float, nothing, cpu, copies
+    )
 
 
-@pytest.mark.parametrize("copies", [Recorded(), DeviceCopies(torch.device("cpu"))], ids=["recorded", "real"])
+@pytest.mark.parametrize("copies", [Recorded(), DevicePrefetcher(torch.device("cpu"))], ids=["recorded", "real"])
 def test_copied_batches_are_those_that_lie_there(copies: Any) -> None:
     expected = list(loader().batches(2))
     assert equal(list(loader(copies).batches(2)), expected) and len(expected) == 4

@@ -1,4 +1,4 @@
-"""What goes wrong with a sample is told with data set, index and file, whichever process read it."""
+"""What goes wrong with a sample is told with dataset, index and file, whichever process read it."""
 
 from __future__ import annotations
 

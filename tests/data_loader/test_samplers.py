@@ -1,4 +1,4 @@
-"""Classes drawn equally often, by seed and pass, in parts of a data set too; and a run with it resumed."""
+"""Classes drawn equally often, by seed and pass, in parts of a dataset too; and a run with it resumed."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from data_loader.splits import split_indices
+from data_loader.open_datasets import split_indices
 
 
 @pytest.mark.parametrize("stratify", [False, True])

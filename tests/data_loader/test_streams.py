@@ -1,4 +1,4 @@
-"""Iterable data sets: read forward, or from a state that was kept."""
+"""Iterable datasets: read forward, or from a state that was kept."""
 
 from __future__ import annotations
 

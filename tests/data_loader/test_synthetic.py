@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from data_loader import synthetic
-from data_loader.synthetic import SyntheticFashion
+from data_loader.synthetic import fashion
+from data_loader.synthetic.fashion import SyntheticFashion
 
 
 def same(a: SyntheticFashion, b: SyntheticFashion) -> bool:
@@ -25,7 +25,7 @@ def pictures(dataset: SyntheticFashion) -> set[bytes]:
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache folder of the test's own, and a full test set of 1,200 samples."""
-    monkeypatch.setattr(synthetic, "TEST_SIZE", 1_200)
+    monkeypatch.setattr(fashion, "TEST_SIZE", 1_200)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return tmp_path / "torch-atelier"
 
@@ -34,7 +34,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def no_drawing(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     """The full set is in the cache, and whoever draws from now on fails the test."""
     SyntheticFashion(train=False)
-    monkeypatch.setattr(synthetic, "draw", lambda *_: pytest.fail("drawn again"))
+    monkeypatch.setattr(fashion, "draw", lambda *_: pytest.fail("drawn again"))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def no_drawing(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
 )
 def test_bits_are_those_of_every_other_machine(train: bool, seed: int, sha256: str) -> None:
     # If a drawing was changed on purpose: new hashes here, and a new VERSION there, or old caches live on.
-    assert synthetic.VERSION == 1
+    assert fashion.VERSION == 1
     images, labels = SyntheticFashion(train=train, seed=seed, size=1_000).as_tensors()
     assert hashlib.sha256(images.numpy().tobytes() + labels.numpy().astype("<i8").tobytes()).hexdigest() == sha256
 

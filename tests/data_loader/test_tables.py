@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from base.errors import DataError
-from data_loader.dataset_facts import tensors_of
+from data_loader.open_datasets import tensors_of
 from data_loader.tables import Arrays, Table
 from tests.data_loader.toy_sets import equal, make
 

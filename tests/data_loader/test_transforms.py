@@ -10,12 +10,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from data_loader.affine import RandomAffine, RandomRotation, _inverse_affine, _sample, _sampling_grid
-from data_loader.augmentation import RandomCrop, RandomErasing, RandomHorizontalFlip, RandomVerticalFlip
+from data_loader.augmentation import (
+    RandomAffine,
+    RandomCrop,
+    RandomErasing,
+    RandomHorizontalFlip,
+    RandomRotation,
+    RandomVerticalFlip,
+    _inverse_affine,
+    _sample,
+    _sampling_grid,
+)
 from data_loader.color import ColorJitter, RandomGrayscale
-from data_loader.pipeline import Pipeline, as_tensor
-from data_loader.resizing import CenterCrop, Resize
-from data_loader.transforms import Normalize, OneHot, ToFloat, Transform
+from data_loader.transforms import CenterCrop, Normalize, OneHot, Pipeline, Resize, ToFloat, Transform, as_tensor
 from utils.seed import uniforms
 
 ALL: list[Transform] = [

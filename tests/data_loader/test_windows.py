@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from base.errors import ConfigError, DataError
-from data_loader.windows import SlidingWindows
+from data_loader.sequences import SlidingWindows
 from tests.data_loader.toy_sets import components, equal, make
 
 

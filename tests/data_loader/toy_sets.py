@@ -1,4 +1,4 @@
-"""Small data sets of every kind, and a `data` section around them."""
+"""Small datasets of every kind, and a `data` section around them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from base.config.keys import DataConfig
 from base.registry import DATASETS, FUNCTIONS, LOADERS, SAMPLERS, TRANSFORMS
-from data_loader.assemble import Data
+from data_loader.assemble import LoadedData
 
 Named = namedtuple("Named", "image label")
 
@@ -183,7 +183,7 @@ class ToyEndless(IterableDataset[Any]):
 
 @DATASETS.register
 class ToySet:
-    """No data set at all."""
+    """No dataset at all."""
 
 
 @SAMPLERS.register
@@ -279,7 +279,7 @@ def make(
     eval_transform: Any = (),
     loader: dict[str, Any] | None = None,
     **data: Any,
-) -> Data:
+) -> LoadedData:
     """What `standard` makes of a `data` section."""
     section = {
         "train": {"type": train, "args": args or {}},
@@ -287,7 +287,7 @@ def make(
         "loader": {"batch_size": 8, **(loader or {})},
         **data,
     }
-    made: Data = LOADERS.get("standard")(
+    made: LoadedData = LOADERS.get("standard")(
         DataConfig.model_validate(section), seed=seed, device=torch.device("cpu"), kept=kept
     )
     return made

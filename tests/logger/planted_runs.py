@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from base.config.yaml_format import to_yaml
+from base.config.reader import to_yaml
 
 CONFIG: dict[str, Any] = {
     "name": "small",

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from base.errors import UserError
-from logger.compare import difference, overview, read_runs, run_named, select
-from logger.comparison import Comparison, FilterError
-from logger.curves_plot import draw_curves
-from logger.seed_groups import Spread, groups_of, spread, student_t, verdicts, welch_interval
+from logger.compare.comparison import Comparison, FilterError
+from logger.compare.html_report import draw_curves
+from logger.compare.statistics import Spread, groups_of, spread, student_t, verdicts, welch_interval
+from logger.compare.tables import difference, overview, read_runs, run_named, select
 from tests.logger.planted_runs import epoch, plant, write_lines
 
 ROOT = Path(__file__).resolve().parents[2]

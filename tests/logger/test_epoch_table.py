@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from logger.epoch_table import ROWS, EpochTable, epoch_line
-from logger.tags import Tags
+from logger.jsonl import Tags
 
 
 def table(

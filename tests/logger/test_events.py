@@ -13,7 +13,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator as PluginEventAccumulator
 
-from logger.events import EventBuffer, EventWriter, NullEventWriter, cut_back, next_path
+from logger.tensorboard_writer import EventBuffer, NullEventWriter, TensorBoardWriter, cut_back, next_path
 
 
 def read(folder: Path) -> EventAccumulator:
@@ -32,14 +32,14 @@ def points_in_the_app(folder: Path, tag: str) -> list[tuple[int, float]]:
     return [(event.step, make_ndarray(event.tensor_proto).item()) for event in accumulator.Tensors(tag)]
 
 
-def write_steps(writer: EventWriter, steps: range, value: float) -> dict[str, int]:
+def write_steps(writer: TensorBoardWriter, steps: range, value: float) -> dict[str, int]:
     for step in steps:
         writer.add_scalar("loss", value, step)
     return writer.flush()
 
 
 def test_scalars_come_back(tmp_path: Path) -> None:
-    writer = EventWriter(tmp_path)
+    writer = TensorBoardWriter(tmp_path)
     writer.add_scalar("loss", 0.5, 1)
     writer.add_values({"loss": 0.25, "accuracy": 1}, 2)
     writer.add_scalar("loss", torch.tensor(0.125).item(), global_step=3)
@@ -49,7 +49,7 @@ def test_scalars_come_back(tmp_path: Path) -> None:
 
 
 def test_flush_tells_the_length_of_what_is_written(tmp_path: Path) -> None:
-    writer = EventWriter(tmp_path)
+    writer = TensorBoardWriter(tmp_path)
     assert writer.flush() == {}
     assert list(tmp_path.iterdir()) == []
     lengths = write_steps(writer, range(3), 0.5)
@@ -61,13 +61,13 @@ def test_flush_tells_the_length_of_what_is_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("truncated", [True, False])
 def test_a_resumed_curve_has_every_step_once(tmp_path: Path, truncated: bool) -> None:
     """Also where the first file keeps its surplus: a server that has read it sees it again only in its own memory."""
-    first = EventWriter(tmp_path)
+    first = TensorBoardWriter(tmp_path)
     saved = write_steps(first, range(1, 6), 0.5)
     write_steps(first, range(6, 11), 0.75)
     first.close()
     if truncated:
         assert cut_back(tmp_path, saved) == saved
-    second = EventWriter(tmp_path, purge_step=6)
+    second = TensorBoardWriter(tmp_path, purge_step=6)
     write_steps(second, range(6, 9), 0.25)
     second.close()
     expected = [*((step, 0.5) for step in range(1, 6)), *((step, 0.25) for step in range(6, 9))]
@@ -76,13 +76,13 @@ def test_a_resumed_curve_has_every_step_once(tmp_path: Path, truncated: bool) ->
 
 
 def test_a_running_server_continues_the_curve(tmp_path: Path) -> None:
-    first = EventWriter(tmp_path)
+    first = TensorBoardWriter(tmp_path)
     saved = write_steps(first, range(1, 6), 0.5)
     write_steps(first, range(6, 11), 0.75)
     first.close()
     server = PluginEventAccumulator(str(tmp_path), size_guidance={"tensors": 0}).Reload()
     cut_back(tmp_path, saved)
-    second = EventWriter(tmp_path, purge_step=6)
+    second = TensorBoardWriter(tmp_path, purge_step=6)
     write_steps(second, range(6, 9), 0.25)
     second.close()
     assert [event.step for event in server.Reload().Tensors("loss")] == list(range(1, 9))
@@ -112,7 +112,7 @@ def test_a_new_file_is_stamped_later_than_all_others(tmp_path: Path) -> None:
 
 def test_the_prologue_comes_first_and_once(tmp_path: Path) -> None:
     found: list[list[Path]] = []
-    writer = EventWriter(tmp_path, prologue=lambda: found.append(list(tmp_path.iterdir())))
+    writer = TensorBoardWriter(tmp_path, prologue=lambda: found.append(list(tmp_path.iterdir())))
     writer.add_scalar("loss", 0.5, 10)
     writer.add_scalar("loss", 0.5, 11)
     writer.close()
@@ -138,7 +138,7 @@ def test_a_whole_file_in_memory(tmp_path: Path) -> None:
     ],
 )
 def test_images_come_back(tmp_path: Path, image: Any, dataformats: str) -> None:
-    writer = EventWriter(tmp_path)
+    writer = TensorBoardWriter(tmp_path)
     writer.add_image("grid", image, 4, dataformats=dataformats)
     writer.close()
     (event,) = read(tmp_path).Images("grid")
@@ -149,7 +149,7 @@ def test_images_come_back(tmp_path: Path, image: Any, dataformats: str) -> None:
 def test_a_figure_comes_back(tmp_path: Path) -> None:
     from matplotlib.figure import Figure
 
-    writer = EventWriter(tmp_path)
+    writer = TensorBoardWriter(tmp_path)
     writer.add_figure("curves", Figure(figsize=(2, 1), dpi=50), 4)
     writer.close()
     (event,) = read(tmp_path).Images("curves")
@@ -158,7 +158,7 @@ def test_a_figure_comes_back(tmp_path: Path) -> None:
 
 
 def test_a_histogram_leaves_out_what_is_not_finite(tmp_path: Path) -> None:
-    writer = EventWriter(tmp_path)
+    writer = TensorBoardWriter(tmp_path)
     weights = torch.tensor([[0.0, 1.0], [2.0, float("nan")]], requires_grad=True)
     writer.add_histogram("weights", weights, 4)
     writer.add_histogram("weights", torch.tensor([float("inf")]), 5)
@@ -184,8 +184,8 @@ def test_tensorboard_is_imported_by_the_first_write(tmp_path: Path) -> None:
     code = f"""if True:
         import sys
         from pathlib import Path
-        from logger.events import EventWriter
-        writer = EventWriter(Path({str(tmp_path)!r}))
+        from logger.tensorboard_writer import TensorBoardWriter
+        writer = TensorBoardWriter(Path({str(tmp_path)!r}))
         writer.flush()
         assert not {{"torch", "tensorboard"}} & set(sys.modules)
         writer.add_scalar("loss", 0.5, 1)

@@ -15,7 +15,7 @@ from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.plugins.hparams.list_session_groups import Handler
 
 from base import fit
-from logger.hparams import choices
+from logger.tensorboard_writer import choices
 from tests.logger.test_run_log import open_log, texts, train
 from tests.small_run import small_config, stopped_and_resumed
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from base.errors import WriteError
-from logger.metrics_file import MetricsFile, read_lines, read_rows
+from logger.jsonl import MetricsFile, read_lines, read_rows
 
 
 def write(path: Path, *rows: dict[str, object], length: int = 0, end: str = "") -> int:
@@ -119,5 +119,5 @@ def test_a_full_disk_is_one_line_and_leaves_no_file_open() -> None:
 
 
 def test_reading_needs_no_torch() -> None:
-    code = "import sys, logger.metrics_file; sys.exit('torch' in sys.modules)"
+    code = "import sys, logger.jsonl; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

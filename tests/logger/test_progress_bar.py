@@ -9,9 +9,8 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from logger import progress_bar
-from logger.console import set_up
-from logger.progress_bar import Bar, Lines, Progress, progress
+from logger import console
+from logger.console import Bar, Lines, ProgressBar, progress, set_up
 
 
 class Terminal(io.StringIO):
@@ -29,7 +28,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(progress_bar, "monotonic", clock)
+    monkeypatch.setattr(console, "monotonic", clock)
     return clock
 
 
@@ -46,7 +45,7 @@ def counted(values: Mapping[str, float]) -> tuple[Callable[[], Mapping[str, floa
 def test_lines_every_thirty_seconds_and_values_read_only_then(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     read, calls = counted({"loss": 0.43214, "accuracy": 0.8})
-    lines = Progress(Lines)
+    lines = ProgressBar(Lines)
     lines.begin("train 3/10", total=938)
     for _ in range(750):
         clock.seconds += 0.125
@@ -61,7 +60,7 @@ def test_the_time_left_of_a_resumed_phase_counts_what_was_done_since(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    lines = Progress(Lines)
+    lines = ProgressBar(Lines)
     lines.begin("train 3/10", total=200, start=100)
     clock.seconds = 31
     for _ in range(10):
@@ -71,7 +70,7 @@ def test_the_time_left_of_a_resumed_phase_counts_what_was_done_since(
 
 def test_the_rest_of_the_run_goes_at_the_pace_of_the_last_epoch(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    lines = Progress(Lines)
+    lines = ProgressBar(Lines)
     lines.end_epoch(seconds=100)
     for title in ("train 8/10", "train 10/10"):
         lines.begin(title, total=2)
@@ -85,7 +84,7 @@ def test_a_short_phase_is_not_drawn(clock: Clock, monkeypatch: pytest.MonkeyPatc
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
     read, calls = counted({})
-    for shown in (Progress(Lines), Progress(Bar)):
+    for shown in (ProgressBar(Lines), ProgressBar(Bar)):
         shown.begin("validate", total=10)
         for _ in range(10):
             shown.advance(read)
@@ -99,7 +98,7 @@ def test_a_bar_with_the_running_values(clock: Clock, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setattr(Bar, "delay", 0.0)
     read, calls = counted({"loss": 0.43214})
-    bar = Progress(Bar)
+    bar = ProgressBar(Bar)
     bar.begin("train 3/10", total=100, start=20)
     for _ in range(40):
         clock.seconds += 0.125
@@ -120,7 +119,7 @@ def test_a_log_line_goes_above_the_bar(clock: Clock, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Bar, "delay", 0.0)
     monkeypatch.setenv("NO_COLOR", "1")
     set_up(2)
-    bar = Progress(Bar)
+    bar = ProgressBar(Bar)
     bar.begin("train 3/10", total=100)
     clock.seconds = 1
     bar.advance(dict)
@@ -131,7 +130,7 @@ def test_a_log_line_goes_above_the_bar(clock: Clock, monkeypatch: pytest.MonkeyP
 
 def test_a_phase_within_another(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    lines = Progress(Lines)
+    lines = ProgressBar(Lines)
     lines.begin("train 1/10", total=100)
     lines.advance(dict)
     lines.begin("val", total=50)

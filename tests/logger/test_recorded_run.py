@@ -8,11 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from base.notes import Note
-from base.run_folder import RunFolder, runs_below
-from base.run_lock import held
-from logger.recorded_run import read_run
-from logger.run_config import flat_config
+from base.runs.lock import held
+from base.runs.run_dir import Note, RunDir, runs_below
+from logger.compare.runs import flat_config, read_run
 from tests.logger.planted_runs import epoch, plant, write_lines
 
 
@@ -104,7 +102,7 @@ def test_a_config_that_cannot_be_read_is_said_and_the_rest_is_there(
 
 
 def test_a_folder_that_a_run_had_no_time_to_fill(tmp_path: Path) -> None:
-    path = RunFolder.create(tmp_path, "small").path
+    path = RunDir.create(tmp_path, "small").path
     assert [folder.path for folder in runs_below(tmp_path)] == [path]
     run = read_run(path)
     assert (run.state, run.epochs, run.curves) == ("killed", 0, {})

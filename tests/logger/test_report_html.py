@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from base.errors import WriteError
-from logger.compare import read_runs
-from logger.report_html import PARTS, page, write_report
+from logger.compare.html_report import PARTS, page, write_report
+from logger.compare.tables import read_runs
 from tests.logger.planted_runs import plant
 
 A, B = "20261120-100000", "20261120-110000"

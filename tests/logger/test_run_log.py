@@ -14,9 +14,8 @@ from base.errors import WriteError
 from base.protocols import RunLog as Protocol
 from base.registry import WRITERS
 from logger.console import EPOCH, set_up
-from logger.introduction import ABOUT
-from logger.metrics_file import read_lines
-from logger.run_log import NullLog, run_log
+from logger.jsonl import read_lines
+from logger.run_log import ABOUT, NullLog, run_log
 
 HEADER = {"data": "synthetic", "metrics": ["accuracy"], "valid_sets": [""]}
 

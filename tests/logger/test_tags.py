@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from logger.tags import Tags
+from logger.jsonl import Tags
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from base import METRICS, MODELS
-from base.base_metric import Mean
+from base.loop.metrics import Mean
 
 
 @pytest.mark.parametrize("name", ["MLP", "LeNet", "ConvNet", "ResNet"])

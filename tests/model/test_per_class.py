@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from base import fit
-from base.base_metric import Mean
+from base.loop.metrics import Mean
 from base.registry import METRICS
-from model.per_class import Confusion
+from model.metrics import Confusion
 from tests.small_run import assert_same_run, rows, small_config, stopped_and_resumed
 
 

@@ -59,13 +59,13 @@ def test_it_is_made_from_anywhere_trains_and_takes_in_news(framework: Path, tmp_
     commit(project, "Mine")
     readme = framework / "README.md"
     readme.write_text(readme.read_text().replace("# torch-atelier", "# torch-atelier, with news"))
-    trainer = framework / "base" / "base_trainer.py"
+    trainer = framework / "base" / "loop" / "base_trainer.py"
     trainer.write_text(trainer.read_text() + "\n# news\n")
     (framework / "model" / "news.py").write_text("# news\n")
     commit(framework, "News")
     git(project, "pull", "--quiet", "--no-rebase", "--no-edit", "framework", "main")
     assert git(project, "status", "--porcelain") == ""
-    assert (project / "base" / "base_trainer.py").read_text().endswith("# news\n")
+    assert (project / "base" / "loop" / "base_trainer.py").read_text().endswith("# news\n")
     assert (project / "model" / "news.py").is_file() and (project / "model" / "mine.py").is_file()
     assert (project / "README.md").read_text().startswith("# my_project\n")
 

@@ -9,7 +9,7 @@ import pytest
 
 from base import fit
 from tests.small_run import assert_same_run, small_config, write_garments
-from trainer.profile import Profile
+from trainer.diagnostics import Profile
 
 
 @pytest.fixture

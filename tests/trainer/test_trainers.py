@@ -10,11 +10,10 @@ import pytest
 import torch
 
 from base import evaluate, fit
+from base.checkpoint.store import CheckpointStore
 from base.run import Run
-from base.saving.checkpoint import CheckpointStore
-from data_loader.generated import SyntheticLinear, SyntheticSeries
-from data_loader.text import SyntheticReviews, Texts
-from model.regression import R2
+from data_loader.sequences import SyntheticLinear, SyntheticReviews, SyntheticSeries, Texts
+from model.metrics import R2
 from model.text import TextClassifier
 from tests.small_run import assert_same_run, rows
 

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from trainer.supervised import detached
-from utils.batches import with_parts
-from utils.device import to_device
+from utils.device import to_device, with_parts
 
 Pair = namedtuple("Pair", "logits aux")
 

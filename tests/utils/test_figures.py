@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from utils.figures import change, counted, duration, figure, number
+from utils.formatting import format_change, format_duration, format_number, format_significant, pluralize
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from utils.figures import change, counted, duration, figure, number
     ],
 )
 def test_numbers(value: float, text: str) -> None:
-    assert number(value) == text
+    assert format_number(value) == text
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_numbers(value: float, text: str) -> None:
     [(0.04, "0.0 s"), (9.4, "9.4 s"), (48.2, "48 s"), (99.6, "1:40 min"), (187, "3:07 min"), (7387, "2:03:07 h")],
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+    assert format_duration(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -44,15 +44,15 @@ def test_durations(seconds: float, text: str) -> None:
     ],
 )
 def test_figures(value: float, text: str) -> None:
-    assert figure(value) == text
+    assert format_significant(value) == text
 
 
 def test_changes_have_a_sign() -> None:
-    assert [change(value) for value in (0.01234, -0.5, 0.0)] == ["+0.0123", "-0.5000", "+0.0000"]
+    assert [format_change(value) for value in (0.01234, -0.5, 0.0)] == ["+0.0123", "-0.5000", "+0.0000"]
 
 
 def test_counts() -> None:
-    assert [counted(1, "step"), counted(9380, "step"), counted(2, "batch", "batches")] == [
+    assert [pluralize(1, "step"), pluralize(9380, "step"), pluralize(2, "batch", "batches")] == [
         "1 step",
         "9,380 steps",
         "2 batches",

@@ -15,9 +15,9 @@ import torch
 from matplotlib import get_data_path
 from matplotlib.figure import Figure
 
-from data_loader.sample_sheet import _drawn
-from logger.events import Summaries
-from utils import fonts, pictures
+from data_loader.inspect.report import _drawn
+from logger.tensorboard_writer import Summaries
+from utils import fonts, plots
 
 ROOT = Path(__file__).resolve().parents[2]
 STIX = Path(get_data_path(), "fonts", "ttf", "STIXGeneral.ttf")
@@ -43,7 +43,7 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 
 
 def confusion(name: str) -> bytes:
-    return pictures.confusion(torch.eye(2, dtype=torch.int64), [name, "other"])
+    return plots.confusion(torch.eye(2, dtype=torch.int64), [name, "other"])
 
 
 def curves(name: str) -> bytes:

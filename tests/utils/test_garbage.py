@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from base import CALLBACKS, Callback
-from base.command_line import train
+from base.cli import train
 from tests.small_run import small_config, write_garments
-from utils.garbage import search_from_here
+from utils.process import gc_resume
 
 SEEN: list[tuple[bool, bool]] = []
 
@@ -47,5 +47,5 @@ def test_a_command_that_fails_leaves_it_on(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_in_a_process_of_somebody_elses_nothing_is_left_out() -> None:
-    search_from_here()
+    gc_resume()
     assert gc.get_freeze_count() == 0

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from utils.memory import memory
+from utils.device import memory
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from utils.model_graph import Node, trace
-from utils.model_summary import calls_of
+from utils.model_summary import GraphNode, calls_of, trace
 
 
 class Residual(nn.Module):
@@ -18,7 +17,7 @@ class Residual(nn.Module):
         return self.inner(self.inner(x)) + x
 
 
-def traced(name: str) -> list[Node]:
+def traced(name: str) -> list[GraphNode]:
     model = Residual()
     with calls_of({name: model}) as calls:
         model(torch.rand(2, 4))

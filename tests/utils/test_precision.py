@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from utils.precision import Precision, select_precision
+from utils.device import MixedPrecision, select_precision
 
 CPU = torch.device("cpu")
 
 
-def step(precision: Precision, model: nn.Linear, factor: float = 1.0) -> torch.Tensor:
+def step(precision: MixedPrecision, model: nn.Linear, factor: float = 1.0) -> torch.Tensor:
     """One step on fixed data; the loss."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with precision.autocast():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from utils.seed import derive, foreign, rng_state, seed_everything, set_rng_state, uniforms
+from utils.seed import fold_in, isolated_rng, rng_state, seed_everything, set_rng_state, uniforms
 
 
 def test_a_batch_is_bit_equal_to_its_samples_one_by_one_in_any_order() -> None:
@@ -24,7 +24,7 @@ def test_a_batch_is_bit_equal_to_its_samples_one_by_one_in_any_order() -> None:
 def test_the_numbers_never_change() -> None:
     expected = [[0.8653347743986284, 0.9717747387025413], [0.5728895670084269, 0.49109164710907616]]
     assert uniforms(1, 2, [3, 4], 5, 2).tolist() == expected
-    assert derive(1, 2, 3) == 3851293329796251419
+    assert fold_in(1, 2, 3) == 3851293329796251419
 
 
 def test_uniforms_are_uniform() -> None:
@@ -55,10 +55,10 @@ def test_neighbouring_seeds_passes_streams_and_columns_are_independent() -> None
 
 
 def test_derived_seeds_are_distinct_and_fit_every_generator() -> None:
-    seeds = {derive(seed, a, b) for seed in range(10) for a in range(30) for b in range(30)}
+    seeds = {fold_in(seed, a, b) for seed in range(10) for a in range(30) for b in range(30)}
     assert len(seeds) == 9000
     assert all(0 <= seed < 2**63 for seed in seeds)
-    assert derive(0, 1, 2) != derive(0, 2, 1) != derive(0, 2)
+    assert fold_in(0, 1, 2) != fold_in(0, 2, 1) != fold_in(0, 2)
 
 
 def draws() -> list[float]:
@@ -89,11 +89,11 @@ def test_foreign_code_draws_by_its_key_and_leaves_no_trace() -> None:
     seed_everything(0)
     expected = draws()
     seed_everything(0)
-    with foreign(derive(7, 1)) as reseed:
+    with isolated_rng(fold_in(7, 1)) as reseed:
         first, second = draws(), draws()
-        reseed(derive(7, 1))
+        reseed(fold_in(7, 1))
         assert draws() == first != second
-        reseed(derive(7, 2))
+        reseed(fold_in(7, 2))
         assert draws() != first
     assert draws() == expected
 
@@ -102,7 +102,7 @@ def test_foreign_code_that_fails_leaves_no_trace() -> None:
     seed_everything(0)
     expected = draws()
     seed_everything(0)
-    with pytest.raises(RuntimeError), foreign(1):
+    with pytest.raises(RuntimeError), isolated_rng(1):
         draws()
         raise RuntimeError
     assert draws() == expected

@@ -14,11 +14,11 @@ import yaml
 from torch.utils.data import DataLoader, Dataset
 
 from base.config import Config
-from base.config.difference import ABSENT, difference
 from base.config.fields import Component, seconds
 from base.config.keys import LoaderConfig, ModelConfig, Settings
 from base.errors import ConfigError, Origin
 from base.registry import DATASETS
+from base.runs.difference import ABSENT, difference
 
 
 @DATASETS.register
@@ -274,7 +274,7 @@ def test_sets_by_name() -> None:
     ).settings.data
     assert data.valid_sets == {"a": 0.1, "b": 50, "c": Component(type="ToyDigits")}
     assert read().settings.data.valid_sets == {"": 0.1}
-    assert data.test_sets == {}  # of `auto` the class of the data set decides
+    assert data.test_sets == {}  # of `auto` the class of the dataset decides
     data = read("extends: base.yaml\ndata: {test: {far: ToyDigits}}\n").settings.data
     assert data.test_sets == {"far": Component(type="ToyDigits")}
 

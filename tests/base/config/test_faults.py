@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from base.config import Config
-from base.config.yaml_format import read_yaml
+from base.config.reader import read_yaml
 from base.errors import ConfigError
-from base.explaining.json_schema import json_schema
+from base.introspect.json_schema import json_schema
 from base.registry import DATASETS, FUNCTIONS, LOSSES, METRICS, MODELS
 
 TABLE = (Path(__file__).parent / "faults.txt").read_text(encoding="utf-8")

@@ -10,12 +10,12 @@ import pytest
 from torch.utils.data import Dataset
 
 from base import BaseDataLoader
-from base.command_line import train
+from base.cli import train
 from base.config import Config
-from base.config.difference import difference
-from base.config.template_shape import near_miss
 from base.errors import ConfigError
+from base.legacy.config_file import near_miss
 from base.registry import DATASETS, METRICS
+from base.runs.difference import difference
 from utils.device import select_device
 
 THEIRS: dict[str, Any] = {

@@ -1,4 +1,4 @@
-from base.command_line import train
+from base.cli import train
 
 
 def main():

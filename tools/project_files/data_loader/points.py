@@ -1,4 +1,4 @@
-"""An example of a data set and of a transform: replace it by your own."""
+"""An example of a dataset and of a transform: replace it by your own."""
 
 from typing import Any
 

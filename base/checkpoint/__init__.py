@@ -1,0 +1,1 @@
+"""Checkpoints: what a resume needs, written atomically, verified when read, and never executed."""

@@ -1,0 +1,365 @@
+"""One checkpoint on disk: a folder with a hashed manifest, written from a copy of the state in CPU memory.
+
+000003-step-00000938/
+    model.safetensors   the weights that are evaluated
+    raw.safetensors     the raw ones, when those are averages
+    state.pt            everything else: tensors and plain values
+    manifest.json       what this is; bytes and SHA-256 of each file, and its own SHA-256
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import re
+import warnings
+from collections import Counter, OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any, cast
+
+import torch
+from safetensors import SafetensorError
+from safetensors import torch as safetensors
+from torch import Tensor
+
+from base.checkpoint.expected import loading, plain_tensors
+from base.errors import CheckpointError
+from base.runs.run_dir import save_name
+from utils import files
+
+SAFETENSORS = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
+    torch.complex64: "C64",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint64: "U64",
+    torch.uint32: "U32",
+    torch.uint16: "U16",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+"""The dtypes that a .safetensors file holds, and what it calls them."""
+
+# Compared with `type(value)`: a safe load refuses subclasses (np.float64 is a float, an enum may be an int), and b"".
+_PLAIN = (type(None), bool, int, float, complex, str, torch.Size, torch.dtype, torch.device)
+_SEQUENCES = (list, tuple, set)
+_MAPPINGS = (dict, OrderedDict, Counter)
+_KEYS = (str, int, bool, float, type(None))
+_LONGEST_INT = 2000  # bits; torch's safe reader knows only the short form of long integers
+
+_Form = tuple[torch.Size, tuple[int, ...], torch.dtype, torch.device]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A state_dict cut into what a .safetensors file holds and what it cannot."""
+
+    tensors: dict[str, Tensor]
+    """On the CPU, contiguous, no two sharing memory."""
+    aliases: dict[str, str]
+    """Tied tensors: each further name, and the name it is stored under."""
+    elsewhere: dict[str, Any]
+    """Extra state that is no tensor, and dtypes that the format lacks: they go to state.pt."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that one save writes; nothing in it is shared with the training loop."""
+
+    model: Weights
+    raw: Weights | None
+    state: dict[str, Any]
+    bytes: int
+    """What the tensors take; the files take a little more."""
+
+
+class Buffers:
+    """Takes snapshots into memory that it keeps: one is valid until the next is taken.
+
+    Costs the state's size in CPU memory; for CUDA tensors it is pinned, and all are copied before the one wait.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[_Form, Tensor]] = {}
+        self._used: dict[str, tuple[_Form, Tensor]] = {}
+
+    def take(self, weights: Mapping[str, Any], state: Mapping[str, Any], raw: Mapping[str, Any] | None) -> Snapshot:
+        """Copy it all. CheckpointError names what could not be read back with `weights_only=True`."""
+        self._used = {}
+        model = self._weights(weights, "weights")
+        second = None if raw is None else self._weights(raw, "raw")
+        plain = {key: self._copy(value, f"state[{key!r}]") for key, value in state.items()}
+        for device in {device for (*_, device), _ in self._used.values() if device.type == "cuda"}:
+            torch.cuda.synchronize(device)
+        self._kept = self._used
+        return Snapshot(model, second, plain, sum(buffer.nbytes for _, buffer in self._kept.values()))
+
+    def _weights(self, weights: Mapping[str, Any], where: str) -> Weights:
+        tensors: dict[str, Tensor] = {}
+        aliases: dict[str, str] = {}
+        elsewhere: dict[str, Any] = {}
+        first_at: dict[object, str] = {}
+        for name, value in weights.items():
+            key = f"{where}[{name!r}]"
+            if not isinstance(value, Tensor) or value.dtype not in SAFETENSORS:
+                elsewhere[name] = self._copy(value, key)
+                continue
+            self._check(value, key)
+            memory = (value.device, value.data_ptr(), value.dtype, value.shape, value.stride())
+            first = first_at.setdefault(memory, name)
+            if first == name:
+                tensors[name] = self._tensor(value, key, torch.contiguous_format)
+            else:
+                aliases[name] = first
+        return Weights(tensors, aliases, elsewhere)
+
+    def _copy(self, value: Any, key: str) -> Any:
+        kind = type(value)
+        if isinstance(value, Tensor):
+            self._check(value, key)
+            return self._tensor(value, key, torch.preserve_format)
+        if kind in _PLAIN and not (kind is int and value.bit_length() > _LONGEST_INT):
+            return value
+        if kind in _MAPPINGS and all(type(name) in _KEYS for name in value):
+            return kind({name: self._copy(item, f"{key}[{name!r}]") for name, item in value.items()})
+        if kind in _SEQUENCES:
+            return kind(self._copy(item, f"{key}[{index}]") for index, item in enumerate(value))
+        found = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+        if kind in _MAPPINGS:
+            found += f" with the key {next(name for name in value if type(name) not in _KEYS)!r}"
+        raise CheckpointError(
+            f"{key} cannot be saved: found {found}, which loading without running code could not give back; "
+            "expected tensors, numbers, strings, None, and lists, tuples, sets and dicts of them"
+        )
+
+    def _check(self, tensor: Tensor, key: str) -> None:
+        if type(tensor) not in (Tensor, torch.nn.Parameter) or tensor.layout is not torch.strided or tensor.is_meta:
+            found = f"{type(tensor).__name__} ({tensor.layout}, on {tensor.device})"
+            raise CheckpointError(f"{key} cannot be saved: found {found}, expected a dense tensor that holds data")
+
+    def _tensor(self, tensor: Tensor, key: str, layout: torch.memory_format) -> Tensor:
+        form = (tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
+        kept, buffer = self._kept.get(key, (None, None))
+        if buffer is None or kept != form:
+            buffer = torch.empty_like(tensor, device="cpu", memory_format=layout, pin_memory=tensor.is_cuda)
+        self._used[key] = (form, buffer)
+        return buffer.copy_(tensor.detach(), non_blocking=tensor.is_cuda)
+
+
+FORMAT = 1
+MODEL, RAW, STATE, MANIFEST = "model.safetensors", "raw.safetensors", "state.pt", "manifest.json"
+
+_OPENING = b'{\n "sha256": "'
+_SEAL = slice(len(_OPENING), len(_OPENING) + 64)
+_MALFORMED = (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+def write_save(folder: Path, snapshot: Snapshot, info: Mapping[str, Any]) -> None:
+    """Make and fill the folder; its files and their names are on the disk at the end. OSError if the disk refuses.
+
+    torch.save hides the disk's error in the context of its own: see `files.os_error`.
+    """
+    files.disk.mkdir(folder)
+    written = {}
+    state = {"state": snapshot.state, "model": snapshot.model.elsewhere}
+    with files.HashedFile(folder / MODEL) as written[MODEL]:
+        _write_weights(written[MODEL], snapshot.model)
+    if snapshot.raw is not None:
+        state["raw"] = snapshot.raw.elsewhere
+        with files.HashedFile(folder / RAW) as written[RAW]:
+            _write_weights(written[RAW], snapshot.raw)
+    with files.HashedFile(folder / STATE) as written[STATE]:
+        torch.save(state, cast(IO[bytes], written[STATE]))
+    sums = {name: {"bytes": file.bytes, "sha256": file.sha256} for name, file in written.items()}
+    with files.HashedFile(folder / MANIFEST) as file:
+        file.write(_sealed({"format": FORMAT, **info, "files": sums}))
+    files.disk.sync_folder(folder)
+
+
+def _write_weights(file: files.HashedFile, weights: Weights) -> None:
+    """The safetensors format, streamed: its library makes two copies of all tensors first, and holds the GIL for it."""
+    # Large items first, as the library does: so each tensor lies at a multiple of its item size, fit to be mapped.
+    tensors = sorted(weights.tensors.items(), key=lambda item: -item[1].itemsize)
+    metadata = {"format": "pt", "aliases": json.dumps(weights.aliases), "elsewhere": json.dumps([*weights.elsewhere])}
+    header: dict[str, Any] = {"__metadata__": metadata}
+    end = 0
+    for name, tensor in tensors:
+        start, end = end, end + tensor.nbytes
+        header[name] = {"dtype": SAFETENSORS[tensor.dtype], "shape": [*tensor.shape], "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    file.write(len(text).to_bytes(8, "little") + text)
+    for _, tensor in tensors:
+        file.write(tensor.reshape(-1).view(torch.uint8).numpy().data)
+
+
+def plain(value: Any, key: str = "info") -> Any:
+    """`value` as JSON has it, numbers that are not finite as null. CheckpointError names what JSON cannot hold."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else None
+        case Mapping():
+            return {str(name): plain(item, f"{key}[{name!r}]") for name, item in value.items()}
+        case list() | tuple():
+            return [plain(item, f"{key}[{index}]") for index, item in enumerate(value)]
+    expected = "numbers, strings, None, lists and dicts of them"
+    raise CheckpointError(f"{key} cannot be saved: found {type(value).__name__}, expected {expected}")
+
+
+def _sealed(manifest: Mapping[str, Any]) -> bytes:
+    """The manifest's bytes; the first entry is their SHA-256, taken with 64 zeros in its own place."""
+    text = json.dumps({"sha256": "0" * 64, **manifest}, indent=1).encode() + b"\n"
+    return text[: _SEAL.start] + hashlib.sha256(text).hexdigest().encode() + text[_SEAL.stop :]
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What the manifest says, after its own hash and the folder's name are checked. CheckpointError otherwise."""
+    text = _read(folder / MANIFEST)
+    unsealed = text[: _SEAL.start] + b"0" * 64 + text[_SEAL.stop :]
+    if not text.startswith(_OPENING) or hashlib.sha256(unsealed).hexdigest().encode() != text[_SEAL]:
+        raise CheckpointError(f"{folder / MANIFEST}: its bytes were changed since it was saved")
+    try:
+        manifest: dict[str, Any] = json.loads(text)
+        if manifest["format"] != FORMAT:
+            raise ValueError(f"format {manifest['format']}, expected {FORMAT}")
+        name = save_name(manifest["save"], manifest["step"])
+        if name != folder.name:
+            raise ValueError(f"the manifest of {name}")
+        manifest["best"] = bool(manifest["best"])
+        manifest["files"] = {
+            name: {"bytes": int(entry["bytes"]), "sha256": str(entry["sha256"])}
+            for name, entry in manifest["files"].items()
+        }
+    except _MALFORMED as error:
+        raise CheckpointError(f"{folder / MANIFEST} is not what a save writes: found {_brief(error)}") from None
+    return manifest
+
+
+class Checkpoint:
+    """A save, verified whole when it is opened: CheckpointError if anything differs from what was written.
+
+    Each file is read into memory once and hashed there, and later that memory is parsed, not the file again: what
+    happens to the files meanwhile (a run that goes on deletes old saves) is no matter. Hashing and then mapping the
+    file would take less memory and look at the disk twice. The bytes of a file are let go when it is parsed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = path.name
+        self.info = read_manifest(path)
+        """What was given to `save`, and `save` (the counter), `best`, `format`, `files`."""
+        expected = {*self.info["files"], MANIFEST}
+        if not {MODEL, STATE, MANIFEST} <= expected <= {MODEL, RAW, STATE, MANIFEST}:
+            raise CheckpointError(f"{path / MANIFEST} is not what a save writes: found the files {sorted(expected)}")
+        try:
+            # Hidden ones come from file managers and network file systems, and nothing ever reads them.
+            found = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
+        if found != expected:
+            raise CheckpointError(f"{path}: found the files {sorted(found)}, expected {sorted(expected)}")
+        self._bytes = {name: _verified(path / name, entry) for name, entry in self.info["files"].items()}
+
+    def weights(self) -> dict[str, Any]:
+        """The evaluated weights for `load_state_dict`: on the CPU, tied names give one tensor.
+
+        Comes from model.safetensors alone, unless the model has extra state or dtypes that only state.pt can hold.
+        """
+        return dict(self._model)
+
+    def raw(self) -> dict[str, Any] | None:
+        """The raw weights; None when the evaluated ones are the raw ones."""
+        return dict(self._raw) if RAW in self.info["files"] else None
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The `state` that was given to `save`, tensors on the CPU. CheckpointError if it holds anything else."""
+        return cast(dict[str, Any], self._state["state"])
+
+    @cached_property
+    def _model(self) -> dict[str, Any]:
+        return self._read_weights(MODEL)
+
+    @cached_property
+    def _raw(self) -> dict[str, Any]:
+        return self._read_weights(RAW)
+
+    def _read_weights(self, name: str) -> dict[str, Any]:
+        data = self._bytes.pop(name)
+        try:
+            weights: dict[str, Any] = safetensors.load(data)
+            metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+            weights |= {alias: weights[kept] for alias, kept in json.loads(metadata["aliases"]).items()}
+            elsewhere = json.loads(metadata["elsewhere"])
+            if elsewhere:
+                weights |= {key: self._state[name.partition(".")[0]][key] for key in elsewhere}
+        except CheckpointError:
+            raise
+        except _MALFORMED as error:
+            raise CheckpointError(f"{self.path / name} is not what a save writes: found {_brief(error)}") from None
+        return weights
+
+    @cached_property
+    def _state(self) -> dict[str, Any]:
+        try:
+            with warnings.catch_warnings(action="ignore"):  # of kinds of tensors that are refused below
+                state = torch.load(io.BytesIO(self._bytes.pop(STATE)), map_location="cpu", weights_only=True)
+            if not isinstance(state["state"], dict) or not isinstance(state["model"], dict):
+                raise TypeError("no state")
+        except MemoryError:
+            raise
+        except Exception as error:  # the reader raises all kinds at hostile bytes, and its text advises to trust them
+            named = re.search(r"GLOBAL (\S+)", str(error))
+            found = named[1] if named else type(error).__name__
+            raise CheckpointError(
+                f"{self.path / STATE}: refused as untrusted: found {found}, expected tensors and plain values; "
+                "nothing of it was run"
+            ) from None
+        with loading(self.path / STATE):
+            for name, part in state.items():
+                plain_tensors(part, str(name))
+        return cast(dict[str, Any], state)
+
+
+def _verified(path: Path, entry: Mapping[str, Any]) -> bytes:
+    data = _read(path, entry["bytes"])
+    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
+        raise CheckpointError(f"{path}: its bytes were changed since it was saved")
+    return data
+
+
+def _read(path: Path, expected: int | None = None) -> bytes:
+    try:
+        if path.is_symlink() or not path.is_file():
+            raise CheckpointError(f"{path}: no such file")
+        size = path.stat().st_size
+        if expected is not None and size != expected:  # looked at first: a wrong file may be of any size
+            raise CheckpointError(f"{path}: found {size} bytes, expected {expected}")
+        return path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _brief(error: Exception) -> str:
+    text = str(error).partition("\n")[0][:200]
+    return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"

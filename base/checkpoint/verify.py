@@ -1,0 +1,212 @@
+"""Checks what a checkpoint holds before anything of it is loaded."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from base.checkpoint.attribute_state import STATE_DICT
+from base.checkpoint.expected import (
+    amount,
+    count,
+    hides_nothing,
+    loading,
+    mapping,
+    need,
+    same_kind,
+    same_names,
+    similar,
+)
+from base.checkpoint.format import MANIFEST, MODEL, RAW, STATE, Checkpoint
+from base.checkpoint.state import check_weights
+from base.checkpoint.verify_optimizers import check_optimizer, check_schedule
+from base.errors import listing
+from base.loop.metrics import BLOCK, LossAverager
+from base.loop.nan_guard import NonFiniteGuard
+from base.loop.train_state import PHASES, Monitor, TrainState
+from utils.seed import rng_state
+
+if TYPE_CHECKING:
+    from base.loop.base_trainer import BaseTrainer
+
+_PARTS = (
+    "progress", "optimizers", "schedules", "averaged", "precision", "monitor", "guard", "metrics", "tally", "data",
+    "own", "rng", "logs",
+)  # fmt: skip
+
+
+def check_save(saved: Checkpoint) -> None:
+    """What can be said of a save before there is a trainer. CheckpointError names the file, the key, what was found and
+    what was expected."""
+    check_info(saved)
+    info = saved.info
+    with loading(saved.path / STATE):
+        state = same_names(_PARTS, saved.state, "the state", others=True)
+        _check_progress(state["progress"], info)
+        _check_monitor(state["monitor"], state["progress"])
+        _check_guard(state["guard"])
+        _check_tally(state["tally"])
+        _check_generators(state["rng"])
+        for name, length in mapping(state["logs"], "logs").items():
+            need(isinstance(name, str), "logs", name, "the names of files")
+            count(length, f"logs[{name!r}]")
+
+
+def check_info(saved: Checkpoint) -> None:
+    """The manifest's part of `check_save`: where the run stood, and what was decided of its data."""
+    with loading(saved.path / MANIFEST):
+        info = same_names(("step", "epoch", "phase", "data"), saved.info, "the manifest", others=True)
+        count(info["step"], "step")
+        count(info["epoch"], "epoch", low=1)
+        data = same_names(("data", "fingerprint"), info["data"], "data", others=True)
+        need(isinstance(data["data"], str), "data['data']", data["data"], "a text")
+        for name in ("fingerprint", "in_memory", "facts"):
+            mapping(data.get(name, {}), f"data[{name!r}]")
+
+
+def check_fit(trainer: BaseTrainer, saved: Checkpoint, forced: bool) -> None:
+    """That the run can go on with all of the save: shapes, dtypes, names and counts. Loads nothing.
+
+    Where the user has `forced` a changed config, parts that the save knows and the run has no more are passed over.
+    """
+    check_weights(trainer.evaluated, saved.weights(), saved.path / MODEL)
+    raw, state, parts = saved.raw(), saved.state, trainer.parts
+    with loading(saved.path / MANIFEST):
+        files, averaged = sorted(saved.info["files"]), "with" if parts.averages else "without"
+        need((raw is None) == (not parts.averages), "files", files, f"those {averaged} {RAW}")
+    if raw is not None:
+        check_weights(trainer.models, raw, saved.path / RAW)
+    with loading(saved.path / STATE):
+        for name, number in same_names(parts.averages, state["averaged"], "averaged").items():
+            count(number, f"averaged[{name!r}]")
+        optimizers = same_names(trainer.optimizers, state["optimizers"], "optimizers", others=forced)
+        for name, optimizer in trainer.optimizers.items():
+            check_optimizer(optimizer, optimizers[name], f"optimizers[{name!r}]")
+        schedules = same_names(trainer.schedules, state["schedules"], "schedules", others=forced)
+        for name, schedule in trainer.schedules.items():
+            check_schedule(schedule, schedules[name], f"schedules[{name!r}]", forced)
+        _check_place(trainer, state["progress"])
+        _check_precision(trainer.precision.state_dict(), state["precision"], forced)
+        _check_metrics(trainer, state["metrics"], forced)
+        mapping(state["data"], "data")
+        for name, own in same_names(parts.stateful, state["own"], "own", others=forced).items():
+            attributes = {key: value for key, value in mapping(own, f"own[{name!r}]").items() if key != STATE_DICT}
+            hides_nothing(parts.stateful[name].owner, attributes, f"own[{name!r}]")
+
+
+def _check_progress(saved: Any, info: dict[str, Any]) -> None:
+    fresh = TrainState().state_dict()
+    saved = same_names(fresh, saved, "progress", later=("rates",))
+    for name, value in fresh.items():
+        key = f"progress[{name!r}]"
+        if isinstance(value, int):
+            count(saved[name], key, low=value if name == "epoch" else 0)
+        elif isinstance(value, float):
+            amount(saved[name], key, low=0)
+    for name, rate in mapping(saved.get("rates", {}), "progress['rates']").items():
+        amount(rate, f"progress['rates'][{name!r}]")
+    need(saved["phase"] in PHASES, "progress['phase']", saved["phase"], listing(map(repr, PHASES)))
+    for name in ("step", "epoch", "phase"):
+        need(saved[name] == info[name], f"progress[{name!r}]", saved[name], f"{info[name]!r}, as in {MANIFEST}")
+    # An epoch and a pass take at least a step each.
+    for name, most in (("epoch_step", saved["step"]), ("pass_", saved["step"]), ("epoch", saved["step"] + 1)):
+        count(saved[name], f"progress[{name!r}]", high=most)
+
+
+def _check_place(trainer: BaseTrainer, progress: dict[str, Any]) -> None:
+    """In the midst of an epoch the data are what they were: no pass has more batches."""
+    if progress["phase"] != "epoch end":
+        count(progress["batch"], "progress['batch']", high=len(trainer.data.train))
+
+
+def _check_monitor(saved: Any, progress: dict[str, Any]) -> None:
+    saved = same_names(Monitor().state_dict(), saved, "monitor", later=("not_finite", "told"))
+    for name in ("best", "reference"):
+        value = saved[name]
+        right = value is None or (type(value) in (int, float) and not math.isnan(value))
+        need(right, f"monitor[{name!r}]", value, "None or a number")
+    if saved["best_epoch"] is not None:
+        count(saved["best_epoch"], "monitor['best_epoch']", high=progress["epoch"])
+    for name in ("waited", "not_finite"):
+        count(saved.get(name, 0), f"monitor[{name!r}]", high=progress["step"] + progress["epoch"])
+    told = saved.get("told", False)
+    need(isinstance(told, bool), "monitor['told']", told, "True or False")
+
+
+def _check_guard(saved: Any) -> None:
+    fresh = NonFiniteGuard("stop", 0, deferred=False).state_dict()
+    saved = same_names(fresh, saved, "guard")
+    for name, value in fresh.items():
+        if isinstance(value, int):
+            count(saved[name], f"guard[{name!r}]")
+    exempt = saved["exempt"]
+    right = isinstance(exempt, list) and all(isinstance(name, str) for name in exempt)
+    need(right, "guard['exempt']", exempt, "a list of buffers' names")
+
+
+def _check_generators(saved: Any) -> None:
+    """Python's, NumPy's and torch's; those of devices are checked by torch, which leaves out what is not there."""
+    fresh = {name: state for name, state in rng_state().items() if name in ("python", "numpy", "torch")}
+    saved = same_names(fresh, saved, "rng", others=True)
+    for name, state in fresh.items():
+        same_kind(state, saved[name], f"rng[{name!r}]")
+    gauss = saved["python"]["gauss"]
+    need(gauss is None or type(gauss) is float, "rng['python']['gauss']", gauss, "None or a number")
+    words = fresh["numpy"]["words"].numel()
+    count(saved["numpy"]["position"], "rng['numpy']['position']", high=words)  # NumPy reads there unasked
+    count(saved["numpy"]["has_gauss"], "rng['numpy']['has_gauss']", high=1)
+
+
+def _check_tally(saved: Any) -> None:
+    fresh = LossAverager().state_dict()
+    for part, sums in same_names(fresh, saved, "tally").items():
+        key = f"tally[{part!r}]"
+        sums = same_names(fresh[part], sums, key)
+        count(sums["count"], f"{key}['count']")
+        for name, total in mapping(sums["sums"], f"{key}['sums']").items():
+            right = hasattr(total, "is_floating_point") and total.is_floating_point() and total.dim() == 0
+            need(right, f"{key}['sums'][{name!r}]", total, "a floating-point tensor of shape ()")
+        for name, waiting in mapping(sums["waiting"], f"{key}['waiting']").items():
+            _check_waiting(waiting, f"{key}['waiting'][{name!r}]")
+
+
+def _check_waiting(waiting: Any, key: str) -> None:
+    need(isinstance(waiting, list) and len(waiting) == 2, key, waiting, "a list of losses and sizes")
+    values, sizes = waiting
+    need(isinstance(sizes, list) and 0 < len(sizes) < BLOCK, f"{key}[1]", sizes, f"a list of 1 to {BLOCK - 1} sizes")
+    for number, size in enumerate(sizes):
+        count(size, f"{key}[1][{number}]")
+    right = hasattr(values, "is_floating_point") and values.is_floating_point() and values.dim() > 0
+    right = right and len(values) == values.numel() == len(sizes)
+    need(right, f"{key}[0]", values, f"a floating-point tensor of shape ({len(sizes)},)")
+
+
+def _check_precision(fresh: dict[str, Any], saved: Any, forced: bool) -> None:
+    """The state of fp16's scaler: `_growth_tracker` counts, `scale` moves, all else is constant."""
+    saved = mapping(saved, "precision")
+    if not fresh and forced:
+        return
+    for name, value in same_names(fresh, saved, "precision").items():
+        key = f"precision[{name!r}]"
+        if name == "_growth_tracker":
+            count(value, key)
+        elif name == "scale":
+            amount(value, key, low=0)
+            need(value > 0, key, value, "a number above 0")
+        else:
+            need(value == fresh[name] and type(value) is type(fresh[name]), key, value, repr(fresh[name]))
+
+
+def _check_metrics(trainer: BaseTrainer, saved: Any, forced: bool) -> None:
+    saved = same_names(("metrics", "block"), saved, "metrics")
+    states = same_names(trainer.train_metrics.data, saved["metrics"], "metrics", others=forced)
+    for name, metric in trainer.train_metrics.data.items():
+        key = f"metrics[{name!r}]"
+        similar(metric.state_dict(), mapping(states[name], key), key)
+        hides_nothing(metric, states[name], key)
+    block = saved["block"]
+    need(isinstance(block, list) and len(block) <= BLOCK, "metrics['block']", block, f"a list of up to {BLOCK} batches")
+    for number, pair in enumerate(block):
+        key = f"metrics['block'][{number}]"
+        right = isinstance(pair, list) and len(pair) == 2 and all(hasattr(one, "dim") and one.dim() for one in pair)
+        need(right and len(pair[0]) == len(pair[1]), key, pair, "outputs and targets of as many samples")

@@ -1,0 +1,240 @@
+"""The command line of train.py and test.py: flags, overrides, exit codes. Exceptions become exit codes only here."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from base.config.reader import SHORT_FLAGS, flags_of_file
+from base.errors import OutOfMemoryError, UserError, ran_out_of_memory
+from utils.formatting import pluralize
+from utils.process import command, gc_paused, silence
+
+if TYPE_CHECKING:
+    from base.run import Run
+
+log = logging.getLogger(__name__)
+
+
+def train(argv: Sequence[str]) -> int:
+    with gc_paused():
+        return exit_code(lambda: _train(argv), "--traceback" in argv)
+
+
+def test(argv: Sequence[str]) -> int:
+    return exit_code(lambda: _test(argv), "--traceback" in argv)
+
+
+def _train(argv: Sequence[str]) -> int:
+    parser = _parser("Trains what a config describes, or goes on with a run.")
+    _add_runs(parser)
+    parser.add_argument("--check", action="store_true", help="only check the config; nothing is written")
+    _add_questions(parser)
+    flags = _add_short_flags(parser, argv)
+    arguments = parser.parse_intermixed_args(argv)
+    for question in ("explain", "list", "schema"):  # `--explain seed=1`: an override, and no key
+        if "=" in (getattr(arguments, question) or ""):
+            arguments.overrides.append(getattr(arguments, question))
+            setattr(arguments, question, "")
+    given = vars(arguments)
+    overrides = [f"{flag}={given[flag]}" for flag in flags if given[flag] is not None]
+    overrides += arguments.overrides
+    if arguments.list is not None or arguments.schema is not None:
+        return _describe_names(arguments)
+    if arguments.config is None and (arguments.resume is None or arguments.check):
+        parser.error("-c CONFIG starts a run, -r PATH goes on with one")
+    if arguments.explain is not None:
+        return _explain_config(arguments, overrides)
+
+    from base.registry import CALLBACKS
+    from base.run import check, fit
+
+    if arguments.check:
+        warnings = check(arguments.config, overrides, arguments.plugin)
+        said = f"it would start, with {pluralize(len(warnings), 'warning')}" if warnings else "nothing is wrong"
+        print(f"{arguments.config}: {said}")
+        return 0
+    run = fit(
+        arguments.config,
+        overrides,
+        arguments.resume,
+        newest=arguments.resume_newest,
+        auto=arguments.auto_resume,
+        force=arguments.force,
+        plugins=arguments.plugin,
+        note=arguments.note,
+        tags=arguments.tag,
+        callbacks=[CALLBACKS.get("Profile")()] if arguments.profile else [],
+        command=sys.argv,
+    )
+    _print_summary(run)
+    return 128 + run.signal if run.signal else 0
+
+
+def _add_runs(parser: argparse.ArgumentParser) -> None:
+    """Flags that say which run, and what goes with it."""
+    parser.add_argument("-c", "--config", metavar="CONFIG", help="a YAML or JSON file: starts a run")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("-r", "--resume", metavar="PATH", help="a run, or a checkpoint in it: goes on where it stopped")
+    which.add_argument("--resume-newest", action="store_true", help="with -c: the newest run of the config's name")
+    which.add_argument(
+        "--auto-resume", action="store_true", help="with -c: that run if it is unfinished and equal, else a new one"
+    )
+    parser.add_argument("--force", action="store_true", help="on a resume, accept changes that alter its course")
+    parser.add_argument(
+        "--profile", action="store_true", help="record what ten steps do, into the run's folder profile/"
+    )
+    parser.add_argument(
+        "--note", default="", metavar="TEXT", help="why this run: kept in it, shown by tools/compare.py"
+    )
+    parser.add_argument("--tag", action="append", default=[], metavar="WORD", help="a word to find the run by")
+
+
+def _add_short_flags(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str, str]:
+    """The everyday ones and those under `options` in the config that is named, which may mean other keys by the same
+    flag; those of the program itself it cannot take. Gives the key of each."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("-c", "--config", "-r", "--resume", dest="path")
+    path = first.parse_known_args(argv)[0].path
+    taken = {flag for action in parser._actions for flag in action.option_strings}
+    own = flags_of_file(path) if path else {}
+    flags = SHORT_FLAGS | {flag: key for flag, key in own.items() if flag not in taken}
+    for flag, key in flags.items():
+        parser.add_argument(flag, dest=flag, metavar="VALUE", help=f"short for {key}=VALUE")
+    return flags
+
+
+def _add_questions(parser: argparse.ArgumentParser) -> None:
+    """Flags that answer and start nothing."""
+    asks: dict[str, Any] = {"nargs": "?", "const": ""}
+    explain = "print the whole config, or KEY of it, with where each value comes from; nothing is started"
+    parser.add_argument("--explain", **asks, metavar="KEY", help=explain)
+    names = "print the kinds of components, the names of one kind (losses), or all about one name (SGD)"
+    parser.add_argument("--list", **asks, metavar="WORD", help=names)
+    schema = "write a JSON Schema of all keys and names, for editors (default: saved/schema.json)"
+    parser.add_argument("--schema", **asks, metavar="FILE", help=schema)
+
+
+def _describe_names(arguments: argparse.Namespace) -> int:
+    from base.discovery import load_plugin
+
+    for module in arguments.plugin:
+        load_plugin(module)
+    if arguments.list is not None:
+        from base.introspect.listings import describe_registry
+
+        print(describe_registry(arguments.list))
+    if arguments.schema is not None:
+        from base.introspect.json_schema import write_schema
+
+        print(write_schema(arguments.schema))
+    return 0
+
+
+def _explain_config(arguments: argparse.Namespace, overrides: list[str]) -> int:
+    from base.config import Config
+    from base.introspect.explain import explain
+    from base.runs.run_dir import CONFIG, resolve_resume
+
+    of_run = arguments.resume is not None
+    path = resolve_resume(arguments.resume)[0].path / CONFIG if of_run else arguments.config
+    config = Config.read(path, overrides, plugins=arguments.plugin, of_run=of_run)
+    print(explain(config, arguments.explain))
+    return 0
+
+
+def _test(argv: Sequence[str]) -> int:
+    parser = _parser("Tests a run: its best checkpoint, else its last.")
+    parser.add_argument("-r", "--resume", metavar="PATH", required=True, help="a run, or a checkpoint in it")
+    on = parser.add_mutually_exclusive_group()
+    on.add_argument("--data", default="test", metavar="SET", help="test (default), valid, or a set by its name")
+    on.add_argument("--input", metavar="PATH", help="say what the model makes of an image, an .npz file, or a folder")
+    parser.add_argument("--top-k", type=int, default=3, metavar="K", help="with --input: classes to name (default: 3)")
+    arguments = parser.parse_intermixed_args(argv)
+    if arguments.top_k < 1:
+        parser.error(f"argument --top-k: expected 1 or more, found {arguments.top_k}")
+
+    if arguments.input is not None:
+        from base.evaluation.predict import predict
+
+        for prediction in predict(
+            arguments.resume, arguments.input, arguments.top_k, arguments.overrides, plugins=arguments.plugin
+        ):
+            print(prediction)
+        return 0
+
+    from base.evaluation.evaluate import evaluate
+
+    evaluate(arguments.resume, arguments.data, arguments.overrides, plugins=arguments.plugin)
+    return 0
+
+
+def _parser(description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="lies over the config, read as YAML")
+    parser.add_argument("--traceback", action="store_true", help="print an error's whole traceback")
+    parser.add_argument("--plugin", action="append", default=[], metavar="MODULE", help="a module that registers names")
+    return parser
+
+
+def _print_summary(run: Run) -> None:
+    """How it ended, what it reached, where it lies and what may be done next."""
+    from base.checks.summary import line, of_end
+    from base.discovery import flags
+
+    endings = {
+        "finished": "finished",
+        "early_stop": run.trainer.monitor.ending,
+        "max_time": "out of time",
+        "signal": "stopped, saved",
+    }
+    log.info("%s: %s", endings.get(run.reason, run.reason), run.path)
+    for words in of_end(run.trainer):
+        log.info("%s", words)
+    settings = run.config.settings
+    runs, this = settings.trainer.save_dir, ("-r", run.path, *flags(settings.plugins))
+    if run.trainer.data.test:
+        log.info("%s", line("  test", command("python", "test.py", *this)))
+    log.info("%s", line("  resume", command("python", "train.py", *this)))
+    log.info("%s", line("  compare", command("python", "tools/compare.py", runs)))
+    log.info("%s", line("  watch", command("tensorboard", "--logdir", runs)))
+
+
+def exit_code(work: Callable[[], int], whole_traceback: bool = False) -> int:
+    """What `work` returns, or the code of what it raises, which is told on stderr."""
+    try:
+        return work()
+    except UserError as error:
+        if whole_traceback:
+            traceback.print_exc()
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:  # training itself takes the signal for a request
+        print("interrupted before training began: nothing was changed", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        silence(sys.stdout)
+        return 1
+    except Exception as error:
+        if ran_out_of_memory(error):
+            print(f"out of memory before training began: {error}", file=sys.stderr)
+            return OutOfMemoryError.exit_code
+        _explain(error, whole_traceback)
+        return 1
+
+
+def _explain(error: Exception, whole: bool) -> None:
+    from base.discovery import users_frames
+
+    if whole:
+        traceback.print_exc()
+    elif frames := users_frames(error):
+        print("".join(traceback.format_list(frames)), end="", file=sys.stderr)
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    else:
+        print(f"a bug in torch-atelier: {type(error).__name__}: {error} (--traceback shows where)", file=sys.stderr)

@@ -1,1 +1,0 @@
-"""Runs tested on data sets, and asked about files."""

@@ -1,0 +1,1 @@
+"""Tests a run on datasets, and predicts files."""

@@ -1,1 +1,0 @@
-"""What a config and the registries say of themselves: --explain, --list, --schema."""

@@ -1,0 +1,1 @@
+"""Answers --explain, --list and --schema."""

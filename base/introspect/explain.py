@@ -1,0 +1,271 @@
+"""What --explain prints: every value of a config with its origin, and the program's own decisions with reasons."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from base.config import Config
+from base.config.arguments import fact
+from base.config.document import KeyPath, dotted
+from base.config.keys import OptimizerConfig
+from base.config.lookup import field_at, registries_at
+from base.config.reader import to_yaml
+from base.config.torch_facts import usual_unit
+from base.errors import ConfigError, Origin, UserError, did_you_mean
+from base.introspect.catalogue import Argument, Entry, entry, plain
+from base.registry import DATASETS, REGISTRIES
+
+if TYPE_CHECKING:
+    from base.build import Builder
+
+
+def decisions(config: Config) -> tuple[dict[str, str], Mapping[str, Any]]:
+    """Each decision in words, and the facts as far as they are known. Data is read if it is there, never fetched."""
+    from base.build import Builder
+
+    settings = config.settings
+    found = {"precision": _precision(settings.trainer.precision)}
+    for link in (link for chain in settings.schedules.values() for link in chain):
+        if link.every is None:
+            found[link.type] = f"steps every {usual_unit(link.type)}: the usual way of its kind"
+    try:
+        builder = Builder(_without_fetching(config))
+    except UserError as error:
+        first = str(error).splitlines()[0].removesuffix(", or set data.offline: synthetic to go without")
+        known = {} if isinstance(error, ConfigError) else {"device": _device(settings.device)}
+        unless = "synthetic unless it can be fetched" if settings.data.offline == "synthetic" else "not known"
+        return known | found | {"data": f"{unless}: {first}"}, {}
+    found = {"device": _device(settings.device)} | found
+    for name, optimizer in settings.optimizers.items():
+        found[settings.place("optimizer", name).replace("optimizer", "fused", 1)] = _fused(optimizer, builder)
+    found["data"] = builder.data.decisions["data"]
+    for label, decided in builder.data.decisions["in_memory"].items():
+        found[f"in memory, {label}"] = f"{'yes' if decided['in_memory'] else 'no'}: {decided['reason']}"
+    for label, decided in builder.data.decisions["on_device"].items():
+        found[f"on device, {label}"] = f"{'yes' if decided['on_device'] else 'no'}: {decided['reason']}"
+    facts = dict(builder.facts)
+    for name in builder.data.facts:
+        try:
+            facts[name] = builder.data.facts[name]
+        except (UserError, TypeError, ValueError, KeyError):
+            continue
+    return found, facts
+
+
+def _device(asked: str) -> str:
+    from utils.device import available_devices, select_device
+
+    if asked != "auto":
+        return f"{asked}: the config says so"
+    chosen, present = select_device(asked), ", ".join(available_devices())
+    return f"{chosen}: auto takes the first of cuda, mps, cpu, and there is {present}"
+
+
+def _fused(optimizer: OptimizerConfig, builder: Builder) -> str:
+    if optimizer.fused is not None:
+        return f"{str(optimizer.fused).lower()}: the config says so"
+    kind, device = optimizer.type, builder.device.type
+    if builder.fused(optimizer):
+        return f"true: one kernel for all parameters makes {kind} faster on {device}, if its parameters allow it"
+    return f"false: {kind} gains nothing from it on {device}, and its bits would differ"
+
+
+def _precision(mode: str) -> str:
+    why = {
+        "fp32": "full precision throughout",
+        "bf16": "the forward pass in bfloat16 under autocast; weights stay float32, no loss scaling is needed",
+        "fp16": "the forward pass in float16 under autocast; weights stay float32, the loss is scaled",
+    }
+    return f"{mode}: {why[mode]}"
+
+
+def _without_fetching(config: Config) -> Config:
+    """The same config with datasets that neither download nor draw stand-ins."""
+    values = config.to_dict()
+    values["data"]["offline"] = "error"
+    for component in _data_sets(values["data"]):
+        if "download" in inspect.signature(DATASETS.get(component["type"])).parameters:
+            component["args"]["download"] = False
+    return Config.from_dict(values, config.source, plugins=config.settings.plugins)
+
+
+def _data_sets(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found = []
+    for part in (data["train"], data["valid"], data["test"]):
+        for one in part.values() if isinstance(part, dict) and "type" not in part else [part]:
+            if isinstance(one, dict):
+                found.append(one)
+    return found
+
+
+_REMARK = "\t# "
+"""Between a line of YAML and its remark, until all remarks are lined up."""
+
+
+def explain(config: Config, key: str = "") -> str:
+    """The text for a whole config, or for the part of it at `key` (`optimizer.args.lr`).
+
+    Raises ConfigError if nothing stands at `key`.
+    """
+    decisions, facts = ({}, {}) if key else _decisions(config)
+    text = _Explained(config, facts)
+    if key:
+        return _aligned(text.one(key).splitlines())
+    width = max(map(len, decisions), default=0)
+    decided = [f"#   {name:<{width}} {why}" for name, why in decisions.items()]
+    return _aligned([*text.lines(text.values, ()), "", "# decided by the program", *decided])
+
+
+def _decisions(config: Config) -> tuple[Mapping[str, str], Mapping[str, Any]]:
+
+    return decisions(config)
+
+
+class _Explained:
+    def __init__(self, config: Config, facts: Mapping[str, Any]) -> None:
+        self.config, self.facts = config, facts
+        self.values = config.to_dict()
+
+    def one(self, key: str) -> str:
+        path: KeyPath = tuple(int(part) if part.isdecimal() else part for part in key.split("."))
+        value: Any = self.values
+        for i, part in enumerate(path):
+            inside = value if isinstance(value, Mapping) else dict(enumerate(value if isinstance(value, list) else ()))
+            if part not in inside:
+                return self._default_argument(key, path, i, inside)
+            value = inside[part]
+        remarks = self._remarks(path, value)
+        lines = list(self.lines(value, path))
+        if isinstance(value, Mapping | list) and value:
+            return "\n".join([f"{key}:", *("  " + line for line in lines)])
+        field = field_at(path)
+        about = [f"  {field.description}"] if field and field.description else []
+        return "\n".join([f"{key}: {_inline(value)}", *("  " + remark for remark in remarks), *about])
+
+    def _default_argument(self, key: str, path: KeyPath, known: int, inside: Mapping[Any, Any]) -> str:
+        names = list(inside)
+        if known == len(path) - 1 and path[known - 1] == "args":
+            for argument, origin in self._defaults(path[: known - 1], inside):
+                names.append(argument.name)
+                if argument.name == path[-1]:
+                    about = [f"  {argument.about}"] if argument.about else []
+                    return "\n".join([f"{key}: {_shown(argument.default)}", f"  {origin}", *about])
+        hint = did_you_mean(path[known], map(str, names))
+        raise ConfigError(
+            [self.config.fault(dotted(path[:known]), f"nothing stands at {key}", hint=hint)], self.config.source
+        )
+
+    def lines(self, value: Any, path: KeyPath) -> Iterator[str]:
+        """The YAML lines of a value; of a mapping or list those of what is in it."""
+        if isinstance(value, Mapping):
+            for key, child in value.items():
+                yield from self._entry(f"{_inline(key)}:", child, (*path, key))
+            if path and path[-1] == "args":
+                yield from self._default_lines(path[:-1], value)
+        elif isinstance(value, list):
+            for i, child in enumerate(value):
+                yield from self._entry("-", child, (*path, i))
+
+    def _entry(self, head: str, child: Any, path: KeyPath) -> Iterator[str]:
+        is_args = path[-1] == "args" and self._entry_at(path[:-1]) is not None
+        if (isinstance(child, Mapping | list) and child and not _is_flat(child)) or is_args:
+            inner = list(self.lines(child, path))
+            if not inner:
+                return
+            dropped = [f"  # dropped: {was}" for was in self._covered(path)] if isinstance(child, Mapping) else []
+            if head == "-" and inner:
+                yield f"- {inner[0]}"
+                yield from ("  " + line for line in [*inner[1:], *dropped])
+            else:
+                yield from (head, *dropped, *("  " + line for line in inner))
+            return
+        yield _remarked(f"{head} {_inline(child)}", "; ".join(self._remarks(path, child)))
+
+    def _remarks(self, path: KeyPath, value: Any) -> list[str]:
+        """Where a value comes from, and what it took the path of."""
+        key = dotted(path)
+        said = self._origin(self.config.origin(key))
+        name = fact(value)
+        if name is not None:
+            known = _inline(self.facts[name]) if name in self.facts else "known once the data is read"
+            said = f"{name.partition('.')[0]}: {known}; {said}"
+        return [said, *(f"instead of {was}" for was in self._covered(path))]
+
+    def _covered(self, path: KeyPath) -> Iterator[str]:
+        written = self.config.written(dotted(path))
+        for overridden in written.overridden if written else ():
+            for inner, source in overridden.sources.items():
+                value = overridden.get(inner)
+                if not (isinstance(value, dict | list) and value):
+                    name = f"{dotted(inner)}: " if inner else ""
+                    yield f"{name}{_inline(value)} ({self._origin(source.origin)})"
+
+    def _origin(self, origin: Origin) -> str:
+        if not origin.line:
+            return str(origin)
+        at = f"{origin.source}:{origin.line}"
+        if origin.source == Path(self.config.source).as_posix():
+            return f"checkpoint {at}" if self.config.of_run else at
+        return f"extends {at}"
+
+    def _entry_at(self, path: KeyPath) -> Entry | None:
+        """What stands behind the component at `path`."""
+        name: Any = self.values
+        for part in (*path, "type"):
+            inside: dict[Any, Any] = dict(enumerate(name)) if isinstance(name, list) else name or {}
+            name = inside.get(part)
+        symbols = registries_at(path) if isinstance(name, str) else ()
+        found = [REGISTRIES[symbol] for symbol in symbols if name in REGISTRIES[symbol]]
+        return entry(found[0], name) if found else None
+
+    def _defaults(self, path: KeyPath, given: Mapping[str, Any]) -> Iterator[tuple[Argument, str]]:
+        """Arguments of a component that the config does not give, and the words for where their value comes from."""
+        component = self._entry_at(path)
+        for argument in component.arguments if component else ():
+            if argument.name not in given and not argument.needed:
+                assert component is not None
+                yield argument, f"default of {component.public_name}"
+
+    def _default_lines(self, path: KeyPath, given: Mapping[str, Any]) -> Iterator[str]:
+        component = self._entry_at(path)
+        if component is None:
+            return
+        for argument, origin in self._defaults(path, given):
+            try:
+                yield _remarked(f"{argument.name}: {_inline(plain(argument.default))}", origin)
+            except ValueError:
+                yield _remarked(f"# {argument.name}: {_shown(argument.default)}", origin)
+        names = {argument.name for argument in component.arguments}
+        for name in (name for name in given if name not in names):
+            yield f"# {name} is not checked: {component.name} takes any argument"
+
+
+def _is_flat(value: Any) -> bool:
+    """A list of scalars is written in one line."""
+    return isinstance(value, list) and not any(isinstance(item, Mapping | list) for item in value)
+
+
+def _inline(value: Any) -> str:
+    if isinstance(value, list) and not value:
+        return "[]"
+    return to_yaml(value, inline=True).removesuffix("...\n").strip()
+
+
+def _shown(default: Any) -> str:
+    try:
+        return _inline(plain(default))
+    except ValueError:
+        return str(getattr(default, "__name__", type(default).__name__))
+
+
+def _remarked(line: str, remark: str) -> str:
+    return line + _REMARK + remark
+
+
+def _aligned(lines: list[str]) -> str:
+    parts = [line.partition(_REMARK) for line in lines]
+    column = max((len(line) for line, mark, _ in parts if mark and len(line) < 60), default=0)
+    return "\n".join(f"{line:<{column}}  # {remark}" if mark else line for line, mark, remark in parts)

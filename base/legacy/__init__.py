@@ -1,0 +1,1 @@
+"""Compatibility with projects made from pytorch-template."""

@@ -1,0 +1,202 @@
+"""Reads checkpoints of pytorch-template without running code, and converts them to runs.
+
+`weights_only=True` lets through tensors and plain values. Every other class or function that a file names is replaced,
+name by name, by a class that keeps what it is given and does nothing: no code runs, the project's or a stranger's.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from base.checkpoint.rescheduling import units_until
+from base.checkpoint.state import load_weights
+from base.config import Config
+from base.errors import CheckpointError, UserError
+from base.loop.optim import SCHEDULED
+from base.registry import WRITERS
+
+if TYPE_CHECKING:
+    from base.loop.base_trainer import BaseTrainer
+
+_MOST_NAMES = 200
+_CONFIGS = ("_config", "config", "_ConfigParser__config")
+"""What ConfigParser called its dict."""
+_BLOCKED = re.compile(r"GLOBAL (\S+) whose module")
+_UNKNOWN = re.compile(r"Unsupported global: GLOBAL (\S+)")
+
+
+class Inert:
+    """Stands for an object, or for what a function would have given: keeps arguments and attributes, no more."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Inert:
+        made = object.__new__(cls)
+        made.args = args
+        return made
+
+    args: tuple[Any, ...]
+    state: Any = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+@dataclass
+class OldCheckpoint:
+    path: Path
+    weights: dict[str, Tensor]
+    epoch: int
+    """The last one that was trained."""
+    optimizer: dict[str, Any] | None
+    best: float | None
+    config: dict[str, Any] | None
+    """As it was parsed, plain values alone."""
+    replaced: list[str] = field(default_factory=list)
+    """Names of classes and functions that something inert stood for."""
+
+
+def read_old_checkpoint(path: str | Path) -> OldCheckpoint:
+    """CheckpointError if it is no file that torch.save wrote, or holds no `state_dict`."""
+    path = Path(path)
+    content, replaced = _read(path)
+    weights = content.get("state_dict") if isinstance(content, Mapping) else None
+    if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
+        found = ", ".join(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
+        raise CheckpointError(f"{path}: found {found}, expected a checkpoint of pytorch-template with a state_dict")
+    if all(name.startswith("module.") for name in weights):  # saved from DataParallel
+        weights = {name.removeprefix("module."): value for name, value in weights.items()}
+    best, optimizer = content.get("monitor_best"), content.get("optimizer")
+    return OldCheckpoint(
+        path,
+        dict(weights),
+        content["epoch"] if isinstance(content.get("epoch"), int) else 0,
+        optimizer if isinstance(optimizer, dict) and "param_groups" in optimizer else None,
+        float(best) if isinstance(best, int | float) else None,
+        _config_in(content.get("config")),
+        replaced,
+    )
+
+
+def _read(path: Path) -> tuple[Any, list[str]]:
+    names: dict[str, type] = {}
+    while len(names) < _MOST_NAMES:
+        stubs: list[Any] = [(stub, name) for name, stub in names.items()]
+        try:
+            with torch.serialization.safe_globals(stubs):
+                return torch.load(path, map_location="cpu", weights_only=True), sorted(names)
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from None
+        except Exception as error:  # the reader raises all kinds at hostile bytes
+            unknown = _UNKNOWN.search(str(error))
+            if unknown is None:
+                blocked = _BLOCKED.search(str(error))
+                what = f"it names {blocked[1]}" if blocked else f"{type(error).__name__} while it was read"
+                raise CheckpointError(f"{path}: refused, {what}; nothing of it was run") from None
+            name = unknown[1] if "." in unknown[1] else f"builtins.{unknown[1]}"
+            names[name] = type(name.rpartition(".")[2], (Inert,), {})
+    raise CheckpointError(f"{path}: names more than {_MOST_NAMES} classes: not a checkpoint of pytorch-template")
+
+
+def _config_in(value: Any) -> dict[str, Any] | None:
+    """Of a dict, or of the dict that a ConfigParser held, whatever it was called then."""
+    if isinstance(value, Inert) and isinstance(value.state, Mapping):
+        value = next(
+            (value.state[name] for name in ("_config", "config", "_ConfigParser__config") if name in value.state), None
+        )
+    found = _plain(value) if isinstance(value, Mapping) else None
+    return found if isinstance(found, dict) else None
+
+
+def _plain(value: Any) -> Any:
+    """Without whatever is inert, or no value of a config."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items() if _is_plain(item)}
+    return [_plain(item) for item in value if _is_plain(item)] if isinstance(value, list | tuple) else value
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float | str | list | tuple | Mapping)
+
+
+log = logging.getLogger(__name__)
+_OURS = ("fused", "foreach", "capturable", "differentiable", "initial_lr")
+"""Of an optimizer's groups what this run decides, whatever the old one did."""
+
+
+def convert(
+    checkpoint: str | Path,
+    config: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    save_dir: str = "saved",
+    *,
+    plugins: Sequence[str] = (),
+) -> Path:
+    """Makes a run in `save_dir` that stands at the end of the checkpoint's epoch; its folder.
+
+    `config` is a file, else the config that the checkpoint holds. CheckpointError if the weights do not fit the model
+    that it describes, ConfigError if it cannot be run.
+    """
+    from base.run import start
+    from base.runs.run_dir import Note
+
+    old = read_old_checkpoint(checkpoint)
+    settled = _config(old, config, [*overrides, f"trainer.save_dir={save_dir}"], plugins)
+    WRITERS.get("console")(2)
+    if old.replaced:
+        log.info("inert, none of their code ran: %s", ", ".join(old.replaced))
+    with ExitStack() as stack:
+        trainer, run, _ = start(stack, settled, Note("", ()), (), kept=None if config is not None else {})
+        try:
+            load_weights(trainer.models, old.weights)
+        except RuntimeError as error:
+            raise CheckpointError(f"{old.path}: does not fit the model: {error}") from None
+        progress = trainer.progress
+        progress.step = old.epoch * trainer.steps_per_epoch
+        progress.epoch, progress.pass_ = old.epoch + 1, old.epoch
+        _take_optimizer(trainer, old)
+        if trainer.monitor.name:
+            trainer.monitor.best = trainer.monitor.reference = old.best
+            trainer.monitor.best_epoch = old.epoch
+        trainer.save(best=old.best is not None and bool(trainer.monitor.name))
+        assert trainer.store is not None
+        trainer.store.join()
+    return run.path
+
+
+def _config(old: OldCheckpoint, file: str | Path | None, overrides: Sequence[str], plugins: Sequence[str]) -> Config:
+    if file is not None:
+        return Config.read(file, overrides, plugins=plugins)
+    if old.config is None:
+        raise UserError(f"{old.path} holds no config that can be read: name the project's with -c")
+    return Config.from_dict(old.config, str(old.path), overrides, plugins=plugins)
+
+
+def _take_optimizer(trainer: BaseTrainer, old: OldCheckpoint) -> None:
+    """Its state, and schedules at the epoch that is reached, if there are one optimizer and state that fits it."""
+    for name, schedule in trainer.schedules.items():
+        if schedule.links:
+            own_epoch = not schedule.links[0].every
+            schedule.replay([""] * old.epoch if own_epoch else units_until(trainer, trainer.progress))
+            log.info("%s: moved on by %d epochs", name, old.epoch)
+    if old.optimizer is None or len(trainer.optimizers) != 1:
+        return
+    (optimizer,) = trainer.optimizers.values()
+    groups = [dict(group) for group in optimizer.param_groups]
+    kept = [{name: group[name] for name in _OURS if name in group} for group in groups]
+    scheduled = [{name: group[name] for name in SCHEDULED if name in group} for group in groups]
+    try:
+        there = old.optimizer["param_groups"]
+        theirs = [first | group | last for first, group, last in zip(scheduled, there, kept, strict=True)]
+        optimizer.load_state_dict({"state": old.optimizer["state"], "param_groups": theirs})
+    except (ValueError, KeyError, TypeError) as error:
+        log.warning("the optimizer begins afresh, its state does not fit: %s", error)

@@ -1,0 +1,156 @@
+"""Translates a config in pytorch-template's shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from base.config.document import ALIASES, Document, KeyPath, Source, dotted, nested
+from base.config.fields import Component, Section
+from base.config.keys import Settings
+from base.config.lookup import section_of
+from base.errors import Fault
+
+SPLIT = "split"
+"""`data.valid` of a loader that sets its validation part aside itself."""
+
+
+def translate(files: Sequence[Document], faults: list[Fault], notes: list[str]) -> list[Document]:
+    """The files in our shape, and a note for the user."""
+    own = {key: None for file in reversed(files) for key in _translate(file, faults)}
+    kept = f"; keys of your own: {', '.join(own)}" if own else ""
+    notes.append(f"read as a config of pytorch-template{kept}")
+    return list(files)
+
+
+def _translate(file: Document, faults: list[Fault]) -> list[str]:
+    """Changes one file to our shape; gives the dotted names of the keys of the project's own."""
+    for theirs, ours in ALIASES.items():
+        if theirs in file.values and ours in file.sources:
+            hint = f"it is the same as {dotted(ours)}, which is there too; keep one of them"
+            faults.append(Fault(file.sources[theirs,].key_origin, theirs, "given twice", hint=hint))
+    _rename(file)
+    found: list[KeyPath] = []
+    _set_aside(file, Settings, (), found, faults)
+    for path in found:
+        knob = file.pop(path)
+        assert knob is not None
+        _put(file, ("project", *path), knob)
+    _reshape(file)
+    return [dotted(path) for path in found]
+
+
+def _rename(file: Document) -> None:
+    loader = file.sources.get(("data_loader",))
+    share = file.get(("data_loader", "args", "validation_split"))
+    splits = ("data_loader", "args", "validation_split") not in file.sources or share not in (0, None)
+    renamed = {ours: part for theirs, ours in ALIASES.items() if (part := file.pop((theirs,)))}
+    for ours, part in renamed.items():
+        _put(file, ours, part)
+    if loader is not None and splits and ("data", "valid") not in file.sources:
+        source = Source(loader.origin, loader.key_origin, SPLIT)
+        _put(file, ("data", "valid"), Document(SPLIT, {(): source}))
+
+
+def _put(file: Document, path: KeyPath, part: Document) -> None:
+    """Puts `part` at `path`; mappings on the way are made where `part` was written."""
+    source = part.sources[()]
+    for length in range(1, len(path)):
+        if not isinstance(file.get(path[:length]), dict):
+            around = file.sources.get(path[:length], Source(source.origin, source.key_origin))
+            file.put(path[:length], Document({}, {(): around}))
+    file.put(path, part)
+
+
+def _set_aside(file: Document, section: type[Section], at: KeyPath, found: list[KeyPath], faults: list[Fault]) -> None:
+    """Collects the keys at `at` that the section does not have: in `found`, or as `faults` if they look like typos."""
+    values = file.get(at)
+    for key, value in list(values.items()):
+        path = (*at, key)
+        field = section.model_fields.get(key)
+        if field is None:
+            known = [*section.model_fields, *(() if at else ALIASES)]
+            if meant := near_miss(key, [name for name in known if name not in values]):
+                hint = f"did you mean {meant!r}? a key of your own needs a name less like it"
+                faults.append(Fault(file.sources[path].key_origin, _theirs(path), "unknown key", hint=hint))
+                file.pop(path)
+            else:
+                found.append(path)
+            continue
+        inner = section_of(field.annotation)
+        by_name = "dict[" in str(field.annotation) or (inner is not None and issubclass(inner, Component))
+        if inner is not None and isinstance(value, dict) and ("type" in value or not by_name):
+            _set_aside(file, inner, path, found, faults)
+
+
+def near_miss(key: str, known: list[str]) -> str | None:
+    """The known name from which `key` is one edit or one swap of neighbours away. A known name with a suffix of its own
+    (`optimizer_G`, `tensorboardX`) is no miss."""
+    for name in known:
+        suffix = key.removeprefix(name)
+        own = suffix != key and not (suffix[:1].isalpha() and suffix[:1].islower())
+        if not own and _one_edit(key, name):
+            return name
+    return None
+
+
+def _one_edit(one: str, other: str) -> bool:
+    short, long = sorted((one, other), key=len)
+    start = next((i for i, (a, b) in enumerate(zip(short, long, strict=False)) if a != b), len(short))
+    if len(long) - len(short) == 1:
+        return short[start:] == long[start + 1 :]
+    swapped = short[start + 1 : start + 2] + short[start : start + 1] + short[start + 2 :]
+    return (
+        len(long) == len(short)
+        and one != other
+        and (short[start + 1 :] == long[start + 1 :] or swapped == long[start:])
+    )
+
+
+def _reshape(file: Document) -> None:
+    """Values that have another shape there."""
+    if isinstance(file.get(("metrics",)), dict):
+        metrics = list(_metrics(file.part(("metrics",))))
+        entries = {(i, *path): source for i, metric in enumerate(metrics) for path, source in metric.sources.items()}
+        values = [metric.values for metric in metrics]
+        file.put(("metrics",), Document(values, {(): file.sources["metrics",], **entries}))
+    stop = ("trainer", "early_stop")
+    if type(file.get(stop)) in (int, float) and file.get(stop) <= 0:
+        file.put(stop, Document("off", {(): file.sources[stop]}))
+
+
+def _metrics(metrics: Document) -> Iterator[Document]:
+    """Entries of a mapping: a component by its name in the logs, the arguments of a metric by its type, or a group."""
+    for key, value in metrics.values.items():
+        entry = metrics.part((key,))
+        source = entry.sources[()]
+        name = Document(key, {(): Source(source.key_origin, source.key_origin, key)})
+        if isinstance(value, list):
+            yield from (entry.part((i,)) for i in range(len(value)))
+        elif isinstance(value, dict) and "type" in value:
+            if "name" not in value:
+                entry.put(("name",), name)
+            yield entry
+        elif isinstance(value, str):
+            named = nested(("type",), entry, Source(source.origin, source.key_origin))
+            named.put(("name",), name)
+            yield named
+        else:
+            args = entry.part(("args",)) if isinstance(value, dict) and "args" in value else entry
+            if not isinstance(args.values, dict):
+                args = Document({}, {(): source})
+            typed = nested(("type",), name, Source(source.origin, source.origin))
+            typed.put(("args",), args)
+            yield typed
+
+
+def in_their_words(fault: Fault) -> Fault:
+    """The fault with its key under the name that stands in the file."""
+    return replace(fault, key=_theirs(tuple(fault.key.split("."))))
+
+
+def _theirs(path: KeyPath) -> str:
+    for theirs, ours in ALIASES.items():
+        if path[: len(ours)] == ours:
+            return dotted((theirs, *path[len(ours) :]))
+    return dotted(path)

@@ -1,0 +1,63 @@
+"""Callbacks observe a run. They never change its numbers: without them the weights are equal bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from base.loop.stopping import Interrupted
+from utils.seed import rng_state, set_rng_state
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from base.loop.base_trainer import BaseTrainer
+
+
+class Callback:
+    """Four moments of a run. A subclass defines the ones it needs; the others cost nothing.
+
+    They are called in the order of the config. Random numbers drawn in them do not disturb the run. To end the run,
+    call `trainer.stop("why")`.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        unknown = [name for name in vars(cls) if name.startswith("on_") and not hasattr(Callback, name)]
+        if unknown:
+            known = ", ".join(name for name in vars(Callback) if name.startswith("on_"))
+            raise TypeError(f"{cls.__name__}.{unknown[0]} would never be called; a callback's moments are: {known}")
+
+    def on_fit_start(self, trainer: BaseTrainer) -> None:
+        """Before the first step of this process; after a resume, too."""
+
+    def on_step_end(self, trainer: BaseTrainer, terms: Mapping[str, Tensor]) -> None:
+        """After each optimizer step. `terms` are the last batch's losses, still on the device."""
+
+    def on_epoch_end(self, trainer: BaseTrainer, row: Mapping[str, Any]) -> None:
+        """After the epoch's validation. `row` is the line that goes to metrics.jsonl."""
+
+    def on_fit_end(self, trainer: BaseTrainer, reason: str) -> None:
+        """Once, however the run ended: finished, early_stop, max_time, signal, not_finite or error."""
+
+
+class Callbacks:
+    """The callbacks of a run: each moment's list holds only those that define it, so the others cost nothing."""
+
+    def __init__(self, callbacks: Iterable[Callback], trainer: BaseTrainer) -> None:
+        self.trainer = trainer
+        moments = [name for name in vars(Callback) if name.startswith("on_")]
+        self.hooks = {
+            moment: [getattr(c, moment) for c in callbacks if getattr(type(c), moment) is not getattr(Callback, moment)]
+            for moment in moments
+        }
+
+    def call(self, moment: str, *values: Any) -> None:
+        """A callback may draw random numbers; the run does not notice. One that evaluates is left if somebody asks the
+        run to end."""
+        for hook in self.hooks[moment]:
+            state = rng_state()
+            with suppress(Interrupted):
+                hook(self.trainer, *values)
+            set_rng_state(state)

@@ -1,0 +1,30 @@
+"""Repeats the first batches of a pass (`trainer.overfit_batches`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from base.protocols import TrainingLoader
+
+
+class FirstBatches:
+    """Every pass is the beginning of the first one: the same samples in the same order, with the same augmentation."""
+
+    def __init__(self, loader: TrainingLoader, count: int) -> None:
+        self.loader, self.count = loader, min(count, len(loader))
+        self.name, self.batch_size, self.workers = loader.name, loader.batch_size, loader.workers
+        self.size = min(loader.size, self.count * loader.batch_size)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def batches(self, pass_: int = 0, start: int = 0) -> Iterator[Any]:
+        return islice(self.loader.batches(0, start), self.count - start)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """A stream is read forward: there is little of it."""

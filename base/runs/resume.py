@@ -1,0 +1,169 @@
+"""Resuming a run: which run and checkpoint, and whether the changes since are allowed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from base.errors import CheckpointError, ConfigError
+from base.runs.run_dir import RunDir, newest_run
+from utils import files
+
+if TYPE_CHECKING:
+    from base.checkpoint.format import Checkpoint
+    from base.checkpoint.store import CheckpointStore
+    from base.config import Config
+    from base.protocols import DataSets
+    from base.runs.difference import Difference
+
+ASKED = "asked.yaml"
+"""The config of a run before the program decided what was left to it."""
+SPLIT = "split.safetensors"
+DONE = ("finished", "early_stop")
+log = logging.getLogger(__name__)
+
+
+def newest_of(config: Config) -> RunDir:
+    """The newest run of a config's name."""
+    folder = newest_run(config.settings.trainer.save_dir, config.settings.name)
+    if folder is None:
+        place = f"{config.settings.trainer.save_dir}/{config.settings.name}"
+        raise CheckpointError(
+            f"{place}: there is no run of this name to go on with; without --resume-newest one starts"
+        )
+    return folder
+
+
+def unfinished_of(config: Config, plugins: Sequence[str] = ()) -> RunDir | None:
+    """The newest run of a config's name, if it was started by an equal config and is neither over nor under way."""
+    from base.config import Config
+    from base.runs.difference import difference
+
+    folder = newest_run(config.settings.trainer.save_dir, config.settings.name)
+    if folder is None or folder.is_locked():
+        return None
+    started = Config.read(folder.path / ASKED, plugins=plugins, of_run=True)
+    return None if difference(started, config) else folder
+
+
+def differences_as_overrides(before: Config, after: Config) -> dict[str, Any]:
+    """What leads from one config to the other, by key; null for what is gone, lists as wholes."""
+    from base.runs.difference import difference
+
+    overrides: dict[str, Any] = {}
+    for change in difference(before, after):
+        key = re.sub(r"\.\d+(\..*)?$", "", change.key)
+        value: Any = after.to_dict()
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        overrides[key] = value
+    return overrides
+
+
+def choose_save(store: CheckpointStore, name: str | None) -> Checkpoint | None:
+    """The save to go on from; None if the run was killed before its first one. Under the run's lock."""
+    store.clean()
+    if name is None and not store.names() and not (store.folder / "rejected").exists():
+        return None
+    return store.load(name)
+
+
+def set_newer_aside(store: CheckpointStore, saved: Checkpoint) -> None:
+    """Going on from an older save: moves those that are newer, and the logs as they were, to a folder of their own."""
+    if store.names()[-1:] == [saved.name]:
+        return
+    aside = store.abandon(saved.name, datetime.now().strftime("%Y%m%d-%H%M%S"))
+    for path in sorted(store.folder.parent.iterdir()):
+        if path.name == "metrics.jsonl" or path.name.startswith("events.out.tfevents"):
+            kept = aside / path.name.replace("tfevents", "abandoned")  # else TensorBoard shows them as a run
+            files.replace_file(kept, path.read_bytes())
+    log.info("going on from %s: what is newer now lies in %s", saved.name, aside)
+
+
+def is_complete(saved: Checkpoint, config: Config) -> bool:
+    """True if nothing is left to train after this save; its run may have been over, and its last save lost."""
+    trainer = config.settings.trainer
+    stopped = trainer.early_stop is not None and saved.state["monitor"]["waited"] >= trainer.early_stop
+    return saved.info["phase"] == "epoch end" and (saved.info["epoch"] >= trainer.epochs or stopped)
+
+
+def check_changes(changes: Sequence[Difference], after: Config, saved: Checkpoint | None, force: bool) -> None:
+    """Shows every difference; refuses those that the run cannot take, or only with `force`.
+
+    Data and batch size may be changed, by force, where no epoch is under way.
+    """
+    faults = []
+    between = saved is None or saved.info["phase"] == "epoch end" or saved.info["step"] == 0
+    for change in changes:
+        verdict = ("force" if between else "impossible") if change.verdict == "epoch_end" else change.verdict
+        log.info("changed: %s: %r -> %r (%s)", change.key, change.before, change.after, verdict)
+        if verdict == "impossible":
+            when = "in the middle of an epoch" if change.verdict == "epoch_end" else "once a run has begun"
+            raise CheckpointError(
+                f"{change.origin_after}: {change.key} cannot change {when}: {change.before!r} -> {change.after!r}; "
+                "a new run with it starts with -c"
+            )
+        if verdict == "force" and not force:
+            hint = "it changes the course of the run: --force does it all the same"
+            faults.append(
+                after.fault(change.key, f"differs from the run's {change.before!r}", repr(change.after), hint=hint)
+            )
+    if faults:
+        raise ConfigError(faults, "the resumed run")
+
+
+def check_data(saved: Checkpoint | None, data: DataSets, folder: RunDir, force: bool) -> None:
+    """Refuses other data under the same config: files that were changed, another split."""
+    if saved is None:
+        return
+    now, then = data.decisions["fingerprint"], saved.info["data"]["fingerprint"]
+    changed = [name for name, mark in then.items() if now.get(name) not in (None, mark)]
+    if data.split != {} and not _same_split(folder, data):
+        changed.append("the split into training and validation")
+    if not changed:
+        return
+    what = f"{folder.path}: not the data that the run began with: {', '.join(changed)}"
+    if saved.info["phase"] != "epoch end" and saved.info["step"]:
+        raise CheckpointError(f"{what}; in the middle of an epoch it must be")
+    if not force:
+        raise CheckpointError(f"{what}; --force goes on with it")
+    log.warning("%s", what)
+
+
+def _same_split(folder: RunDir, data: DataSets) -> bool:
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        kept = load((folder.path / SPLIT).read_bytes())
+    except FileNotFoundError:
+        return True
+    except SafetensorError as error:
+        raise CheckpointError(f"{folder.path / SPLIT}: damaged: {error}") from None
+    return kept.keys() == data.split.keys() and all(torch.equal(kept[name], part) for name, part in data.split.items())
+
+
+def touched_by(changes: Sequence[Difference]) -> set[str]:
+    """The words of all keys whose change alters the course of the run."""
+    return {word for change in changes if change.verdict != "harmless" for word in change.key.split(".")}
+
+
+def tell_other_machine(folder: RunDir, device: str) -> None:
+    """One line if the run began under other versions or on another processor: then its bits may differ."""
+    from utils.environment import machine
+
+    try:
+        then: dict[str, Any] = json.loads((folder.path / "environment.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    now = machine(device)
+    pairs = {key: (then.get(key), now[key]) for key in ("cpu_capability", "threads", "device")}
+    pairs["torch"] = (then.get("packages", {}).get("torch"), now["packages"]["torch"])
+    differing = ", ".join(f"{key} {a} -> {b}" for key, (a, b) in pairs.items() if a != b)
+    if differing:
+        log.warning("%s: %s: the resumed run need not be equal to the last bit", folder.path, differing)

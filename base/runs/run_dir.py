@@ -1,0 +1,255 @@
+"""The directory of a run: created exclusively, found again for a resume, with notes and tags (notes.jsonl).
+
+{"time": "2026-11-20 16:42:03", "note": "a smaller rate, after the loss of the last one rose", "tags": ["rates"]}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from base.errors import CheckpointError, ConfigError, Fault, Origin, WriteError, writing
+from base.runs import lock
+from utils import files
+
+CHECKPOINTS, CONFIG, METRICS = "checkpoints", "config.yaml", "metrics.jsonl"
+BEST, LAST = "best", "last"
+SYNTHETIC = "-synthetic"  # ends the name of a run on look-alike data
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_STAMP = re.compile(r"(\d{8}-\d{6})(?:-(\d+))?")
+_SAVE = re.compile(r"(\d{6,})-step-\d{8,}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """`saved/<name>/<YYYYmmdd-HHMMSS>[-n]/`; `create` makes one, `open` takes one that is there."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, save_dir: str | Path, name: str) -> RunDir:
+        """A new folder below `save_dir`, shared with no other start, and later in order than all runs of that name."""
+        if not _NAME.fullmatch(name):
+            expected = "letters, digits, '.', '_' and '-', a letter or digit first"
+            raise ConfigError([Fault(Origin("new run"), "name", "not a name for a folder", repr(name), expected)])
+        parent = Path(save_dir) / name
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            now = datetime.now().strftime("%Y%m%d-%H%M%S")
+            stamp, count = max([(now, 0), *map(_order, _runs(parent))])  # a clock set back must not change the order
+            while True:
+                count += 1
+                path = parent / (stamp if count == 1 else f"{stamp}-{count}")
+                try:
+                    files.disk.mkdir(path)
+                    break
+                except FileExistsError:
+                    continue
+            files.disk.sync_folder(parent)
+            files.disk.sync_folder(parent.parent)
+        except OSError as error:
+            raise WriteError(f"{parent}: the run's folder cannot be made: {error.strerror}") from error
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunDir:
+        """CheckpointError if there is no run at `path`."""
+        path = Path(path)
+        if not _is_run(path):
+            raise CheckpointError(_no_run(path))
+        return cls(path)
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / CHECKPOINTS
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the run for this process while it trains; CheckpointError names the process that has it."""
+        return lock.held(self.path)
+
+    def is_locked(self) -> bool:
+        """Whether some process, this one included, trains in this folder now."""
+        return lock.is_held(self.path)
+
+    def state(self) -> str:
+        """`running`; or why it ended (`finished`, `early_stop` ..., from metrics.jsonl); `killed` without a word."""
+        return "running" if self.is_locked() else self._end() or "killed"
+
+    def _end(self) -> str | None:
+        try:
+            text = (self.path / METRICS).read_bytes()
+            row = json.loads(text[: text.rfind(b"\n") + 1].splitlines()[-1])  # what follows the last newline is torn
+        except (OSError, ValueError, IndexError, RecursionError):
+            return None
+        end = row.get("end") if isinstance(row, dict) else None
+        return end if isinstance(end, str) else None
+
+
+def save_name(number: int, step: int) -> str:
+    """The name of a checkpoint's folder: `number` counts the saves of a run."""
+    return f"{number:06d}-step-{step:08d}"
+
+
+def save_number(name: str) -> int:
+    """The number in a checkpoint's name; -1 for any other name."""
+    match = _SAVE.fullmatch(name)
+    return int(match[1]) if match else -1
+
+
+def resolve_resume(path: str | Path) -> tuple[RunDir, str | None]:
+    """What a user may name to go on from: a run (then None: its newest good save), `RUN/best`, `RUN/last`, or a save.
+
+    Whether that save is there is the checkpoint store's to say. CheckpointError if it is none of these, or if there is
+    a link in the run's folder: the run may be a stranger's, and the link lead anywhere.
+    """
+    folder, name = _named(path)
+    for parent, folders, names in os.walk(folder.path):
+        for entry in (Path(parent) / name for name in (*folders, *names)):
+            if entry.is_symlink():
+                raise CheckpointError(f"{entry} is a link: a run has to be whole in its own folder")
+    return folder, name
+
+
+def _named(path: str | Path) -> tuple[RunDir, str | None]:
+    path = Path(path)
+    if path.name == CHECKPOINTS and _is_run(path.parent):
+        return RunDir(path.parent), None
+    run = path.parent.parent if path.parent.name == CHECKPOINTS else path.parent
+    if (path.name in (BEST, LAST) or save_number(path.name) >= 0) and _is_run(run):
+        return RunDir(run), path.name
+    return RunDir.open(path), None
+
+
+def newest_run(save_dir: str | Path, name: str) -> RunDir | None:
+    """The newest run of a config's name, on real or on synthetic data; None if there is none."""
+    real = name.removesuffix(SYNTHETIC)
+    folders = [Path(save_dir) / real, Path(save_dir) / (real + SYNTHETIC)]
+    runs = [run for folder in folders for run in _runs(folder) if _is_run(run)]
+    return RunDir(max(runs, key=_order)) if runs else None
+
+
+def runs_below(folder: Path, depth: int = 4) -> list[RunDir]:
+    """`folder` if it is a run, else the runs up to `depth` folders below it, by name and age; half made ones, too.
+
+    No link below `folder` is followed.
+    """
+    if _is_run(folder):
+        return [RunDir(folder)]
+    found = []
+    for path in sorted(_folders_in(folder), key=_age):
+        if _STAMP.fullmatch(path.name):
+            found.append(RunDir(path))
+        elif depth > 1:
+            found += runs_below(path, depth - 1)
+    return found
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return []
+    return [folder / e.name for e in entries if e.is_dir(follow_symlinks=False) and not e.name.startswith(".")]
+
+
+def _runs(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if _STAMP.fullmatch(path.name)] if folder.is_dir() else []
+
+
+def _age(path: Path) -> tuple[str, int]:
+    """Runs in their order, other folders by name."""
+    return _order(path) if _STAMP.fullmatch(path.name) else (path.name, 0)
+
+
+def _order(run: Path) -> tuple[str, int]:
+    match = _STAMP.fullmatch(run.name)
+    assert match
+    return match[1], int(match[2] or 1)
+
+
+def _is_run(path: Path) -> bool:
+    return (path / CONFIG).is_file() or (path / CHECKPOINTS).is_dir()
+
+
+def _no_run(path: Path) -> str:
+    if not path.exists():
+        return f"{path}: no such run or checkpoint"
+    runs = [run for run in _runs(path) if _is_run(run)]
+    hint = f"; the newest run in it is {max(runs, key=_order)}" if runs else ""
+    return f"{path}: not a run: found neither {CONFIG} nor {CHECKPOINTS}/ in it{hint}"
+
+
+NOTES = "notes.jsonl"
+_TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Note:
+    """A text, tags, or both; ConfigError if a tag is none. One without either is nothing and leaves no trace."""
+
+    text: str = ""
+    tags: tuple[str, ...] = ()
+    time: str = ""
+    """When it was written down, in local time: `2026-11-20 16:42:03`."""
+
+    def __post_init__(self) -> None:
+        expected = "letters, digits, '.', '_' and '-', a letter or digit first"
+        faults = [
+            Fault(Origin("command line"), "--tag", "not a tag", repr(tag), expected)
+            for tag in self.tags
+            if not _TAG.fullmatch(tag)
+        ]
+        if faults:
+            raise ConfigError(faults, "the note")
+
+    def __str__(self) -> str:
+        """`2026-11-20 16:42:03 a smaller rate #rates`"""
+        return " ".join(filter(None, [self.time, self.text, *(f"#{tag}" for tag in self.tags)]))
+
+    def add_to(self, run: Path) -> None:
+        """Writes it into the run's folder, unless that says the same already: one command line may start a run and
+        go on with it many times."""
+        text, kept = self.text.strip(), read_notes(run)
+        if (not text or text in [note.text for note in kept]) and set(self.tags) <= set(tags_of(kept)):
+            return
+        line = {
+            "time": datetime.now().isoformat(sep=" ", timespec="seconds"),
+            "note": text,
+            "tags": list(dict.fromkeys(self.tags)),
+        }
+        path = run / NOTES
+        with writing(path):
+            before = path.read_bytes().removesuffix(b"\n") + b"\n" if path.exists() else b""
+            files.replace_file(path, before + json.dumps(line, ensure_ascii=False).encode(errors="replace") + b"\n")
+
+
+def read_notes(run: Path) -> list[Note]:
+    """The notes of the run in this folder, in the order in which they were added."""
+    try:
+        return parse_notes((run / NOTES).read_bytes())
+    except OSError:
+        return []
+
+
+def parse_notes(data: bytes) -> list[Note]:
+    """What of a notes.jsonl can be read; a line that is no note is passed over."""
+    notes = []
+    for line in data.splitlines():
+        try:
+            found = json.loads(line)
+            notes.append(Note(str(found["note"]), tuple(map(str, found["tags"])), str(found["time"])))
+        except (ValueError, TypeError, KeyError, RecursionError):
+            continue
+    return notes
+
+
+def tags_of(notes: Iterable[Note]) -> list[str]:
+    """All tags, each once."""
+    return list(dict.fromkeys(tag for note in notes for tag in note.tags))

@@ -1,0 +1,239 @@
+"""Plots of a classifier's results, and the numbers in them.
+
+Figures are made without pyplot, so that nothing of them stays behind.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from utils import fonts
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def probabilities(outputs: Tensor) -> Tensor:
+    """(B, C) logits, log-probabilities or probabilities -> (B, C) probabilities."""
+    sums = outputs.sum(1)
+    already = bool((outputs >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-4)
+    return outputs if already else outputs.softmax(1)
+
+
+def class_numbers(targets: Tensor) -> Tensor:
+    """Whole numbers as int64, in which class numbers can be compared and reckoned with; floats as they are.
+
+    A file may hold 8 bits for each, and the cell of a confusion matrix has a larger number; to torch, unsigned integers
+    of 16 bits and more are hardly numbers at all.
+    """
+    return targets if targets.is_floating_point() else targets.long()
+
+
+def confusion_matrix(targets: Tensor, predictions: Tensor, classes: int) -> Tensor:
+    """int64 (C, C): how often samples of the row's class, (B,) integers, were taken for the column's, (B,) int64."""
+    cells = class_numbers(targets) * classes + predictions
+    return torch.bincount(cells, minlength=classes**2).reshape(classes, classes)
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """Of one class; a ratio of nothing to nothing is 0."""
+
+    precision: float
+    """Of what was taken for the class, the share that is of it."""
+    recall: float
+    """Of what is of the class, the share that was taken for it."""
+    f1: float
+    """The harmonic mean of the two."""
+    support: int
+    """Samples of the class."""
+
+
+def class_scores(confusion: Tensor) -> list[ClassScores]:
+    """For each class of a confusion matrix (C, C)."""
+    right = confusion.diagonal().double()
+    actual, taken = confusion.sum(1), confusion.sum(0)
+    columns = (right / taken.clamp(min=1), right / actual.clamp(min=1), 2 * right / (actual + taken).clamp(min=1))
+    rows = zip(*(column.tolist() for column in columns), actual.tolist(), strict=True)
+    return [ClassScores(*row) for row in rows]
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Samples whose largest probability lies in one interval."""
+
+    count: int
+    confidence: float
+    """Its mean; 0 without samples."""
+    accuracy: float
+
+
+def calibration(probabilities: Tensor, targets: Tensor, bins: int = 15) -> list[Bin]:
+    """`bins` intervals of equal width, (0, 1/15], (1/15, 2/15] ...; probabilities (B, C), targets int64 (B,)."""
+    confidence, prediction = probabilities.double().max(1)
+    place = ((confidence * bins).ceil().long() - 1).clamp(0, bins - 1)
+    counts = torch.bincount(place, minlength=bins)
+    sums = (torch.bincount(place, w.double(), bins) for w in (confidence, prediction == targets))
+    means = ((total / counts.clamp(min=1)).tolist() for total in sums)
+    return [Bin(*row) for row in zip(counts.tolist(), *means, strict=True)]
+
+
+def expected_calibration_error(bins: list[Bin]) -> float:
+    """ECE: the distance between confidence and accuracy, averaged over samples. Guo et al., On Calibration of Modern
+    Neural Networks, ICML 2017, equation 3, with its 15 bins."""
+    total = sum(b.count for b in bins)
+    return sum(b.count * abs(b.accuracy - b.confidence) for b in bins) / max(total, 1)
+
+
+MOST_NUMBERS = 20
+"""Classes up to which each cell of a confusion matrix has its number."""
+LABELS = 40
+"""Classes up to which each is named on an axis."""
+
+
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
+    """A figure of so many inches, and an array (rows, columns) of its axes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def png(figure: Figure) -> bytes:
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a class may be called "US$ to A$"
+    data = io.BytesIO()
+    fonts.save(figure, data, format="png")
+    return data.getvalue()
+
+
+def confusion(matrix: Tensor, classes: Sequence[str]) -> bytes:
+    """`matrix` is int64 (C, C), rows are the true classes; colours are shares of a row, numbers are counts."""
+    count = len(classes)
+    side = min(3 + 0.5 * count, 12)
+    figure, axes = new_figure(side + 1.5, side)
+    axis = axes[0, 0]
+    shares = matrix / matrix.sum(1, keepdim=True).clamp(min=1)
+    shown = axis.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(shown, ax=axis, label="share of the true class", shrink=0.8)
+    axis.set(xlabel="predicted", ylabel="true", title="confusion matrix")
+    if count <= LABELS:
+        axis.set_xticks(range(count), list(classes), rotation=45, ha="right")
+        axis.set_yticks(range(count), list(classes))
+    for row, column in matrix.nonzero().tolist() if count <= MOST_NUMBERS else ():
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        axis.text(column, row, int(matrix[row, column]), ha="center", va="center", color=colour, fontsize=8)
+    return png(figure)
+
+
+def per_class(scores: Sequence[ClassScores], classes: Sequence[str]) -> bytes:
+    """A bar each for precision, recall and F1 of every class, the hardest class on top."""
+    order = sorted(range(len(scores)), key=lambda i: scores[i].f1, reverse=True)
+    figure, axes = new_figure(8, min(1.5 + 0.45 * len(scores), 20))
+    axis = axes[0, 0]
+    for offset, name in ((0.27, "precision"), (0.0, "recall"), (-0.27, "f1")):
+        axis.barh([i + offset for i in range(len(order))], [getattr(scores[i], name) for i in order], 0.26, label=name)
+    axis.set_yticks(range(len(order)), [f"{classes[i]} ({scores[i].support})" for i in order])
+    axis.set(xlim=(0, 1), title="scores of each class (samples)")
+    axis.grid(axis="x", alpha=0.3)
+    figure.legend(loc="outside lower center", ncols=3)
+    return png(figure)
+
+
+def reliability(bins: Sequence[Bin]) -> bytes:
+    """Accuracy against confidence in each bin, the diagonal being perfect, and how many samples each bin has."""
+    figure, axes = new_figure(6, 6.5, 2)
+    above, below = axes[:, 0]
+    edges = [i / len(bins) for i in range(len(bins))]
+    style: dict[str, Any] = {"width": 1 / len(bins), "align": "edge", "edgecolor": "white"}
+    filled = [(edge, b) for edge, b in zip(edges, bins, strict=True) if b.count]
+    above.bar([edge for edge, _ in filled], [b.accuracy for _, b in filled], label="accuracy", **style)
+    above.plot([b.confidence for _, b in filled], [b.accuracy for _, b in filled], "o", color="black", markersize=3)
+    above.plot([0, 1], [0, 1], "--", color="grey", label="perfect")
+    above.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", title=f"ECE {expected_calibration_error(list(bins)):.4f}")
+    above.legend(loc="upper left")
+    below.bar(edges, [b.count for b in bins], color="grey", **style)
+    below.set(xlim=(0, 1), xlabel="probability of the predicted class", ylabel="samples")
+    return png(figure)
+
+
+def images(groups: Sequence[tuple[str, Sequence[Tensor] | Tensor, Sequence[str]]], columns: int = 8) -> bytes:
+    """Groups under their titles; each has images, (C, H, W) or (H, W), and a caption below each."""
+    rows = [-(-len(group) // columns) for _, group, _ in groups]
+    height = 0.4 + 1.95 * sum(rows)
+    figure, axes = new_figure(1.5 * columns, height, sum(rows), columns)
+    figure.set_layout_engine(None)
+    figure.subplots_adjust(left=0.02, right=0.98, top=1 - 0.4 / height, bottom=0.45 / height, hspace=0.5)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    row = 0
+    for (title, group, captions), count in zip(groups, rows, strict=True):
+        axes[row, 0].annotate(title, (0, 1.06), xycoords="axes fraction", fontweight="bold")
+        for i, (image, caption) in enumerate(zip(group, captions, strict=True)):
+            axis = axes[row + i // columns, i % columns]
+            show(axis, image)
+            axis.annotate(caption, (0.5, -0.04), xycoords="axes fraction", ha="center", va="top", fontsize=8)
+        row += count
+    return png(figure)
+
+
+def worst(unlikely: Sequence[Any], sure: Sequence[Any], classes: Sequence[str]) -> dict[str, bytes]:
+    """`worst` of samples (base.evaluation.predictions.Sample) whose inputs are images; nothing if there are none."""
+    groups = []
+    for title, samples in (("least likely by their own class", unlikely), ("surest of a wrong class", sure)):
+        shown = [sample for sample in samples if sample.input.dim() in (2, 3)]
+        captions = [f"{classes[s.target]}\n{classes[s.prediction]} {s.probability:.2f}" for s in shown]
+        if shown:
+            groups.append(
+                (f"{title}: true class, predicted class and its probability", [s.input for s in shown], captions)
+            )
+    return {"worst": images(groups)} if groups else {}
+
+
+def filters(image: Tensor, weight: Tensor, maps: Tensor, title: str) -> bytes:
+    """A convolution at work: its input (C, H, W), filters (N, C, h, w), and what each makes of it, (N, H, W)."""
+    figure, axes = new_figure(13, 4.6, 1, 3)
+    for axis, shown, words in zip(
+        axes[0],
+        (image, mosaic(weight), mosaic(maps[:, None])),
+        ("input", f"weight: {len(weight)} filters of {'x'.join(map(str, weight.shape[1:]))}", "output"),
+        strict=True,
+    ):
+        show(axis, shown)
+        axis.set_title(words)
+        axis.set_axis_off()
+    figure.suptitle(title)
+    return png(figure)
+
+
+def mosaic(tiles: Tensor) -> Tensor:
+    """(N, C, H, W) -> one image, nearly square, a line between tiles; each from its darkest to its brightest value."""
+    stack = tiles.detach().float().cpu()
+    stack = stack if stack.shape[1] in (1, 3) else stack.mean(1, keepdim=True)
+    low, high = stack.amin((1, 2, 3), keepdim=True), stack.amax((1, 2, 3), keepdim=True)
+    stack = torch.nn.functional.pad((stack - low) / (high - low).clamp(min=1e-12), (0, 1, 0, 1), value=1.0)
+    columns = math.ceil(math.sqrt(len(stack)))
+    missing = -len(stack) % columns
+    stack = torch.cat([stack, stack.new_ones(missing, *stack.shape[1:])])
+    rows = [torch.cat(list(stack[i : i + columns]), dim=2) for i in range(0, len(stack), columns)]
+    return torch.cat(rows, dim=1)
+
+
+def show(axis: Axes, image: Tensor) -> None:
+    """(C, H, W) or (H, W) of any range and type, from its darkest to its brightest value; of many channels the mean."""
+    pixels = image.detach().float().cpu()
+    pixels = pixels[None] if pixels.dim() == 2 else pixels
+    pixels = pixels if len(pixels) in (1, 3) else pixels.mean(0, keepdim=True)
+    pixels = torch.nan_to_num(pixels)
+    pixels = (pixels - pixels.min()) / (pixels.max() - pixels.min()).clamp(min=1e-12)
+    axis.imshow(pixels.permute(1, 2, 0).squeeze(2).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
