@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -64,27 +62,31 @@ if TYPE_CHECKING:
 
 
 class Builder:
-    """Builds what one config describes; a constructor that refuses its arguments becomes a fault at their place."""
+    """Builds what one config describes, data first; a constructor that refuses its arguments becomes a fault at their
+    place. `decisions` are those that a run made about its data when it began."""
 
-    def __init__(self, config: Config, kept: Mapping[str, Any] | None = None) -> None:
-        """`kept` is what a run decided when it began: `decisions` of its data."""
-        self.config, self.settings, self.begins = config, config.settings, not kept
-        if self.begins and not config.of_run:
-            self._check_folder()
+    data: DataSets
+
+    def __init__(self, config: Config, decisions: Mapping[str, Any] | None = None) -> None:
+        self.config, self.settings, self.begins = config, config.settings, not decisions
+        self._decisions = decisions
         try:
             self.device = select_device(self.settings.device, self.settings.n_gpu)
         except ValueError as error:
             raise ConfigError([config.fault("device", str(error))], config.source) from None
         if self.settings.threads is not None:
             torch.set_num_threads(self.settings.threads)
-        try:
-            self.data: DataSets = LOADERS.get("standard")(
-                self.settings.data, seed=self.settings.seed, device=self.device, kept=kept
-            )
-        except ConfigError as error:
-            raise config.placed(error.faults) from error
         self._fused: dict[str, bool] = {}
         """By the names of the optimizers that were built."""
+
+    def load_data(self) -> DataSets:
+        """Datasets and their loaders, and the facts that other arguments may refer to."""
+        try:
+            self.data = LOADERS.get("standard")(
+                self.settings.data, seed=self.settings.seed, device=self.device, kept=self._decisions
+            )
+        except ConfigError as error:
+            raise self.config.placed(error.faults) from error
         self.facts: dict[str, Any] = _Facts(self.data.facts)
         if count := self.settings.trainer.overfit_batches:
             self.data.train = FirstBatches(self.data.train, count)
@@ -93,18 +95,7 @@ class Builder:
         self.facts["trainer.epochs"] = self.settings.trainer.epochs
         self.facts["trainer.steps_per_epoch"] = steps
         self.facts["trainer.total_steps"] = steps * self.settings.trainer.epochs
-
-    def _check_folder(self) -> None:
-        """That the folder of all runs can be made, before anything is read or built."""
-        folder = Path(self.settings.trainer.save_dir).absolute()
-        nearest = next(path for path in (folder, *folder.parents) if path.exists())
-        if not nearest.is_dir():
-            what = f"{nearest} is a file, and no folder"
-        elif not os.access(nearest, os.W_OK):
-            what = f"{nearest} is a folder that this user may not write to"
-        else:
-            return
-        raise ConfigError([self.config.fault("trainer.save_dir", what)], self.config.source)
+        return self.data
 
     def _check_lengths(self) -> None:
         """Batches against the data, schedules against the steps."""
@@ -129,20 +120,31 @@ class Builder:
         test = {name or "test": loader for name, loader in self.data.test.items()}
         return {"train": self.data.train} | valid | test
 
-    def parts(self, **places: Any) -> TrainerComponents:
-        """Model, loss and metrics, enough to evaluate. The same seed gives the same first weights."""
+    def build_models(self) -> dict[str, nn.Module]:
+        """By name, on the device. The same seed gives the same initial weights."""
         seed_everything(self.settings.seed)
         models = {name: self._model(name, component) for name, component in self.settings.models.items()}
         if self.begins and self.settings.init_from:
             self._begin_with("init_from", models, self.settings.init_from)
-        criteria = {
-            name: self._loss(self.settings.place("loss", name), component)
-            for name, component in self.settings.losses.items()
-        }
+        return models
+
+    def build_losses(self) -> dict[str, Callable[..., Any]]:
+        """By name, on the device."""
+        losses = self.settings.losses.items()
+        return {name: self._loss(self.settings.place("loss", name), component) for name, component in losses}
+
+    def for_evaluation(self) -> TrainerComponents:
+        """Models, losses and metrics, in the order in which a run builds them."""
+        return self.components(self.data, self.build_models(), self.build_losses())
+
+    def components(
+        self, data: DataSets, models: dict[str, nn.Module], criteria: dict[str, Callable[..., Any]]
+    ) -> TrainerComponents:
+        """What a trainer works with, with the metrics; enough to evaluate."""
         return TrainerComponents(
             settings=self.settings,
             device=self.device,
-            data=self.data,
+            data=data,
             models=models,
             frozen=[name for name, component in self.settings.models.items() if component.frozen],
             criteria=criteria,
@@ -150,14 +152,13 @@ class Builder:
             metrics=self._metrics(),
             precision=select_precision(self.settings.trainer.precision, self.device),
             log=WRITERS.get("NullLog")(),
-            **places,
         )
 
-    def trainer(self, parts: TrainerComponents) -> BaseTrainer:
+    def build_trainer(self, parts: TrainerComponents) -> BaseTrainer:
         """A trainer that has seen one evaluation batch go through, or that has an epoch of its own."""
         kind = TRAINERS.get(self.settings.trainer.type)
         if inspect.isclass(kind) and issubclass(kind, TemplateTrainer):
-            self.add_training(parts)  # which its constructor is given
+            self.add_optimizers(parts)  # which its constructor is given
             make = partial(self._build, "trainer", TRAINERS, self.settings.trainer)
             try:
                 return EpochTrainer(parts, self.config, kind, make)
@@ -167,7 +168,7 @@ class Builder:
         self._dry_run(trainer)
         return trainer
 
-    def add_training(self, parts: TrainerComponents) -> None:
+    def add_optimizers(self, parts: TrainerComponents) -> None:
         """Optimizers, schedules, averages and callbacks; once."""
         if parts.optimizers:
             return

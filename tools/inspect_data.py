@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
         overrides += ["data.on_error=skip", "data.max_errors=1000000000"]
         config = Config.read(options.config, overrides, plugins=options.plugin)
     WRITERS.get("console")()
-    data = Builder(config).data
+    data = Builder(config).load_data()
 
     from data_loader.inspect.inspect import inspect
     from data_loader.inspect.report import is_broken, report, sample_sheet

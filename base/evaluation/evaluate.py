@@ -56,9 +56,9 @@ def evaluate(
     store = CheckpointStore(folder.checkpoints)
     saved = store.load(name or ("best" if store.best() else "last"))
     check_info(saved)
-    builder = Builder(config, kept=saved.info["data"])
-    parts = builder.parts()
-    trainer = builder.trainer(parts)
+    builder = Builder(config, decisions=saved.info["data"])
+    builder.load_data()
+    trainer = builder.build_trainer(builder.for_evaluation())
     load_saved(trainer.evaluated, saved)
     log.info("testing %s of %s (epoch %d, step %d)", saved.name, folder.path, saved.info["epoch"], saved.info["step"])
 

@@ -33,6 +33,7 @@ def decisions(config: Config) -> tuple[dict[str, str], Mapping[str, Any]]:
             found[link.type] = f"steps every {usual_unit(link.type)}: the usual way of its kind"
     try:
         builder = Builder(_without_fetching(config))
+        builder.load_data()
     except UserError as error:
         first = str(error).splitlines()[0].removesuffix(", or set data.offline: synthetic to go without")
         known = {} if isinstance(error, ConfigError) else {"device": _device(settings.device)}

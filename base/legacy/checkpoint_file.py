@@ -146,8 +146,10 @@ def convert(
     `config` is a file, else the config that the checkpoint holds. CheckpointError if the weights do not fit the model
     that it describes, ConfigError if it cannot be run.
     """
-    from base.run import start
+    from base.build import Builder
+    from base.checks.start import StartChecks
     from base.runs.run_dir import Note
+    from base.runs.start import NewRun
 
     old = read_old_checkpoint(checkpoint)
     settled = _config(old, config, [*overrides, f"trainer.save_dir={save_dir}"], plugins)
@@ -155,7 +157,17 @@ def convert(
     if old.replaced:
         log.info("inert, none of their code ran: %s", ", ".join(old.replaced))
     with ExitStack() as stack:
-        trainer, run, _ = start(stack, settled, Note("", ()), (), kept=None if config is not None else {})
+        plan = NewRun(settled, Note("", ()), decisions=None if config is not None else {})
+        plan.claim(stack)
+        builder = Builder(plan.config, plan.decisions)
+        builder.load_data()
+        checks = StartChecks(builder)
+        components = builder.for_evaluation()
+        with checks.watching(components):
+            trainer = builder.build_trainer(components)
+        builder.add_optimizers(components)
+        checks.report(trainer)
+        run = plan.open(trainer, builder, stack)
         try:
             load_weights(trainer.models, old.weights)
         except RuntimeError as error:

@@ -5,26 +5,86 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from base.errors import CheckpointError, ConfigError
-from base.runs.run_dir import RunDir, newest_run
+from base.checkpoint.state import restore
+from base.checkpoint.store import CheckpointStore
+from base.checkpoint.verify import check_fit, check_save
+from base.errors import CheckpointError, ConfigError, writing
+from base.runs.difference import difference
+from base.runs.run_dir import ASKED, CONFIG, SPLIT, Note, RunDir, newest_run
+from base.runs.start import attach_outputs
 from utils import files
 
 if TYPE_CHECKING:
+    from base.build import Builder
     from base.checkpoint.format import Checkpoint
-    from base.checkpoint.store import CheckpointStore
     from base.config import Config
+    from base.loop.base_trainer import BaseTrainer
     from base.protocols import DataSets
     from base.runs.difference import Difference
 
-ASKED = "asked.yaml"
-"""The config of a run before the program decided what was left to it."""
-SPLIT = "split.safetensors"
 DONE = ("finished", "early_stop")
 log = logging.getLogger(__name__)
+
+
+class ResumedRun:
+    """A run that goes on from one of its checkpoints; `before` is its config, `config` the same with changes."""
+
+    def __init__(
+        self, run_dir: RunDir, name: str | None, before: Config, config: Config, force: bool, note: Note
+    ) -> None:
+        self.run_dir, self.name, self.config, self.force, self.note = run_dir, name, config, force, note
+        self.changes = difference(before, config)
+        self.state = run_dir.state()
+        self.saved: Checkpoint | None = None
+        self.over = ""
+        """How the run ended, if nothing is left to do."""
+
+    @property
+    def decisions(self) -> Mapping[str, Any]:
+        """What the run decided about its data when it began."""
+        return self.saved.info["data"] if self.saved else {}
+
+    def claim(self, stack: ExitStack) -> None:
+        """Locks the run until `stack` ends, chooses the checkpoint, and checks it and the changes."""
+        stack.enter_context(self.run_dir.lock())
+        self.saved = choose_save(CheckpointStore(self.run_dir.checkpoints), self.name)
+        if self.saved is not None:
+            check_save(self.saved)
+        check_changes(self.changes, self.config, self.saved, self.force)
+
+    def open(self, trainer: BaseTrainer, builder: Builder, stack: ExitStack) -> RunDir:
+        """Restores the trainer, and only then, when all is known to work, writes to the run's directory."""
+        check_data(self.saved, trainer.data, self.run_dir, self.force)
+        if self.saved is not None:
+            check_fit(trainer, self.saved, forced=any(change.verdict != "harmless" for change in self.changes))
+        tell_other_machine(self.run_dir, str(builder.device))
+        if self.saved is not None:
+            self._restore(trainer, self.saved)
+        self.note.add_to(self.run_dir.path)
+        if self.state in DONE and not self.changes and self.saved is not None and is_complete(self.saved, self.config):
+            self.over = self.state
+            log.info("%s is over already: %s", self.run_dir.path, self.state)
+            return self.run_dir
+        if self.changes:
+            with writing(self.run_dir.path):
+                files.replace_file(self.run_dir.path / CONFIG, self.config.to_yaml().encode())
+        attach_outputs(trainer, builder, self.run_dir, stack, self.saved)
+        progress = trainer.progress
+        log.info("resuming %s at epoch %d, step %d", self.run_dir.path, progress.epoch, progress.step)
+        return self.run_dir
+
+    def _restore(self, trainer: BaseTrainer, saved: Checkpoint) -> None:
+        try:
+            restore(trainer, saved, touched_by(self.changes))
+        except ConfigError as error:
+            raise self.config.placed(error.faults) from None
+        if self.name is not None:
+            set_newer_aside(CheckpointStore(self.run_dir.checkpoints), saved)
 
 
 def newest_of(config: Config) -> RunDir:
@@ -41,7 +101,6 @@ def newest_of(config: Config) -> RunDir:
 def unfinished_of(config: Config, plugins: Sequence[str] = ()) -> RunDir | None:
     """The newest run of a config's name, if it was started by an equal config and is neither over nor under way."""
     from base.config import Config
-    from base.runs.difference import difference
 
     folder = newest_run(config.settings.trainer.save_dir, config.settings.name)
     if folder is None or folder.is_locked():
@@ -52,8 +111,6 @@ def unfinished_of(config: Config, plugins: Sequence[str] = ()) -> RunDir | None:
 
 def differences_as_overrides(before: Config, after: Config) -> dict[str, Any]:
     """What leads from one config to the other, by key; null for what is gone, lists as wholes."""
-    from base.runs.difference import difference
-
     overrides: dict[str, Any] = {}
     for change in difference(before, after):
         key = re.sub(r"\.\d+(\..*)?$", "", change.key)

@@ -20,6 +20,9 @@ from utils import files
 
 CHECKPOINTS, CONFIG, METRICS = "checkpoints", "config.yaml", "metrics.jsonl"
 BEST, LAST = "best", "last"
+ASKED = "asked.yaml"
+"""The config of a run before the program decided what was left to it."""
+SPLIT = "split.safetensors"
 SYNTHETIC = "-synthetic"  # ends the name of a run on look-alike data
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

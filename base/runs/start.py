@@ -1,0 +1,112 @@
+"""Starting a run: its directory, what it was made from, and where its output goes."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from base.errors import ConfigError, writing
+from base.registry import WRITERS
+from base.runs.run_dir import ASKED, CONFIG, SPLIT, SYNTHETIC, Note, RunDir
+from utils import files
+
+if TYPE_CHECKING:
+    from base.build import Builder
+    from base.checkpoint.format import Checkpoint
+    from base.config import Config
+    from base.loop.base_trainer import BaseTrainer
+
+log = logging.getLogger(__name__)
+
+
+class NewRun:
+    """A run that is yet to begin. `decisions` is {} for a config that may be a stranger's: nothing is fetched then."""
+
+    over = ""
+
+    def __init__(
+        self, config: Config, note: Note, command: Sequence[str] = (), decisions: Mapping[str, Any] | None = None
+    ) -> None:
+        self.config, self.note, self.command, self.decisions = config, note, command, decisions
+
+    def claim(self, stack: ExitStack) -> None:
+        """Checks that a directory can be made; it is made last, when everything else is known to work."""
+        check_save_dir(self.config)
+
+    def open(self, trainer: BaseTrainer, builder: Builder, stack: ExitStack) -> RunDir:
+        """Makes the run's directory, locked until `stack` ends, and writes what the run was made from into it."""
+        name = self.config.settings.name.removesuffix(SYNTHETIC) + SYNTHETIC * builder.synthetic
+        run_dir = RunDir.create(self.config.settings.trainer.save_dir, name)
+        log.info("run        %s", run_dir.path)
+        stack.enter_context(run_dir.lock())
+        self._write_origins(run_dir, builder)
+        self.note.add_to(run_dir.path)
+        attach_outputs(trainer, builder, run_dir, stack)
+        return run_dir
+
+    def _write_origins(self, run_dir: RunDir, builder: Builder) -> None:
+        """The config as it was asked for, the same with every decision taken, the environment, and the split."""
+        from base.config.reader import to_yaml
+        from utils.environment import environment
+
+        header = f"# made from {self.config.source}\n"
+        if builder.synthetic:
+            header += "# trained on SyntheticFashion, drawn by the project: the real files were not to be had\n"
+        decided = builder.decided() | {"name": run_dir.path.parent.name}
+        with writing(run_dir.path):
+            files.replace_file(run_dir.path / ASKED, self.config.to_yaml().encode())
+            described = environment(str(builder.device), self.command)
+            files.replace_file(run_dir.path / "environment.json", described.encode())
+            if builder.data.split:
+                from safetensors.torch import save
+
+                files.replace_file(run_dir.path / SPLIT, save(dict(builder.data.split)))
+            files.replace_file(run_dir.path / CONFIG, (header + to_yaml(decided)).encode())
+
+
+def check_save_dir(config: Config) -> None:
+    """ConfigError if this user cannot make directories of runs there."""
+    save_dir = Path(config.settings.trainer.save_dir).absolute()
+    nearest = next(path for path in (save_dir, *save_dir.parents) if path.exists())
+    if not nearest.is_dir():
+        what = f"{nearest} is a file, and no folder"
+    elif not os.access(nearest, os.W_OK):
+        what = f"{nearest} is a folder that this user may not write to"
+    else:
+        return
+    raise ConfigError([config.fault("trainer.save_dir", what)], config.source)
+
+
+def attach_outputs(
+    trainer: BaseTrainer, builder: Builder, run_dir: RunDir, stack: ExitStack, saved: Checkpoint | None = None
+) -> None:
+    """Gives a trainer its log, its checkpoints and its STOP file: from here on it leaves traces."""
+    from base.checkpoint.store import CheckpointStore
+    from utils.model_summary import describe
+
+    settings = builder.settings.trainer
+    trainer.log = WRITERS.get("run_log")(
+        run_dir.path,
+        header={
+            "data": builder.data.decisions["data"],
+            "name": run_dir.path.parent.name,
+            "metrics": list(trainer.eval_metrics),
+            "valid_sets": list(builder.data.valid),
+        },
+        tensorboard=settings.tensorboard,
+        verbosity=settings.verbosity,
+        monitor=trainer.monitor.name,
+        epochs=settings.epochs,
+        best=saved.state["monitor"]["best"] if saved else None,
+        lengths=saved.state["logs"] if saved else None,
+        purge_step=saved.info["step"] + 1 if saved else None,
+        config=builder.decided(),
+        describe_model=lambda: describe(trainer.models, trainer.parts.calls),
+    )
+    stack.callback(trainer.log.close)
+    trainer.store = CheckpointStore(run_dir.checkpoints, settings.keep, settings.keep_every)
+    trainer.request.stop_file = run_dir.path / "STOP"
