@@ -15,13 +15,11 @@ from torch import nn
 from torch.optim import Optimizer
 
 from base.checkpoint.attribute_state import AttributeState
-from base.checkpoint.init_from import take_weights
 from base.checks.optimizer_limits import impossible, not_fusable, unusable
 from base.config.arguments import build, substitute
 from base.config.torch_facts import FUSED, FUSED_ON_ACCELERATORS, usual_unit
 from base.discovery import users_frames
 from base.errors import CheckpointError, ConfigError, UserError, listing
-from base.evaluation.predictions import FirstBatch
 from base.legacy.adapter import TemplateTrainer
 from base.legacy.epoch_trainer import EpochTrainer
 from base.loop import components
@@ -36,7 +34,7 @@ from base.loop.components import (
     WeightedTerms,
     steps_per_epoch,
 )
-from base.loop.first_batches import FirstBatches
+from base.loop.first_batches import FirstBatch, FirstBatches
 from base.loop.forward_state import ForwardState
 from base.loop.metrics import Mean
 from base.loop.optim import Average, Learning, Link, ParameterFreezer, Schedule, grouped, learning, matches
@@ -219,6 +217,8 @@ class Builder:
         return model.requires_grad_(False) if component.frozen else model
 
     def _begin_with(self, key: str, models: Mapping[str, nn.Module], source: str, part: str = "") -> None:
+        from base.checkpoint.init_from import take_weights
+
         try:
             take_weights(models, source, part)
         except CheckpointError as error:

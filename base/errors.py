@@ -33,6 +33,10 @@ class DataError(UserError):
     exit_code = 5
 
 
+class MissingFiles(DataError):
+    """The files of a dataset are not there and could not be fetched."""
+
+
 class WriteError(UserError):
     """A file could not be written: disk full, quota, permission."""
 

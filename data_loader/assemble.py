@@ -18,7 +18,6 @@ from base.config.keys import DataConfig
 from base.errors import ConfigError, DataError, Fault, Origin, UserError
 from base.protocols import Loader, SetFacts, TrainingLoader
 from base.registry import FUNCTIONS, LOADERS, SAMPLERS, TRANSFORMS, Registry
-from data_loader.external_loaders import adopt, members_of
 from data_loader.loaders import InMemoryLoader, PerSampleLoader, StreamedLoader
 from data_loader.open_datasets import (
     SPLIT,
@@ -139,6 +138,8 @@ class DataAssembler:
         if not isinstance(opened, DataLoader):
             return DatasetSplit(label, component, opened, tensors_of(opened))
         self._refuse_what_a_loader_decides(component)
+        from data_loader.external_loaders import members_of
+
         members = members_of(opened, self._seed(label, "order"))
         return DatasetSplit(label, component, opened.dataset, None, members, opened)
 
@@ -207,6 +208,8 @@ class DataAssembler:
             if one.members is not None:
                 self.decisions["fingerprint"][one.label] = self._fingerprint(one, samples)
                 self._try_one(one, samples, "data.train")
+            from data_loader.external_loaders import adopt
+
             return cast(TrainingLoader, adopt(one.loader, samples, self._seed(one.label, "order"), self.device))
         in_memory = self._decide(one, samples)
         if one.streamed:

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from base.errors import DataError, WriteError
+from base.errors import WriteError
 
 PATIENCE = 10.0  # seconds without a byte, from all mirrors together
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -26,10 +26,6 @@ _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPE
 
 class Unreachable(Exception):
     """No mirror gave the files; the text says what happened."""
-
-
-class MissingFiles(DataError):
-    """The files of a dataset are not there and could not be fetched."""
 
 
 def download_idx(name: str, root: Path) -> None:

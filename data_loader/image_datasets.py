@@ -13,9 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from base.errors import DataError
+from base.errors import DataError, MissingFiles
 from base.registry import DATASETS
-from data_loader.download import MissingFiles, Unreachable, download_archive, download_idx
 from data_loader.samples import InMemoryDataset
 
 
@@ -86,6 +85,8 @@ class IdxImages(InMemoryDataset):
 
     @classmethod
     def _fetch(cls, name: str, root: Path, folder: Path, download: bool) -> None:
+        from data_loader.download import Unreachable, download_idx
+
         try:
             if not download:
                 raise Unreachable("download is false")
@@ -178,6 +179,8 @@ class CifarImages(InMemoryDataset):
         return tuple(names if len(names) == self.CLASSES else map(str, range(self.CLASSES)))
 
     def _fetch(self, folder: Path, download: bool) -> None:
+        from data_loader.download import Unreachable, download_archive
+
         name, files = type(self).__name__, [*self.FILES[True], *self.FILES[False], self.NAMES]
         try:
             if not download:

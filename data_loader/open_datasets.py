@@ -19,10 +19,9 @@ from base.config.arguments import build
 from base.config.fields import Component
 from base.config.keys import DataConfig
 from base.discovery import users_frames
-from base.errors import ConfigError, DataError, Fault, Origin, UserError
+from base.errors import ConfigError, DataError, Fault, MissingFiles, Origin, UserError
 from base.protocols import SetFacts
 from base.registry import DATASETS
-from data_loader.download import MissingFiles
 from data_loader.image_datasets import FashionMNIST
 from data_loader.samples import SampleKeys, Samples, get_part
 from utils.device import bounds

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from base.loop.metrics import Metric, widest
 from base.registry import METRICS
-from utils.plots import class_numbers, confusion_matrix
+from utils.classification import class_numbers, confusion_matrix
 
 
 @METRICS.register

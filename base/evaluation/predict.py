@@ -217,7 +217,7 @@ def _say(
 ) -> Iterator[Prediction]:
     import torch
 
-    from utils.plots import probabilities
+    from utils.classification import probabilities
 
     if not waiting:
         return

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from utils.plots import (
+from base.loop.first_batches import FirstBatch
+from utils.classification import (
     Bin,
     ClassScores,
     calibration,
@@ -114,21 +114,6 @@ def watch_layers(
     finally:
         for handle in handles:
             handle.remove()
-
-
-class FirstBatch:
-    """A loader of one batch."""
-
-    def __init__(self, loader: Loader) -> None:
-        self.loader, self.name = loader, loader.name
-        self.size = self.batch_size = loader.batch_size
-        self.workers: int | None = 0
-
-    def __len__(self) -> int:
-        return 1
-
-    def batches(self, pass_: int = 0, start: int = 0) -> Iterator[Any]:
-        return islice(self.loader.batches(pass_, start), 1)
 
 
 def class_names(trainer: BaseTrainer, count: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""Repeats the first batches of a pass (`trainer.overfit_batches`)."""
+"""Loaders that stop early: one batch for a dry run, or the first few again and again (`trainer.overfit_batches`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,22 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from base.protocols import TrainingLoader
+from base.protocols import Loader, TrainingLoader
+
+
+class FirstBatch:
+    """A loader of one batch."""
+
+    def __init__(self, loader: Loader) -> None:
+        self.loader, self.name = loader, loader.name
+        self.size = self.batch_size = loader.batch_size
+        self.workers: int | None = 0
+
+    def __len__(self) -> int:
+        return 1
+
+    def batches(self, pass_: int = 0, start: int = 0) -> Iterator[Any]:
+        return islice(self.loader.batches(pass_, start), 1)
 
 
 class FirstBatches:

@@ -22,7 +22,7 @@ from base.run import Run
 from logger.run_log import outcome_of_test
 from tests.logger.test_hparams import metrics, rows
 from tests.small_run import small_config
-from utils.plots import calibration, expected_calibration_error
+from utils.classification import calibration, expected_calibration_error
 
 PICTURES = {"confusion", "per_class", "calibration", "worst"}
 

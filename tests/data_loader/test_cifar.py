@@ -13,9 +13,8 @@ import pytest
 import torch
 
 from base import fit
-from base.errors import DataError
+from base.errors import DataError, MissingFiles
 from data_loader import download
-from data_loader.download import MissingFiles
 from data_loader.image_datasets import CIFAR10, CIFAR100
 from tests.data_loader.test_download import serving
 from tests.data_loader.toy_sets import make, write_cifar10

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from utils.plots import Bin, calibration, class_scores, confusion_matrix, expected_calibration_error, probabilities
+from utils.classification import (
+    Bin,
+    calibration,
+    class_scores,
+    confusion_matrix,
+    expected_calibration_error,
+    probabilities,
+)
 
 WHOLE = [getattr(torch, f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64)]
 
