@@ -51,3 +51,11 @@ def test_train_py_names_the_steps_of_fit_in_their_order() -> None:
 def test_the_spine_is_read_in_an_hour() -> None:
     files = sorted(path for pattern in SPINE for path in ROOT.glob(pattern))
     assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files) <= SPINE_LINES
+
+
+def test_the_tour_names_every_file_of_the_spine_once() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    tour = text[text.index("## A reading tour") : text.index("## The house")]
+    named = [Path(name).name for name in re.findall(r"`([\w/]+\.py)`", tour) if "tests/" not in name]
+    spine = {path.name for pattern in SPINE for path in ROOT.glob(pattern)} - {"__init__.py"}
+    assert len(named) == len(set(named)) and set(named) == spine | {"supervised.py"}

@@ -1,16 +1,73 @@
-"""python tools/new_project.py ../my_project"""
+"""python tools/new_project.py ../my_project
+
+Makes a project from the framework: its history, so that news can be pulled, and an example of each component.
+"""
 
 from __future__ import annotations
 
 import argparse
+import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from base.cli import exit_code
-from base.new_project import new_project
+from base.discovery import ROOT
+from base.errors import UserError, WriteError
 from utils.process import command
+
+FILES = ROOT / "tools" / "project_files"
+"""What a project begins with; PROJECT stands for its name."""
+REMOTE = "framework"
+
+
+def new_project(folder: str | Path) -> Path:
+    """Makes the project in a folder that is not there yet, named after it; gives the folder.
+
+    UserError if the name is none, or the framework lies here without its history; WriteError if it cannot be made.
+    """
+    folder = Path(folder).resolve()
+    name = folder.name
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
+        raise UserError(f"{name!r} is no name for a project: letters, digits, '_' and '-', beginning with a letter")
+    if folder.exists():
+        raise WriteError(f"{folder} is there already; name a folder that is not")
+    if not (ROOT / ".git").exists():
+        raise UserError(f"{ROOT} has no git history, from which news could be pulled: clone the framework with git")
+    git(ROOT, "clone", "--quiet", "--no-hardlinks", "--origin", REMOTE, str(ROOT), str(folder))
+    branch = git(folder, "branch", "--show-current") or "main"
+    upstream = git(ROOT, "config", "--default", "", "--get", "remote.origin.url")
+    if upstream and (upstream.startswith("/") or ":" in upstream):  # not a relative path, which means another here
+        git(folder, "remote", "set-url", REMOTE, upstream)
+    for file in sorted(path for path in FILES.rglob("*") if path.is_file() and path.suffix != ".pyc"):
+        target = folder / str(file.relative_to(FILES)).replace("PROJECT", name.replace("-", "_"))
+        text = file.read_text(encoding="utf-8").replace("PROJECT", name.replace("-", "_")).replace("BRANCH", branch)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+    (folder / ".gitattributes").write_text("README.md merge=ours\n", encoding="utf-8")
+    git(folder, "config", "merge.ours.driver", "true")
+    git(folder, "add", "--all")
+    git(folder, *_author(folder), "commit", "--quiet", "-m", f"Begin {name}")
+    return folder
+
+
+def _author(folder: Path) -> list[str]:
+    """Git refuses to commit for somebody unknown."""
+    known = git(folder, "config", "--default", "", "--get", "user.email")
+    return [] if known else ["-c", "user.name=new project", "-c", "user.email=nobody@localhost"]
+
+
+def git(folder: Path, *command: str) -> str:
+    """What git prints. WriteError with its words if it fails."""
+    if shutil.which("git") is None:
+        raise UserError("git is not installed, or not on the PATH")
+    done = subprocess.run(["git", "-C", str(folder), *command], capture_output=True, text=True)
+    if done.returncode:
+        raise WriteError(f"git {command[0]}: {done.stderr.strip()}")
+    return done.stdout.strip()
 
 
 def main() -> int:

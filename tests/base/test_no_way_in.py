@@ -406,6 +406,6 @@ def test_tensorboard_is_never_started() -> None:
             modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             assert not {m for m in modules if m in ("tensorboard", "tensorboard.program", "tensorboard.main")}, name
             if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("subprocess."):
-                asks_git = name in ("utils/environment.py", "base/new_project.py")
+                asks_git = name == "utils/environment.py"
                 assert asks_git and '"git"' in (ROOT / name).read_text(), name
             assert not (isinstance(node, ast.Call) and ast.unparse(node.func) in ("os.system", "os.popen")), name

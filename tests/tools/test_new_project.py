@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from base.errors import UserError, WriteError
-from base.new_project import git, new_project
 from tests.copied_project import ROOT, copy_framework
+from tools.new_project import git, new_project
 
 NOBODY = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b"}
 
@@ -80,6 +80,6 @@ def test_what_cannot_be_made_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
         new_project(tmp_path / "2 plots")
     with pytest.raises(WriteError, match=r"is there already; name a folder that is not"):
         new_project(tmp_path)
-    monkeypatch.setattr("base.new_project.ROOT", tmp_path)
+    monkeypatch.setattr("tools.new_project.ROOT", tmp_path)
     with pytest.raises(UserError, match="has no git history, from which news could be pulled"):
         new_project(tmp_path / "new")
