@@ -20,7 +20,7 @@ from base.loop.train_state import TrainState
 from utils.formatting import pluralize
 
 if TYPE_CHECKING:
-    from base.loop.base_trainer import BaseTrainer
+    from base.loop.components import RunningTrainer
 
 JUMP = 1.1
 """A rate that rises by more than this factor is said to rise."""
@@ -29,7 +29,7 @@ _KEPT = {"fused"}
 log = logging.getLogger(__name__)
 
 
-def restore_optimizers(trainer: BaseTrainer, state: Mapping[str, Any], touched: Collection[str] = ()) -> None:
+def restore_optimizers(trainer: RunningTrainer, state: Mapping[str, Any], touched: Collection[str] = ()) -> None:
     """Loads every optimizer and schedule from the state of a save. `trainer.progress` says where the run stands.
 
     `touched` are the words of all keys that were changed by force: saves of older versions do not say what their
@@ -77,7 +77,7 @@ def _differing(schedule: Schedule, before: Mapping[str, Any] | None, touched: Co
     return options | ({"initial_lr"} if now["links"] != before["links"] else set()) or None
 
 
-def units_until(trainer: BaseTrainer, progress: TrainState, to_the_end: bool = False) -> Iterator[str]:
+def units_until(trainer: RunningTrainer, progress: TrainState, to_the_end: bool = False) -> Iterator[str]:
     """What advanced the schedules up to here, or will have at the end: `step`, `epoch` and `monitor` in their order.
 
     Epochs done are taken to be equally long.
@@ -104,7 +104,7 @@ def units_until(trainer: BaseTrainer, progress: TrainState, to_the_end: bool = F
 
 
 def _units_done(
-    trainer: BaseTrainer, schedule: Schedule, saved: Mapping[str, Any], to_the_end: bool = False
+    trainer: RunningTrainer, schedule: Schedule, saved: Mapping[str, Any], to_the_end: bool = False
 ) -> Iterator[str]:
     if schedule.links and not schedule.links[0].every:  # a trainer with an epoch of its own steps it
         progress = trainer.progress
@@ -113,7 +113,7 @@ def _units_done(
     return units_until(trainer, trainer.progress, to_the_end)
 
 
-def _refuse_what_is_too_short(trainer: BaseTrainer, schedule: Schedule, saved: Mapping[str, Any]) -> None:
+def _refuse_what_is_too_short(trainer: RunningTrainer, schedule: Schedule, saved: Mapping[str, Any]) -> None:
     """A rehearsal of the whole run. OneCycleLR fails when it is over, and so may a schedule of the user's."""
     rehearsal, units = schedule.afresh(), _units_done(trainer, schedule, saved, to_the_end=True)
     try:
@@ -154,7 +154,7 @@ def _keep_plateau(schedule: Schedule, saved: Mapping[str, Any], groups: list[dic
     scheduler._last_lr = [group["lr"] for group in schedule.optimizer.param_groups]
 
 
-def _tell(trainer: BaseTrainer, planned: Mapping[str, float], unasked: Collection[str]) -> None:
+def _tell(trainer: RunningTrainer, planned: Mapping[str, float], unasked: Collection[str]) -> None:
     """One line if the next step takes another rate than the last one, and than it would have; `unasked` are the
     optimizers whose own rate was not changed by the user."""
     now, last = learning_rates_of(trainer.optimizers.values()), trainer.progress.rates or planned
@@ -174,7 +174,7 @@ def _tell(trainer: BaseTrainer, planned: Mapping[str, float], unasked: Collectio
     )
 
 
-def _words_to_keep(trainer: BaseTrainer, name: str) -> str:
+def _words_to_keep(trainer: RunningTrainer, name: str) -> str:
     """Overrides under which an optimizer goes on at the rates of the last step."""
     optimizer, settings = trainer.optimizers[name], trainer.parts.settings
     rates = dict(zip(learning_rates_of(trainer.optimizers.values()), _owners(trainer), strict=True))
@@ -185,7 +185,7 @@ def _words_to_keep(trainer: BaseTrainer, name: str) -> str:
     return f"{settings.place('optimizer', name)}.args.lr={rate / scale:.6g} {chain}=null"
 
 
-def _owners(trainer: BaseTrainer) -> Iterator[tuple[str, int]]:
+def _owners(trainer: RunningTrainer) -> Iterator[tuple[str, int]]:
     for name, optimizer in trainer.optimizers.items():
         for i in range(len(optimizer.param_groups)):
             yield name, i

@@ -17,7 +17,7 @@ from base.checkpoint.rescheduling import restore_optimizers
 from utils.seed import rng_state, set_rng_state
 
 if TYPE_CHECKING:
-    from base.loop.base_trainer import BaseTrainer
+    from base.loop.components import RunningTrainer
 
 
 def weights_of(models: Mapping[str, nn.Module]) -> dict[str, Tensor]:
@@ -68,7 +68,7 @@ def _prefix(models: Mapping[str, nn.Module], name: str) -> str:
     return "" if list(models) == ["model"] else f"{name}."
 
 
-def info_of(trainer: BaseTrainer, best: bool) -> dict[str, Any]:
+def info_of(trainer: RunningTrainer, best: bool) -> dict[str, Any]:
     """What the manifest of a save says of it: where the run stands, and the value that makes it the best one."""
     progress, monitor = trainer.progress, trainer.monitor
     return {
@@ -80,7 +80,7 @@ def info_of(trainer: BaseTrainer, best: bool) -> dict[str, Any]:
     }
 
 
-def state_of(trainer: BaseTrainer) -> dict[str, Any]:
+def state_of(trainer: RunningTrainer) -> dict[str, Any]:
     """Plain values and tensors only, so that reading them back can run no code."""
     return {
         "progress": trainer.progress.state_dict(),
@@ -99,14 +99,14 @@ def state_of(trainer: BaseTrainer) -> dict[str, Any]:
     }
 
 
-def restore(trainer: BaseTrainer, saved: Checkpoint, touched: Collection[str] = ()) -> None:
+def restore(trainer: RunningTrainer, saved: Checkpoint, touched: Collection[str] = ()) -> None:
     """`touched` are the words of all keys that were changed by force since the run was saved. CheckpointError if some
     part refuses what was saved of it; whether it fits was looked at before."""
     with loading(saved.path):
         _restore(trainer, saved, touched)
 
 
-def _restore(trainer: BaseTrainer, saved: Checkpoint, touched: Collection[str]) -> None:
+def _restore(trainer: RunningTrainer, saved: Checkpoint, touched: Collection[str]) -> None:
     load_weights(trainer.evaluated, saved.weights())
     state, raw = saved.state, saved.raw()
     if raw is not None:

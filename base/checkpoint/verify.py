@@ -27,7 +27,7 @@ from base.loop.train_state import PHASES, Monitor, TrainState
 from utils.seed import rng_state
 
 if TYPE_CHECKING:
-    from base.loop.base_trainer import BaseTrainer
+    from base.loop.components import RunningTrainer
 
 _PARTS = (
     "progress", "optimizers", "schedules", "averaged", "precision", "monitor", "guard", "metrics", "tally", "data",
@@ -64,7 +64,7 @@ def check_info(saved: Checkpoint) -> None:
             mapping(data.get(name, {}), f"data[{name!r}]")
 
 
-def check_fit(trainer: BaseTrainer, saved: Checkpoint, forced: bool) -> None:
+def check_fit(trainer: RunningTrainer, saved: Checkpoint, forced: bool) -> None:
     """That the run can go on with all of the save: shapes, dtypes, names and counts. Loads nothing.
 
     Where the user has `forced` a changed config, parts that the save knows and the run has no more are passed over.
@@ -113,7 +113,7 @@ def _check_progress(saved: Any, info: dict[str, Any]) -> None:
         count(saved[name], f"progress[{name!r}]", high=most)
 
 
-def _check_place(trainer: BaseTrainer, progress: dict[str, Any]) -> None:
+def _check_place(trainer: RunningTrainer, progress: dict[str, Any]) -> None:
     """In the midst of an epoch the data are what they were: no pass has more batches."""
     if progress["phase"] != "epoch end":
         count(progress["batch"], "progress['batch']", high=len(trainer.data.train))
@@ -197,7 +197,7 @@ def _check_precision(fresh: dict[str, Any], saved: Any, forced: bool) -> None:
             need(value == fresh[name] and type(value) is type(fresh[name]), key, value, repr(fresh[name]))
 
 
-def _check_metrics(trainer: BaseTrainer, saved: Any, forced: bool) -> None:
+def _check_metrics(trainer: RunningTrainer, saved: Any, forced: bool) -> None:
     saved = same_names(("metrics", "block"), saved, "metrics")
     states = same_names(trainer.train_metrics.data, saved["metrics"], "metrics", others=forced)
     for name, metric in trainer.train_metrics.data.items():

@@ -113,7 +113,7 @@ class BaseTrainer(ABC):
         """Trains to the end. Returns why it ended: finished, early_stop, max_time, signal, or what `stop` was given."""
         self._clock = self._last_save = time.monotonic()
         self.callbacks = Callbacks(self.parts.callbacks, self)
-        with self.request.listening(), Ending(self) as ending:
+        with self.request.listening(), Ending(self.callbacks.hooks["on_fit_end"], self.store, self.log) as ending:
             self.callbacks.call("on_fit_start")
             if not self.progress.step:
                 self.guard.exempt_buffers(self.models)
@@ -213,7 +213,7 @@ class BaseTrainer(ABC):
         sizes = [size_of(batch) for batch in window]
         total = sum(sizes)
         terms: dict[str, Tensor] = {}
-        undo = self.guard.before_step(self)
+        undo = self.guard.before_step(self.models.values(), self.criteria.values(), (self.train_metrics, self.tally))
         try:
             for batch, size in zip(window, sizes, strict=True):
                 terms = one_number_each(self.train_step(batch))
@@ -227,6 +227,7 @@ class BaseTrainer(ABC):
             self.guard.in_a_row = 0
         except NotFiniteError as error:
             self.guard.skip_step(error, undo, self.where())
+            clear(self.optimizers.values())
         self.precision.update()
         self.progress.next_step(learning_rates_of(self.optimizers.values()))
         return terms
@@ -250,7 +251,9 @@ class BaseTrainer(ABC):
         clear(self.optimizers.values())
 
     def _look_at_gradients(self, optimizers: Collection[Optimizer]) -> None:
-        self.grad_norm = prepare(self, optimizers, logged=self._log_due(self.progress.epoch_step + 1))
+        due = self._log_due(self.progress.epoch_step + 1)
+        due = due or _due(self.progress.step + 1, self.settings.check_gradients)
+        self.grad_norm = prepare(optimizers, self.guard, self.precision, self.settings.clip, due)
 
     def _evaluate_inside_epoch(self) -> None:
         progress = self.progress
@@ -348,7 +351,7 @@ class BaseTrainer(ABC):
         """Everything from which the run goes on as if it had never stopped."""
         if self.store is None:
             return
-        self.guard.check_state(self)
+        self.guard.check_state(self.models, self.optimizers.values(), self.parts.averages, self._so_far())
         self._tick()
         self._last_save = time.monotonic()
         raw = weights_of(self.models) if self.parts.averages else None
@@ -364,6 +367,9 @@ class BaseTrainer(ABC):
     def where(self) -> str:
         rates = told(learning_rates_of(self.optimizers.values()))
         return f"epoch {self.progress.epoch}, step {self.progress.step + 1} ({rates})"
+
+    def _so_far(self) -> str:
+        return f"epoch {self.progress.epoch}, step {self.progress.step} ({told(self.rates())})"
 
     def rates(self) -> dict[str, float]:
         """The learning rate that the last step was taken with; of several groups each by name or number."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from base.loop.stopping import Interrupted
@@ -12,14 +13,12 @@ from utils.seed import rng_state, set_rng_state
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from base.loop.base_trainer import BaseTrainer
-
 
 class Callback:
     """Four moments of a run. A subclass defines the ones it needs; the others cost nothing.
 
-    They are called in the order of the config. Random numbers drawn in them do not disturb the run. To end the run,
-    call `trainer.stop("why")`.
+    `trainer` is the BaseTrainer that runs. They are called in the order of the config. Random numbers drawn in them do
+    not disturb the run. To end the run, call `trainer.stop("why")`.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -29,27 +28,30 @@ class Callback:
             known = ", ".join(name for name in vars(Callback) if name.startswith("on_"))
             raise TypeError(f"{cls.__name__}.{unknown[0]} would never be called; a callback's moments are: {known}")
 
-    def on_fit_start(self, trainer: BaseTrainer) -> None:
+    def on_fit_start(self, trainer: Any) -> None:
         """Before the first step of this process; after a resume, too."""
 
-    def on_step_end(self, trainer: BaseTrainer, terms: Mapping[str, Tensor]) -> None:
+    def on_step_end(self, trainer: Any, terms: Mapping[str, Tensor]) -> None:
         """After each optimizer step. `terms` are the last batch's losses, still on the device."""
 
-    def on_epoch_end(self, trainer: BaseTrainer, row: Mapping[str, Any]) -> None:
+    def on_epoch_end(self, trainer: Any, row: Mapping[str, Any]) -> None:
         """After the epoch's validation. `row` is the line that goes to metrics.jsonl."""
 
-    def on_fit_end(self, trainer: BaseTrainer, reason: str) -> None:
+    def on_fit_end(self, trainer: Any, reason: str) -> None:
         """Once, however the run ended: finished, early_stop, max_time, signal, not_finite or error."""
 
 
 class Callbacks:
     """The callbacks of a run: each moment's list holds only those that define it, so the others cost nothing."""
 
-    def __init__(self, callbacks: Iterable[Callback], trainer: BaseTrainer) -> None:
-        self.trainer = trainer
+    def __init__(self, callbacks: Iterable[Callback], trainer: Any) -> None:
         moments = [name for name in vars(Callback) if name.startswith("on_")]
         self.hooks = {
-            moment: [getattr(c, moment) for c in callbacks if getattr(type(c), moment) is not getattr(Callback, moment)]
+            moment: [
+                partial(getattr(callback, moment), trainer)
+                for callback in callbacks
+                if getattr(type(callback), moment) is not getattr(Callback, moment)
+            ]
             for moment in moments
         }
 
@@ -59,5 +61,5 @@ class Callbacks:
         for hook in self.hooks[moment]:
             state = rng_state()
             with suppress(Interrupted):
-                hook(self.trainer, *values)
+                hook(*values)
             set_rng_state(state)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,10 @@ from utils.model_summary import Call
 if TYPE_CHECKING:
     from base.checkpoint.store import CheckpointStore
     from base.config import Config
-    from base.config.keys import OutputTargetConfig, Settings
+    from base.config.keys import OutputTargetConfig, Settings, TrainerConfig
+    from base.loop.metrics import LossAverager, MetricCollection
+    from base.loop.nan_guard import NonFiniteGuard
+    from base.loop.train_state import Monitor, TrainState
 
 _HINT = "set reduction: mean, or end a loss of your own with .mean()"
 
@@ -91,6 +94,29 @@ class TrainerComponents:
     """What else changes in training, under the names that its state has in a save."""
     store: CheckpointStore | None = None
     request: StopRequest = field(default_factory=StopRequest)
+
+
+class RunningTrainer(Protocol):
+    """What saving and resuming read and set of a trainer. BaseTrainer is one."""
+
+    parts: TrainerComponents
+    settings: TrainerConfig
+    data: DataSets
+    log: RunLog
+    models: dict[str, nn.Module]
+    optimizers: dict[str, Optimizer]
+    schedules: dict[str, Schedule]
+    precision: MixedPrecision
+    guard: NonFiniteGuard
+    monitor: Monitor
+    progress: TrainState
+    train_metrics: MetricCollection
+    tally: LossAverager
+    epochs: int
+    steps_per_epoch: int
+
+    @property
+    def evaluated(self) -> dict[str, nn.Module]: ...
 
 
 def only_one(kind: str, named: Mapping[str, T], frozen: Collection[str] = ()) -> T:

@@ -14,10 +14,11 @@ from torch.optim import Optimizer
 
 from base.errors import NotFiniteError
 from base.loop.forward_state import ForwardState
-from base.loop.optim import told
+from base.loop.optim import Average
+from utils.device import MixedPrecision
 
 if TYPE_CHECKING:
-    from base.loop.base_trainer import BaseTrainer
+    from base.config.keys import ClipConfig
 
 
 class NonFiniteGuard:
@@ -59,13 +60,15 @@ class NonFiniteGuard:
         if self.verdict is not None and self.verdict.item():
             raise NotFiniteError("the loss or the gradients were not finite (seen late, the weights are untouched)")
 
-    def before_step(self, trainer: BaseTrainer) -> StepUndo | None:
-        """What the step may have to be undone with, in the mode `skip`."""
-        return StepUndo(trainer) if self.mode == "skip" else None
+    def before_step(
+        self, models: Iterable[nn.Module], losses: Iterable[Any], stateful: Iterable[Any]
+    ) -> StepUndo | None:
+        """What the step's forward passes may have to be undone with, in the mode `skip`."""
+        return StepUndo(models, losses, stateful) if self.mode == "skip" else None
 
     def skip_step(self, error: NotFiniteError, undo: StepUndo | None, where: str) -> None:
         """Forgives a step in the mode `skip`: what its forward passes changed (BatchNorm's buffers, a hidden state,
-        what a loss counts, metrics, sums of losses) is put back and its gradients are dropped."""
+        what a loss counts, metrics, sums of losses) is put back. The caller clears the gradients."""
         if undo is None or self.in_a_row >= self.max_skipped:
             raise NotFiniteError(f"{error} in {where}") from None
         self.in_a_row, self.skipped = self.in_a_row + 1, self.skipped + 1
@@ -74,19 +77,25 @@ class NonFiniteGuard:
     def exempt_buffers(self, models: Mapping[str, nn.Module]) -> None:
         self.exempt = [name for name, buffer in _float_buffers(models) if not _all_finite([buffer])]
 
-    def check_state(self, trainer: BaseTrainer) -> None:
-        """Refuses to save weights, buffers, averages of them or optimizer tensors that are not finite."""
+    def check_state(
+        self,
+        models: Mapping[str, nn.Module],
+        optimizers: Iterable[Optimizer],
+        averages: Mapping[str, Average],
+        where: str,
+    ) -> None:
+        """Refuses to save weights, buffers, averages of them or optimizer tensors that are not finite. `where` says in
+        the error how far the run is."""
         if self.mode == "ignore":
             return
         self.raise_if_bad()
-        tensors = self._tensors_of(trainer.models)
-        for optimizer in trainer.optimizers.values():
+        tensors = self._tensors_of(models)
+        for optimizer in optimizers:
             tensors += [t for state in optimizer.state.values() for t in state.values() if isinstance(t, Tensor)]
-        at = f"epoch {trainer.progress.epoch}, step {trainer.progress.step} ({told(trainer.rates())})"
-        averages = {name: average.module for name, average in trainer.parts.averages.items()}
-        for what, found in (("weights or optimizer state", tensors), ("averages", self._tensors_of(averages))):
+        averaged = self._tensors_of({name: average.module for name, average in averages.items()})
+        for what, found in (("weights or optimizer state", tensors), ("averages", averaged)):
             if not _all_finite(found):
-                raise NotFiniteError(f"{what} are not finite after {at}: not saved")
+                raise NotFiniteError(f"{what} are not finite after {where}: not saved")
 
     def _tensors_of(self, models: Mapping[str, nn.Module]) -> list[Tensor]:
         tensors = [p.detach() for model in models.values() for p in model.parameters()]
@@ -102,17 +111,15 @@ class NonFiniteGuard:
 class StepUndo:
     """What a forward pass may change, as it was."""
 
-    def __init__(self, trainer: BaseTrainer) -> None:
-        self.trainer = trainer
-        self.forward_state = ForwardState(trainer.models.values(), trainer.criteria.values())
-        self.stateful: list[Any] = [trainer.train_metrics, trainer.tally]
+    def __init__(self, models: Iterable[nn.Module], losses: Iterable[Any], stateful: Iterable[Any]) -> None:
+        self.forward_state = ForwardState(models, losses)
+        self.stateful = list(stateful)
         self.states = [copy.deepcopy(item.state_dict()) for item in self.stateful]
 
     def __call__(self) -> None:
         self.forward_state()
         for item, state in zip(self.stateful, self.states, strict=True):
             item.load_state_dict(state)
-        clear(self.trainer.optimizers.values())
 
 
 def _float_buffers(models: Mapping[str, nn.Module]) -> Iterable[tuple[str, Tensor]]:
@@ -135,23 +142,23 @@ def _all_finite(tensors: Iterable[Tensor]) -> bool:
     return math.isfinite(get_total_norm(floats, norm_type=math.inf).item())
 
 
-def prepare(trainer: BaseTrainer, optimizers: Collection[Optimizer], logged: bool) -> Tensor | None:
-    """Unscales the gradients of these optimizers before they step. If this step is `logged`, or the config asks for
-    it, checks and clips them too, and returns their norm before clipping, a scalar on the device."""
-    settings = trainer.settings
-    clip, every = settings.clip, settings.check_gradients
-    due = logged or clip.norm or clip.value or trainer.guard.mode == "skip"
-    due = due or (every is not None and (trainer.progress.step + 1) % every == 0)
+def prepare(
+    optimizers: Collection[Optimizer], guard: NonFiniteGuard, precision: MixedPrecision, clip: ClipConfig, due: bool
+) -> Tensor | None:
+    """Unscales the gradients of these optimizers before they step. If a check is `due`, or the config clips or skips,
+    checks and clips them too, and returns their norm before clipping, a scalar on the device."""
     for optimizer in optimizers:
-        trainer.precision.unscale(optimizer)
-    norm = check_and_clip(trainer, optimizers) if due else None
-    trainer.guard.mask_update(optimizers)
+        precision.unscale(optimizer)
+    due = due or bool(clip.norm or clip.value) or guard.mode == "skip"
+    norm = check_and_clip(optimizers, guard, precision, clip) if due else None
+    guard.mask_update(optimizers)
     return norm
 
 
-def check_and_clip(trainer: BaseTrainer, optimizers: Iterable[Optimizer]) -> Tensor:
+def check_and_clip(
+    optimizers: Iterable[Optimizer], guard: NonFiniteGuard, precision: MixedPrecision, clip: ClipConfig
+) -> Tensor:
     """Checks and clips the gradients of these optimizers; their norm before, a scalar on the device."""
-    clip, guard, precision = trainer.settings.clip, trainer.guard, trainer.precision
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     parameters = [p for group in groups for p in group["params"] if p.grad is not None]
     norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,10 +14,10 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from base.errors import DataError, NotFiniteError, WriteError
-from base.protocols import Loader
+from base.protocols import Loader, RunLog
 
 if TYPE_CHECKING:
-    from base.loop.base_trainer import BaseTrainer
+    from base.checkpoint.store import CheckpointStore
 
 SECONDS = 10.0
 """How long a run that was asked to end still waits for a batch."""
@@ -150,8 +150,10 @@ log = logging.getLogger(__name__)
 
 
 class Ending:
-    """with Ending(trainer) as ending:
+    """with Ending(hooks, store, log) as ending:
         ending.reason = ...
+
+    Afterwards calls each of `hooks` with the reason, waits for the store's thread, and ends the log.
 
     `reason` is why the run ended. It becomes `error` or `not_finite` if the block raises, and `signal` if somebody
     asked the run to end while it evaluated; that is no error.
@@ -160,8 +162,9 @@ class Ending:
     a line each, but a full disk is told once, however many files it fails.
     """
 
-    def __init__(self, trainer: BaseTrainer) -> None:
-        self.trainer, self.reason = trainer, "error"
+    def __init__(self, hooks: Iterable[Callable[[str], None]], store: CheckpointStore | None, run_log: RunLog) -> None:
+        self.hooks, self.store, self.log = hooks, store, run_log
+        self.reason = "error"
 
     def __enter__(self) -> Ending:
         return self
@@ -171,11 +174,10 @@ class Ending:
             self.reason, error = "signal", None
         elif error is not None:
             self.reason = "not_finite" if isinstance(error, NotFiniteError) else "error"
-        trainer, hooks = self.trainer, self.trainer.callbacks.hooks["on_fit_end"]
         first = error
-        works: list[Callable[[], None]] = [partial(hook, trainer, self.reason) for hook in hooks]
-        works += [trainer.store.join] if trainer.store is not None else []
-        works.append(partial(trainer.log.end, self.reason))
+        works: list[Callable[[], None]] = [partial(hook, self.reason) for hook in self.hooks]
+        works += [self.store.join] if self.store is not None else []
+        works.append(partial(self.log.end, self.reason))
         for work in works:
             try:
                 work()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ from torch import nn
 
 from base.errors import NotFiniteError
 from base.loop.nan_guard import NonFiniteGuard
-from base.loop.train_state import TrainState
 
 
 class Model(nn.Module):
@@ -23,14 +21,8 @@ class Model(nn.Module):
         self.register_buffer("phase", torch.zeros(2, dtype=torch.complex64))
 
 
-def trainer_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> Any:
-    return SimpleNamespace(
-        models={"model": model},
-        optimizers={"optimizer": optimizer},
-        parts=SimpleNamespace(averages={}),
-        progress=TrainState(step=1),
-        rates=lambda: {"lr": 0.1},
-    )
+def check(guard: NonFiniteGuard, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    guard.check_state({"model": model}, [optimizer], {}, "epoch 1, step 1 (lr 0.1)")
 
 
 def checked(spoil: Any = None, mode: str = "stop") -> None:
@@ -43,7 +35,7 @@ def checked(spoil: Any = None, mode: str = "stop") -> None:
     if spoil is not None:
         with torch.no_grad():
             spoil(model, optimizer)
-    guard.check_state(trainer_of(model, optimizer))
+    check(guard, model, optimizer)
 
 
 def test_a_mask_that_began_infinite_is_no_fault() -> None:
@@ -51,9 +43,9 @@ def test_a_mask_that_began_infinite_is_no_fault() -> None:
     optimizer = torch.optim.SGD([model.weight], lr=0.1)
     guard = NonFiniteGuard("stop", 10, deferred=False)
     with pytest.raises(NotFiniteError):
-        guard.check_state(trainer_of(model, optimizer))
+        check(guard, model, optimizer)
     guard.exempt_buffers({"model": model})
-    guard.check_state(trainer_of(model, optimizer))
+    check(guard, model, optimizer)
 
 
 def test_large_finite_numbers_are_saved_though_their_sum_is_not_finite() -> None:
