@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 import zlib
@@ -16,11 +15,11 @@ from torch.optim import Optimizer
 
 from base.checkpoint.attribute_state import AttributeState
 from base.checks.optimizer_limits import impossible, not_fusable, unusable
-from base.config.arguments import build, substitute
+from base.config.arguments import build, convert, substitute
 from base.config.torch_facts import FUSED, FUSED_ON_ACCELERATORS, usual_unit
 from base.discovery import users_frames
 from base.errors import CheckpointError, ConfigError, UserError, listing
-from base.legacy.adapter import TemplateTrainer
+from base.legacy.adapter import with_template_base
 from base.legacy.epoch_trainer import EpochTrainer
 from base.loop import components
 from base.loop.base_trainer import BaseTrainer
@@ -50,6 +49,7 @@ from base.registry import (
     TRAINERS,
     WRITERS,
     Registry,
+    has_own_epoch,
 )
 from utils.device import select_device, select_precision
 from utils.model_summary import calls_of
@@ -57,6 +57,7 @@ from utils.seed import fold_in, rng_state, seed_everything, set_rng_state
 
 if TYPE_CHECKING:
     from base.config import Config, keys
+    from base.legacy.adapter import TemplateTrainer
 
 
 class Builder:
@@ -155,16 +156,22 @@ class Builder:
     def build_trainer(self, parts: TrainerComponents) -> BaseTrainer:
         """A trainer that has seen one evaluation batch go through, or that has an epoch of its own."""
         kind = TRAINERS.get(self.settings.trainer.type)
-        if inspect.isclass(kind) and issubclass(kind, TemplateTrainer):
+        if has_own_epoch(kind):
             self.add_optimizers(parts)  # which its constructor is given
-            make = partial(self._build, "trainer", TRAINERS, self.settings.trainer)
             try:
-                return EpochTrainer(parts, self.config, kind, make)
+                return EpochTrainer(parts, self.config, kind, partial(self._template_trainer, with_template_base(kind)))
             except ConfigError as error:
                 raise self.config.placed(error.faults) from None
         trainer: BaseTrainer = self._build("trainer", TRAINERS, self.settings.trainer, parts=parts)
         self._dry_run(trainer)
         return trainer
+
+    def _template_trainer(self, kind: type[TemplateTrainer], **supplied: Any) -> TemplateTrainer:
+        name, args = self.settings.trainer.type, self.settings.trainer.args
+        made: TemplateTrainer = self._or_fault(
+            "trainer", lambda: kind(**supplied, **convert(kind, substitute(args, self.facts))), name, args
+        )
+        return made
 
     def add_optimizers(self, parts: TrainerComponents) -> None:
         """Optimizers, schedules, averages and callbacks; once."""
@@ -270,7 +277,8 @@ class Builder:
 
     def _refuse_unusable(self, place: str, kind: Any, component: keys.OptimizerConfig, parameters: Learning) -> None:
         trainer = self.settings.trainer
-        own_steps = getattr(TRAINERS.get(trainer.type), "optimizer_step", None) is not BaseTrainer.optimizer_step
+        its = TRAINERS.get(trainer.type)
+        own_steps = has_own_epoch(its) or getattr(its, "optimizer_step", None) is not BaseTrainer.optimizer_step
         found = [(f"{place}.{key}", *words) for key, *words in unusable(kind, component, parameters, own_steps)]
         found += impossible(parameters, trainer.clip.value, trainer.precision)
         if found:
@@ -299,8 +307,8 @@ class Builder:
     def _in_the_monitors_direction(self, place: str, component: keys.SchedulerConfig) -> keys.SchedulerConfig:
         """ReduceLROnPlateau is given the monitored value, so it takes that for better which the monitor does. A trainer
         with an epoch of its own may give it any value."""
-        monitor, kind = self.settings.trainer.monitor, TRAINERS.get(self.settings.trainer.type)
-        own_epoch = inspect.isclass(kind) and issubclass(kind, TemplateTrainer)
+        monitor = self.settings.trainer.monitor
+        own_epoch = has_own_epoch(TRAINERS.get(self.settings.trainer.type))
         if component.type != "ReduceLROnPlateau" or not monitor or own_epoch:
             return component
         mode = monitor.split()[0]

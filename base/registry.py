@@ -59,6 +59,19 @@ def needs_closure(optimizer: Any) -> bool:
     return any(parameter.default is parameter.empty and parameter.kind not in by_name for parameter in asked)
 
 
+SUPPLIED_TO_OWN_EPOCH = (
+    *("model", "criterion", "loss", "metric_ftns", "metrics", "optimizer", "resume", "config", "device"),
+    *("data_loader", "train_data_loader", "train_loader", "valid_data_loader", "val_data_loader", "valid_loader"),
+    *("val_loader", "test_data_loader", "test_loader", "lr_scheduler", "scheduler", "len_epoch", "train_logger"),
+)
+"""What the constructor of a trainer with an epoch of its own is given by name; the rest comes from `trainer.args`."""
+
+
+def has_own_epoch(trainer: Any) -> bool:
+    """True of a trainer's class that defines `_train_epoch(epoch)`, as pytorch-template has it, and no `train_step`."""
+    return hasattr(trainer, "_train_epoch") and "train_step" in getattr(trainer, "__abstractmethods__", ())
+
+
 def torch_schedulers() -> Mapping[str, Any]:
     """Without those that take other schedulers as arguments: a chain is a list in the config."""
     from torch.optim import lr_scheduler
@@ -224,6 +237,8 @@ class Registry:
 
     def supplied_to(self, target: Any) -> tuple[str, ...]:
         """The parameters of `target` that the program fills in; a class may name others than are usual."""
+        if has_own_epoch(target):
+            return SUPPLIED_TO_OWN_EPOCH
         if inspect.isclass(target) or not self._called_with:
             return tuple(getattr(target, "supplied_by_program", self.supplied))
         positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def parsed(name: str) -> ast.Module:
 
 
 def imported(tree: ast.Module) -> set[str]:
-    """Modules that a file imports, at the top or inside functions."""
+    """Modules that a file imports: at the top, inside functions, or for type checkers alone."""
     modules: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -39,13 +40,6 @@ def imported(tree: ast.Module) -> set[str]:
     return modules
 
 
-def run_time_imports(tree: ast.Module) -> set[str]:
-    """Modules that importing the file imports: at the top, not inside functions, not for type checkers alone."""
-    body = [n for n in tree.body if not (isinstance(n, ast.If) and "TYPE_CHECKING" in ast.unparse(n.test))]
-    shallow = [n for n in body if isinstance(n, ast.Import | ast.ImportFrom)]
-    return imported(ast.Module(body=shallow, type_ignores=[]))
-
-
 @pytest.mark.parametrize("name", OWN)
 def test_arrows_go_downward(name: str) -> None:
     allowed = MAY_IMPORT[name.split("/")[0]]
@@ -53,20 +47,61 @@ def test_arrows_go_downward(name: str) -> None:
     assert not wrong, f"{name} must not import {sorted(wrong)}"
 
 
-def test_no_circles_at_import() -> None:
-    module_of = {name.removesuffix(".py").replace("/", ".").removesuffix(".__init__"): name for name in OWN}
-    arrows = {m: {x for x in run_time_imports(parsed(f)) if x in module_of and x != m} for m, f in module_of.items()}
+def circle_in(arrows: Mapping[str, Collection[str]]) -> list[str]:
+    """A chain of modules that ends where it begins; empty if there is none."""
     done: set[str] = set()
 
-    def visit(module: str, trail: tuple[str, ...]) -> None:
-        assert module not in trail, f"a circle: {' -> '.join([*trail, module])}"
+    def visit(module: str, trail: list[str]) -> list[str]:
+        if module in trail:
+            return [*trail[trail.index(module) :], module]
         if module not in done:
-            for target in arrows[module]:
-                visit(target, (*trail, module))
+            for target in sorted(arrows[module]):
+                if circle := visit(target, [*trail, module]):
+                    return circle
             done.add(module)
+        return []
 
-    for module in arrows:
-        visit(module, ())
+    return next((circle for module in arrows if (circle := visit(module, []))), [])
+
+
+def own_imports(trees: Mapping[str, ast.Module]) -> dict[str, set[str]]:
+    """By module, those of `trees` that it imports. `from base.config import keys` imports the module `keys` and nothing
+    that the package itself defines."""
+    arrows: dict[str, set[str]] = {module: set() for module in trees}
+    for module, tree in trees.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                arrows[module] |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                full = {f"{node.module}.{alias.name}" for alias in node.names}
+                arrows[module] |= {name if name in trees else node.module for name in full}
+    return {module: targets & trees.keys() - {module} for module, targets in arrows.items()}
+
+
+def trees_by_module() -> dict[str, ast.Module]:
+    return {name.removesuffix(".py").replace("/", ".").removesuffix(".__init__"): parsed(name) for name in OWN}
+
+
+def test_no_circles_of_imports() -> None:
+    """Those for type checkers alone and those inside functions count: they, too, keep a file from being read alone."""
+    circle = circle_in(own_imports(trees_by_module()))
+    assert not circle, f"a circle: {' -> '.join(circle)}"
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "from base.loop.base_trainer import BaseTrainer",
+        "if TYPE_CHECKING:\n    from base.loop.base_trainer import BaseTrainer",
+        "def late():\n    from base.loop import base_trainer",
+        "def late():\n    import base.loop.base_trainer",
+    ],
+)
+def test_a_circle_is_seen_however_it_is_imported(planted: str) -> None:
+    trees = trees_by_module()
+    trees["base.loop.optim"].body += ast.parse(planted).body
+    circle = circle_in(own_imports(trees))
+    assert circle[0] == circle[-1] and {"base.loop.optim", "base.loop.base_trainer"} <= set(circle)
 
 
 @pytest.mark.parametrize("name", OWN)

@@ -9,28 +9,28 @@
             ...
         def _train_epoch(self, epoch): ...
 
-`from base import BaseTrainer` means two things: who writes `train_step` learns by the framework's loop, who writes
-`_train_epoch(epoch)` brings a loop. The latter's base is exchanged for TemplateTrainer when the class is made; the run
-itself is a `base.legacy.epoch_trainer.EpochTrainer`, which owns an object of it.
+A subclass of BaseTrainer defines `train_step` to use the framework's loop, or `_train_epoch(epoch)` to bring its own.
+Of the latter `with_template_base` makes a subclass whose `super()` calls lead to TemplateTrainer. The run itself is a
+`base.legacy.epoch_trainer.EpochTrainer`, which owns an object of that subclass.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
-from abc import ABC
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
+from base.loop.base_trainer import BaseTrainer
 from base.loop.stopping import batches_of
 from base.protocols import EventWriter
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+    from torch import Tensor
 
     from base.config import Config
-    from base.legacy.epoch_trainer import EpochTrainer
     from base.loop.stopping import StopRequest
     from base.protocols import Loader
 
@@ -42,8 +42,8 @@ class TemplateConfig(Mapping[str, Any]):
     what was decided when the run began holds for all of it.
     """
 
-    def __init__(self, config: Config, run: EpochTrainer) -> None:
-        self.config, self.run = config, run
+    def __init__(self, config: Config, run: BaseTrainer, writer: TemplateWriter) -> None:
+        self.config, self.run, self.writer = config, run, writer
         self.resume: Path | None = None
 
     def __getitem__(self, key: str) -> Any:
@@ -57,18 +57,24 @@ class TemplateConfig(Mapping[str, Any]):
 
     @property
     def save_dir(self) -> Path:
-        """The run's folder, which is `log_dir`, too."""
-        return self.run.folder
+        """The run's folder, which is `log_dir`, too. RuntimeError before there is one, in a constructor."""
+        return _folder_of(self.run)
 
     @property
     def log_dir(self) -> Path:
-        return self.run.folder
+        return _folder_of(self.run)
 
     def get_logger(self, name: str, verbosity: int = 2) -> logging.Logger:
         """Writes to the console and train.log; `verbosity` 2 with details, 1 without, 0 warnings only."""
         logger = logging.getLogger(name)
         logger.setLevel(_LEVELS[verbosity])
         return logger
+
+
+def _folder_of(run: BaseTrainer) -> Path:
+    if run.store is None:
+        raise RuntimeError("the run has no folder yet: ask for it in _train_epoch, not in the constructor")
+    return run.store.folder.parent
 
 
 class TemplateWriter:
@@ -108,17 +114,18 @@ class TemplateWriter:
         return add
 
 
-class TemplateTrainer(ABC):  # as BaseTrainer is one: else Python would not exchange them
-    """What pytorch-template's BaseTrainer gives its subclasses; saving, resuming and best are the run's own matter."""
+class TemplateTrainer(BaseTrainer):
+    """What pytorch-template's BaseTrainer gives its subclasses; saving, resuming and best are the run's own matter.
 
-    supplied_by_program: ClassVar[tuple[str, ...]] = (
-        *("model", "criterion", "loss", "metric_ftns", "metrics", "optimizer", "resume", "config", "device"),
-        *("data_loader", "train_data_loader", "train_loader", "valid_data_loader", "val_data_loader", "valid_loader"),
-        *("val_loader", "test_data_loader", "test_loader", "lr_scheduler", "scheduler", "len_epoch", "train_logger"),
-    )
-    """Arguments of a subclass's constructor that are filled in by their names; all others come from `trainer.args`."""
+    It never calls BaseTrainer's constructor, so nothing of the loop works here. It is a subclass to come before
+    BaseTrainer in the order in which `super()` looks.
+    """
 
-    model: nn.Module
+    model: Any = None  # the user's trainers assign to the names that are read-only properties of BaseTrainer
+    criterion: Any = None
+    optimizer: Any = None
+    evaluated: Any = None
+    metrics: Any
     device: torch.device
     logger: logging.Logger
     writer: TemplateWriter
@@ -131,18 +138,23 @@ class TemplateTrainer(ABC):  # as BaseTrainer is one: else Python would not exch
         config = next((x for x in (*others, *named.values()) if isinstance(x, TemplateConfig)), None)
         if config is None:
             raise TypeError(f"{type(self).__name__} must hand its `config` on to super().__init__")
-        self._run: EpochTrainer = config.run
+        self._run = config.run
         self.config = config
-        self.logger, self.writer = config.get_logger("trainer"), config.run.writer
+        self.logger, self.writer = config.get_logger("trainer"), config.writer
         self.model, self.criterion, self.metric_ftns, self.optimizer = model, criterion, metric_ftns, optimizer
         self.loss, self.metrics = criterion, metric_ftns  # the names before September 2019
         self.device = config.run.device
         self.start_epoch, self.epochs = 1, config.run.epochs
 
+    def train_step(self, batch: Any) -> dict[str, Tensor]:
+        raise AssertionError("an epoch of its own takes its own steps")
+
+    eval_step = train_step
+
     @property
     def checkpoint_dir(self) -> Path:
         """The run's folder. RuntimeError before there is one, in a constructor."""
-        return self._run.folder
+        return _folder_of(self._run)
 
     @property
     def mnt_best(self) -> float:
@@ -169,15 +181,11 @@ class TemplateTrainer(ABC):  # as BaseTrainer is one: else Python would not exch
         return f"[{current}/{total} ({100.0 * current / total:.0f}%)]"
 
 
-def adapt(cls: type, base: type) -> None:
-    """Exchanges `base` for TemplateTrainer in the ancestry of a class that brings an epoch of its own."""
-    own = vars(cls).get("_train_epoch")
-    code = getattr(own, "__code__", None)
-    if code is None or code.co_argcount < 2:  # the framework's own takes no epoch
-        return
-    for ancestor in cls.__mro__[:-1]:
-        if base in ancestor.__bases__ and "train_step" not in vars(ancestor):
-            ancestor.__bases__ = tuple(TemplateTrainer if one is base else one for one in ancestor.__bases__)
+@functools.cache
+def with_template_base(kind: type[BaseTrainer]) -> type[TemplateTrainer]:
+    """A subclass of `kind`, of the same name, in which TemplateTrainer stands between `kind` and BaseTrainer."""
+    names = {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
+    return type(kind.__name__, (kind, TemplateTrainer), names)
 
 
 class Batches:

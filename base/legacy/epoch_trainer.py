@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -59,7 +58,7 @@ class EpochTrainer(BaseTrainer):
         self.writer = TemplateWriter(lambda: self.log.writer)
         for schedule in self.schedules.values():  # they step them
             schedule.links = [replace(link, every="") for link in schedule.links]
-        given = self._offered(TemplateConfig(config, self))
+        given = self._offered(TemplateConfig(config, self, self.writer))
         names = inspect.signature(kind).parameters
         self._valid_loader = given["valid_data_loader"]
         self.theirs = make(**{name: value for name, value in given.items() if name in names})
@@ -114,18 +113,12 @@ class EpochTrainer(BaseTrainer):
         """The only one, or all of them by name."""
         return next(iter(several.values())) if len(several) == 1 else dict(several)
 
-    @property
-    def folder(self) -> Path:
-        if self.store is None:
-            raise RuntimeError("the run has no folder yet: ask for it in _train_epoch, not in the constructor")
-        return self.store.folder.parent
-
     def train_step(self, batch: Any) -> dict[str, Tensor]:
         raise AssertionError("an epoch of its own takes its own steps")
 
     eval_step = train_step
 
-    def _train_epoch(self) -> None:
+    def _run_epoch(self) -> None:
         progress = self.progress
         self._begin_epoch()
         total = getattr(self.theirs, "len_epoch", None) or self.steps_per_epoch

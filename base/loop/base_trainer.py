@@ -24,7 +24,6 @@ from torch.optim import Optimizer
 
 from base.checkpoint.state import info_of, load_weights, state_of, weights_of
 from base.errors import NotFiniteError
-from base.legacy.adapter import adapt
 from base.loop.callback import Callbacks
 from base.loop.components import TrainerComponents, one_number_each, only_one, steps_per_epoch
 from base.loop.forward_state import ForwardState
@@ -41,12 +40,9 @@ from utils.seed import fold_in, rng_state, seed_everything, set_rng_state
 class BaseTrainer(ABC):
     """The life of a run between its first step and its last."""
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """A subclass with a `_train_epoch(epoch)` of its own, as pytorch-template has it, gets the base it needs."""
-        super().__init_subclass__(**kwargs)
-        adapt(cls, BaseTrainer)
-
     def __init__(self, parts: TrainerComponents) -> None:
+        if hasattr(self, "_train_epoch"):  # nobody would call it
+            raise TypeError(f"{type(self).__name__} has both train_step and _train_epoch, expected one of them")
         self.parts = parts
         self.settings = parts.settings.trainer
         self.keys = parts.settings.data.keys
@@ -128,7 +124,7 @@ class BaseTrainer(ABC):
         progress = self.progress
         while not (reason := self._over()):
             if progress.phase in ("train", "evaluate"):
-                self._train_epoch()
+                self._run_epoch()
             if progress.phase == "validate":
                 self._end_epoch()
             if progress.phase == "epoch end":
@@ -155,7 +151,7 @@ class BaseTrainer(ABC):
             return "max_time"
         return self._stop_reason
 
-    def _train_epoch(self) -> None:
+    def _run_epoch(self) -> None:
         progress = self.progress
         if progress.epoch_step == 0:
             self._begin_epoch()

@@ -12,7 +12,8 @@ from base import TRAINERS, BaseTrainer, evaluate, fit
 from base.checkpoint.store import CheckpointStore
 from base.config import Config
 from base.errors import ConfigError, DataError
-from base.legacy.adapter import TemplateTrainer
+from base.legacy.adapter import TemplateTrainer, with_template_base
+from base.registry import has_own_epoch
 from tests.small_run import assert_same_run, rows, small_config, write_garments
 from trainer import Trainer
 
@@ -32,7 +33,7 @@ class Year2018(BaseTrainer):
         self.data_loader, self.twice = data_loader, twice
         self.moment = torch.zeros(())
 
-    def _train_epoch(self, epoch: int) -> dict[str, Any]:  # type: ignore[override]
+    def _train_epoch(self, epoch: int) -> dict[str, Any]:
         losses = []
         for _ in range(1 + self.twice):
             for batch_idx, (input, target) in enumerate(self.data_loader):
@@ -48,10 +49,16 @@ class Year2018(BaseTrainer):
 
 
 class Second(Year2018):
-    def _train_epoch(self, epoch: int) -> dict[str, Any]:  # type: ignore[override]
+    def _train_epoch(self, epoch: int) -> dict[str, Any]:
         return super()._train_epoch(epoch)
 
 
+class Both(Trainer):
+    def _train_epoch(self, epoch: int) -> dict[str, Any]:
+        return {}
+
+
+TRAINERS.register(Both)
 TRAINERS.register(Year2018)
 TRAINERS.register(Second)
 
@@ -60,15 +67,28 @@ TRAINERS.register(Second)
 class CallsTrain(Year2018):
     """Puts the model in train mode itself, as the template's trainers do."""
 
-    def _train_epoch(self, epoch: int) -> dict[str, Any]:  # type: ignore[override]
+    def _train_epoch(self, epoch: int) -> dict[str, Any]:
         self.model.train()
         return super()._train_epoch(epoch)
 
 
-def test_who_brings_an_epoch_gets_another_base() -> None:
-    assert issubclass(Year2018, TemplateTrainer) and not issubclass(Year2018, BaseTrainer)
-    assert issubclass(Second, TemplateTrainer)
-    assert issubclass(Trainer, BaseTrainer) and not issubclass(Trainer, TemplateTrainer)
+def test_a_class_with_an_epoch_stays_as_written_and_its_super_leads_to_the_templates_base() -> None:
+    assert Year2018.__bases__ == (BaseTrainer,)
+    made = with_template_base(Second)
+    assert made.__mro__[1:5] == (Second, Year2018, TemplateTrainer, BaseTrainer)
+    assert (made.__name__, made.__module__) == ("Second", __name__) and made is with_template_base(Second)
+    assert has_own_epoch(Second) and not has_own_epoch(Trainer) and not has_own_epoch(made)
+
+
+def test_every_property_of_the_loop_is_a_name_that_a_trainer_with_an_epoch_may_assign_to() -> None:
+    taken = [name for name, value in vars(BaseTrainer).items() if isinstance(value, property)]
+    assert {"model", "criterion", "optimizer"} <= set(taken)
+    assert [name for name in taken if vars(TemplateTrainer).get(name, ...) is not None] == []
+
+
+def test_an_epoch_beside_a_train_step_is_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="Both has both train_step and _train_epoch, expected one of them"):
+        fit(small_config(tmp_path, data, trainer__type="Both"))
 
 
 @pytest.mark.parametrize("kind", ["Year2018", "Second"])

@@ -106,7 +106,25 @@ def test_the_worst_samples_are_those_of_the_table(run: Run) -> None:
     assert [s.index for s in found.sure] == sorted(wrong, key=lambda i: -chances[i].max().item())[:5]
     images: Tensor = torch.cat([batch[0] for batch in trainer.data.test[""].batches()])
     assert all(torch.equal(s.input, images[s.index]) for s in found.unlikely)
-    assert "recorder" not in trainer.eval_metrics
+
+
+@TRAINERS.register
+class ReadsMetrics(Trainer):
+    """Looks at which metrics there are."""
+
+    def update_metrics(self, output: Any, target: Any, batch: Any) -> None:
+        self.seen = list(self.metrics)
+        super().update_metrics(output, target, batch)
+
+
+@pytest.mark.parametrize("metrics", [[], ["accuracy"]])
+def test_outputs_are_collected_beside_the_metrics(garments: Path, tmp_path: Path, metrics: list[str]) -> None:
+    run = fit(small_config(tmp_path, garments, trainer__type="ReadsMetrics", trainer__epochs=1, metrics=metrics))
+    loader = run.trainer.data.test[""]
+    found = collect_predictions(run.trainer, loader, "")
+    assert found.outputs is not None and len(found.outputs) == loader.size
+    assert vars(run.trainer)["seen"] == metrics
+    assert found.scores == run.trainer.evaluate(loader, "")
 
 
 @LOSSES.register

@@ -135,7 +135,7 @@ class OwnEpoch(BaseTrainer):
         super().__init__(model, criterion, metric_ftns, optimizer, config)  # type: ignore[call-arg]
         self.loader, self.learner = data_loader, optimizer
 
-    def _train_epoch(self, epoch: int) -> dict[str, float]:  # type: ignore[override]
+    def _train_epoch(self, epoch: int) -> dict[str, float]:
         for batch in self.loader:
             loss = self.learner.step(lambda batch=batch: self.closure(batch))
         return {"loss": loss.item()}

@@ -417,7 +417,7 @@ class OldStyle(BaseTrainer):
     def __init__(self, model: Any, criterion: Any, metric_ftns: Any, optimizer: Any, config: Any) -> None:
         super().__init__(model, criterion, metric_ftns, optimizer, config)  # type: ignore[call-arg]
 
-    def _train_epoch(self, epoch: int) -> dict[str, float]:  # type: ignore[override]
+    def _train_epoch(self, epoch: int) -> dict[str, float]:
         return {"loss": 0.0}
 
 
