@@ -19,8 +19,6 @@ from base.config.arguments import build, convert, substitute
 from base.config.torch_facts import FUSED, FUSED_ON_ACCELERATORS, usual_unit
 from base.discovery import users_frames
 from base.errors import CheckpointError, ConfigError, UserError, listing
-from base.legacy.adapter import with_template_base
-from base.legacy.epoch_trainer import EpochTrainer
 from base.loop import components
 from base.loop.base_trainer import BaseTrainer
 from base.loop.components import (
@@ -157,6 +155,9 @@ class Builder:
         """A trainer that has seen one evaluation batch go through, or that has an epoch of its own."""
         kind = TRAINERS.get(self.settings.trainer.type)
         if has_own_epoch(kind):
+            from base.legacy.adapter import with_template_base
+            from base.legacy.epoch_trainer import EpochTrainer
+
             self.add_optimizers(parts)  # which its constructor is given
             try:
                 return EpochTrainer(parts, self.config, kind, partial(self._template_trainer, with_template_base(kind)))

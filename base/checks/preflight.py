@@ -21,10 +21,9 @@ from torch.nn.parameter import is_lazy
 from base.checks.loss_checks import Finding, has_sigmoid, is_class_numbers, look_at, losses_in
 from base.discovery import users_frames
 from base.errors import ConfigError, Fault, UserError, listing, ran_out_of_memory
-from base.legacy.epoch_trainer import EpochTrainer
 from base.loop.components import NotOneNumber, one_number_each
 from base.loop.stopping import batches_of
-from base.registry import TRANSFORMS
+from base.registry import TRAINERS, TRANSFORMS, has_own_epoch
 from utils.device import bounds
 from utils.formatting import format_significant, pluralize
 from utils.seed import rng_state, set_rng_state
@@ -137,8 +136,9 @@ class Preflight:
 
     def try_training(self, trainer: BaseTrainer) -> None:
         """One training batch forward and back; none where a trainer has an epoch of its own, which has no parts."""
-        if isinstance(trainer, EpochTrainer):
-            log.info("%s has an epoch of its own: no batch was tried", trainer.name)
+        name = self.settings.trainer.type
+        if has_own_epoch(TRAINERS.get(name)):
+            log.info("%s has an epoch of its own: no batch was tried", name)
             return
         batch = next(batches_of(trainer.data.train, trainer.request))
         with as_before(trainer), self.watching(trainer.parts):

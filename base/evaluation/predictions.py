@@ -89,11 +89,7 @@ def collect_predictions(trainer: BaseTrainer, loader: Loader, title: str, sample
     """
     watched = _Watched(loader)
     keeper = PredictionCollector(trainer, watched, samples)
-    trainer.eval_metrics["recorder"] = keeper
-    try:
-        scores = trainer.evaluate(watched, title)
-    finally:
-        del trainer.eval_metrics["recorder"]
+    scores = trainer.evaluate(watched, title, keeper.observe)
     outputs, targets = keeper.together()
     classes = class_names(trainer, outputs.shape[1]) if _is_classification(outputs, targets) else []
     return Predictions(scores, outputs, targets, classes, keeper.unlikely, keeper.sure)
@@ -140,20 +136,17 @@ class _Watched:
 
 
 class PredictionCollector:
-    """Stands among the metrics and keeps what they are shown, as long as that has one row of numbers a sample."""
+    """Keeps the outputs and targets of an evaluation, as long as they have one row of numbers a sample."""
 
     def __init__(self, trainer: BaseTrainer, watched: _Watched, samples: int) -> None:
         self.trainer, self.watched, self.samples = trainer, watched, samples
-        self.reset()
-
-    def reset(self) -> None:
         self.outputs: list[Tensor] = []
         self.targets: list[Tensor] = []
         self.unlikely: list[SamplePrediction] = []
         self.sure: list[SamplePrediction] = []
         self.seen, self.simple = 0, True
 
-    def update(self, output: Any, target: Any) -> None:
+    def observe(self, output: Any, target: Any) -> None:
         self.simple &= all(isinstance(x, Tensor) and x.dim() in (1, 2) for x in (output, target))
         if not self.simple:
             self.outputs, self.targets = [], []
@@ -163,9 +156,6 @@ class PredictionCollector:
         if self.samples and _is_classification(self.outputs[-1], self.targets[-1]):
             self._judge(probabilities(self.outputs[-1]), self.targets[-1])
         self.seen += len(target)
-
-    def compute(self) -> dict[str, float]:
-        return {}
 
     def together(self) -> tuple[Any, Any]:
         if not self.simple or not self.outputs:

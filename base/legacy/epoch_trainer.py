@@ -24,7 +24,7 @@ from base.errors import ConfigError, DataError, Fault, NotFiniteError, Origin
 from base.legacy.adapter import Batches, NamedMetric, TemplateConfig, TemplateTrainer, TemplateWriter
 from base.loop.base_trainer import BaseTrainer
 from base.loop.components import TrainerComponents
-from base.loop.metrics import LossAverager, Mean, MetricCollection
+from base.loop.metrics import LossAverager, Mean, MetricCollection, Observer
 from base.loop.optim import ParameterFreezer, learning_rates_of
 from base.loop.stopping import Interrupted
 from base.protocols import Loader
@@ -195,8 +195,8 @@ class EpochTrainer(BaseTrainer):
     def _evaluate_all(self, sets: Mapping[str, Loader], kind: str) -> dict[str, float]:
         return {} if kind == "val" else super()._evaluate_all(sets, kind)  # validation is in the epoch
 
-    def evaluate(self, loader: Loader, title: str) -> dict[str, float]:
-        """What `_valid_epoch` says of other data. DataError if there is none."""
+    def evaluate(self, loader: Loader, title: str, observer: Observer | None = None) -> dict[str, float]:
+        """What `_valid_epoch` says of other data. DataError if there is none. Nobody can observe its outputs."""
         theirs = self.theirs
         if not hasattr(theirs, "_valid_epoch"):
             raise DataError(f"{self.name} has no _valid_epoch(epoch): nothing says how to test it")

@@ -27,7 +27,7 @@ from base.errors import NotFiniteError
 from base.loop.callback import Callbacks
 from base.loop.components import TrainerComponents, one_number_each, only_one, steps_per_epoch
 from base.loop.forward_state import ForwardState
-from base.loop.metrics import LossAverager, MetricCollection
+from base.loop.metrics import LossAverager, MetricCollection, Observer
 from base.loop.nan_guard import NonFiniteGuard, clear, prepare
 from base.loop.optim import follow, learning_rates_of, set_mode, told
 from base.loop.stopping import Ending, Interrupted, batches_of
@@ -322,9 +322,10 @@ class BaseTrainer(ABC):
             raise
         return row
 
-    def evaluate(self, loader: Loader, title: str) -> dict[str, float]:
-        """The losses and metrics over one pass of `loader`, exact over its samples. `Interrupted` on a signal."""
-        self.metrics, self.models, tally = self.eval_metrics, self.evaluated, LossAverager()
+    def evaluate(self, loader: Loader, title: str, observer: Observer | None = None) -> dict[str, float]:
+        """The losses and metrics over one pass of `loader`, exact over its samples. `Interrupted` on a signal.
+        `observer` sees what the metrics are fed."""
+        self.metrics, self.models, tally = MetricCollection(self.eval_metrics, observer), self.evaluated, LossAverager()
         self.metrics.reset()
         self._set_mode(training=False)
         self.log.begin_phase(title, len(loader))

@@ -98,17 +98,27 @@ BATCHES, NUMBERS = 64, 1 << 16
 so that a resumed run, which is given back the block it had begun, feeds the same ones."""
 
 
+Observer = Callable[[Any, Any], None]
+"""Sees the output, detached, and the target of each batch."""
+
+
 class MetricCollection(UserDict[str, Any]):
     """Metrics by name. A small batch costs a metric as much as a large one: some 20 us an operation on the CPU.
 
     Those that score sample by sample, and torchmetrics, are given many batches as one; any other each batch at once.
+    `observer` is called with the output and target of each batch.
     """
 
-    def __init__(self, metrics: Mapping[str, Any]) -> None:
+    def __init__(self, metrics: Mapping[str, Any], observer: Observer | None = None) -> None:
         super().__init__(metrics)
+        self._observer = observer
         self._block: list[tuple[Tensor, Tensor]] = []
         self._form: object = None
         self._numbers = 0
+
+    def __bool__(self) -> bool:
+        """Whether anybody wants the outputs."""
+        return bool(self.data) or self._observer is not None
 
     def feed(self, output: Any, target: Any) -> None:
         """Takes in one batch, detached from the graph."""
@@ -120,6 +130,8 @@ class MetricCollection(UserDict[str, Any]):
                 metric.update(output, target)
         if waits:
             self._wait(output, target)
+        if self._observer is not None:
+            self._observer(output, target)
 
     def _wait(self, output: Tensor, target: Tensor) -> None:
         form = (output.shape[1:], target.shape[1:], output.dtype, target.dtype)

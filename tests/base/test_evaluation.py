@@ -15,13 +15,14 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
-from base import LOSSES, cli, evaluate, fit
+from base import LOSSES, TRAINERS, cli, evaluate, fit
 from base.evaluation.evaluate import table
 from base.evaluation.predictions import Predictions, collect_predictions
 from base.run import Run
 from logger.run_log import outcome_of_test
 from tests.logger.test_hparams import metrics, rows
 from tests.small_run import small_config
+from trainer import Trainer
 from utils.classification import calibration, expected_calibration_error
 
 PICTURES = {"confusion", "per_class", "calibration", "worst"}
@@ -119,7 +120,8 @@ class ReadsMetrics(Trainer):
 
 @pytest.mark.parametrize("metrics", [[], ["accuracy"]])
 def test_outputs_are_collected_beside_the_metrics(garments: Path, tmp_path: Path, metrics: list[str]) -> None:
-    run = fit(small_config(tmp_path, garments, trainer__type="ReadsMetrics", trainer__epochs=1, metrics=metrics))
+    given = [{"type": name} for name in metrics]
+    run = fit(small_config(tmp_path, garments, trainer__type="ReadsMetrics", trainer__epochs=1, metrics=given))
     loader = run.trainer.data.test[""]
     found = collect_predictions(run.trainer, loader, "")
     assert found.outputs is not None and len(found.outputs) == loader.size
