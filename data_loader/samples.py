@@ -7,6 +7,7 @@ import os
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from typing import Any
 
 import numpy as np
@@ -44,10 +45,16 @@ class Reading:
         _slot = self._slots[worker].numpy()
         _slot[:] = os.getpid(), 0, 0
 
-    def lost(self) -> list[tuple[int, int]]:
-        """First index and count of each worker that died at work."""
-        alive = [process.pid for process in multiprocessing.active_children()]
-        return [(first, count) for pid, first, count in self._slots.tolist() if count and pid not in alive]
+    def lost(self, patience: float = 2.0) -> list[tuple[int, int]]:
+        """First index and count of each worker that died at work. A broken pipe is seen before its process has ended,
+        so the end of one is waited for, `patience` seconds at most."""
+        processes = multiprocessing.active_children()
+        alive = [process.pid for process in processes]
+        found = [(first, count) for pid, first, count in self._slots.tolist() if count and pid not in alive]
+        if found or not patience:
+            return found
+        wait([process.sentinel for process in processes], patience)
+        return self.lost(patience=0)
 
     def under_way(self) -> list[tuple[int, int]]:
         """First index and count of each worker that is at work."""

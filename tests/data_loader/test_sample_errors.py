@@ -7,12 +7,13 @@ import os
 import re
 import signal
 import sys
+from multiprocessing.connection import wait
 from typing import Any
 
 import pytest
 
 from base.errors import ConfigError, DataError
-from data_loader.samples import WorkerError
+from data_loader.samples import Reading, WorkerError, note_reading
 from tests.data_loader.toy_sets import components, make
 
 CROP = components(("RandomCrop", {"size": 8}))
@@ -190,3 +191,28 @@ def test_too_many_samples_that_fail_end_the_run() -> None:
 def test_a_first_sample_that_fails_may_be_left_out_too() -> None:
     data = make("ToyFolder", {"broken": 0}, transform=CROP, on_error="skip")
     assert sum(len(labels) for _, labels in train(data)) == 7
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the child is forked")
+def test_a_worker_whose_pipe_breaks_before_it_has_ended_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process is still there when the main process first looks."""
+    reading, context = Reading(1), multiprocessing.get_context("fork")
+    begun, may_end = context.Event(), context.Event()
+
+    def die_at_work() -> None:
+        reading.take_slot(0)
+        note_reading([5, 6])
+        begun.set()
+        may_end.wait()
+        os._exit(1)
+
+    def release_and_wait(sentinels: list[int], patience: float) -> None:
+        may_end.set()
+        wait(sentinels)
+
+    monkeypatch.setattr("data_loader.samples.wait", release_and_wait)
+    child = context.Process(target=die_at_work)
+    child.start()
+    begun.wait()
+    assert reading.lost() == [(5, 2)]
+    child.join()
