@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from base import CALLBACKS, Callback
-from base.checkpoint.state import restore
+from base.checkpoint.restore import restore
 from benchmarks import models as models
 from benchmarks.data import stamp_end
 from benchmarks.job import stamp

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 from base.config.document import KeyPath, dotted
 from base.config.lookup import verdict_at
 from logger.jsonl import AppendFile, cut
-from utils import fonts
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.event_pb2 import Event
@@ -152,6 +151,8 @@ class Summaries(ABC):
     def add_figure(self, tag: str, figure: Any, global_step: int = 0, close: bool = True) -> None:
         """A matplotlib figure, as PNG; `close` frees one that pyplot made."""
         png = BytesIO()
+        from utils import fonts
+
         fonts.save(figure, png, format="png", dpi=figure.dpi)
         self.add_png(tag, png.getvalue(), global_step)
         if close and "matplotlib.pyplot" in sys.modules:

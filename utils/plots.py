@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from utils import fonts
 from utils.classification import expected_calibration_error
 
 if TYPE_CHECKING:
@@ -42,6 +41,8 @@ def png(figure: Figure) -> bytes:
     for text in figure.findobj(Text):
         text.set_parse_math(False)  # a class may be called "US$ to A$"
     data = io.BytesIO()
+    from utils import fonts
+
     fonts.save(figure, data, format="png")
     return data.getvalue()
 

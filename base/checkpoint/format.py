@@ -27,7 +27,6 @@ from safetensors import SafetensorError
 from safetensors import torch as safetensors
 from torch import Tensor
 
-from base.checkpoint.expected import loading, plain_tensors
 from base.errors import CheckpointError
 from base.runs.run_dir import save_name
 from utils import files
@@ -335,6 +334,8 @@ class Checkpoint:
                 f"{self.path / STATE}: refused as untrusted: found {found}, expected tensors and plain values; "
                 "nothing of it was run"
             ) from None
+        from base.checkpoint.expected import loading, plain_tensors
+
         with loading(self.path / STATE):
             for name, part in state.items():
                 plain_tensors(part, str(name))

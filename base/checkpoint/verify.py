@@ -18,7 +18,7 @@ from base.checkpoint.expected import (
     similar,
 )
 from base.checkpoint.format import MANIFEST, MODEL, RAW, STATE, Checkpoint
-from base.checkpoint.state import check_weights
+from base.checkpoint.restore import check_weights
 from base.checkpoint.verify_optimizers import check_optimizer, check_schedule
 from base.errors import listing
 from base.loop.metrics import BLOCK, LossAverager

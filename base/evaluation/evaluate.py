@@ -43,7 +43,7 @@ def evaluate(
     numbers of each class and, unless `pictures` is false, what they look like; and an event file for TensorBoard.
     """
     from base.build import Builder
-    from base.checkpoint.state import load_saved
+    from base.checkpoint.restore import load_saved
     from base.checkpoint.store import CheckpointStore
     from base.checkpoint.verify import check_info
     from base.config import Config

@@ -180,7 +180,7 @@ def _predictions(config: Config, saved: Checkpoint, inputs: Path, top_k: int) ->
 
 
 def _model(config: Config, saved: Checkpoint, facts: Mapping[str, Any], device: torch.device) -> nn.Module:
-    from base.checkpoint.state import load_saved
+    from base.checkpoint.restore import load_saved
 
     components = config.settings.models
     if len(components) > 1:

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from base.checkpoint.state import restore
+from base.checkpoint.restore import restore
 from base.checkpoint.store import CheckpointStore
 from base.checkpoint.verify import check_fit, check_save
 from base.errors import CheckpointError, ConfigError, writing
