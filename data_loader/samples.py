@@ -53,7 +53,10 @@ class Reading:
         found = [(first, count) for pid, first, count in self._slots.tolist() if count and pid not in alive]
         if found or not patience:
             return found
-        wait([process.sentinel for process in processes], patience)
+        ended = wait([process.sentinel for process in processes], patience)
+        for process in processes:
+            if process.sentinel in ended:
+                process.join(patience)  # its sentinel is ready an instant before it can be reaped
         return self.lost(patience=0)
 
     def under_way(self) -> list[tuple[int, int]]:

@@ -206,9 +206,9 @@ def test_a_worker_whose_pipe_breaks_before_it_has_ended_is_found(monkeypatch: py
         may_end.wait()
         os._exit(1)
 
-    def release_and_wait(sentinels: list[int], patience: float) -> None:
+    def release_and_wait(sentinels: list[int], patience: float) -> Any:
         may_end.set()
-        wait(sentinels)
+        return wait(sentinels)
 
     monkeypatch.setattr("data_loader.samples.wait", release_and_wait)
     child = context.Process(target=die_at_work)
