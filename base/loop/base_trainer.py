@@ -14,7 +14,8 @@ from __future__ import annotations
 import copy
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
+from contextlib import closing
 from itertools import islice
 from typing import Any
 
@@ -68,7 +69,6 @@ class BaseTrainer(ABC):
         self.times = StepTimer()
         self.grad_norm: Tensor | None = None
         self._stop_reason = ""
-        self._windows = self._all_windows()
         self._clock = self._last_save = time.monotonic()
 
     @property
@@ -109,7 +109,11 @@ class BaseTrainer(ABC):
         """Trains to the end. Returns why it ended: finished, early_stop, max_time, signal, or what `stop` was given."""
         self._clock = self._last_save = time.monotonic()
         self.callbacks = Callbacks(self.parts.callbacks, self)
-        with self.request.listening(), Ending(self.callbacks.hooks["on_fit_end"], self.store, self.log) as ending:
+        with (
+            self.request.listening(),
+            closing(self._all_windows()) as self._windows,  # a loader left to the garbage collector waits 5 s a worker
+            Ending(self.callbacks.hooks["on_fit_end"], self.store, self.log) as ending,
+        ):
             self.callbacks.call("on_fit_start")
             if not self.progress.step:
                 self.guard.exempt_buffers(self.models)
@@ -192,7 +196,7 @@ class BaseTrainer(ABC):
         self.tally = LossAverager()
         self.train_metrics.reset()
 
-    def _all_windows(self) -> Iterator[list[Any]]:
+    def _all_windows(self) -> Generator[list[Any]]:
         """Windows of `accumulate` batches from where the run stands, over as many passes as it takes. A window never
         crosses the end of a pass: the last one is short."""
         progress = self.progress

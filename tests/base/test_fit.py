@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -70,6 +71,16 @@ def test_the_same_config_gives_the_same_run(garments: Path, tmp_path: Path) -> N
     assert_same(last_state(fit(config)), last_state(fit(config)))
     assert_same(rows(fit(config)), rows(fit(config, {"seed": 0})))
     assert rows(fit(config)) != rows(fit(config, {"seed": 1}))
+
+
+@pytest.mark.parametrize("stopped_after", [2, None])
+def test_no_worker_is_left_when_a_run_ends(stopped_after: int | None, garments: Path, tmp_path: Path) -> None:
+    """One that is left waits for the garbage collector, which then stands still for 5 s a worker."""
+    callbacks = [{"type": "StopAt", "args": {"step": stopped_after}}] if stopped_after else []
+    loader = {"in_memory": False, "num_workers": 2, "batch_size": 64}
+    before = set(multiprocessing.active_children())
+    fit(small_config(tmp_path, garments, data__loader=loader, trainer__epochs=1, callbacks=callbacks))
+    assert not set(multiprocessing.active_children()) - before
 
 
 @pytest.mark.parametrize("batch", [16, 24])
