@@ -93,27 +93,26 @@ def test_next_to_nothing_is_edited(name: str) -> None:
 
 
 def test_a_classifier_with_an_epoch_of_its_own_in_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it is; and killed politely inside an epoch, where it cannot go on."""
+    """Asked to end inside an epoch, where it cannot go on; and undisturbed."""
     project = copied_project("blobs", tmp_path)
-    said = run(project, "train.py", "-c", "config.json")
+    (project / "model" / "calm.py").write_text(SIGTERM, encoding="utf-8")
+    monkeypatch.setenv("TERM_AT", "13")  # in the second epoch, in its fourth step of nine
+    said = run(project, "train.py", "-c", "config.json", "name=part", "loss=calm_nll", code=143)
+    assert "read as a config of pytorch-template" in said
+    assert "4 steps of epoch 2 are lost: Trainer trains it by code of its own, which can go on at the end of" in said
+    monkeypatch.delenv("TERM_AT")
+    said = drive(project, "0 train -c config.json", "0 train -r saved/part/*", "0 test -r saved/part/*")
+    assert "finished: saved/Blobs/" in said
+    assert_same_runs(project, "Blobs", "part")
+    tested = scores(project, "part", "test")
+    assert tested["accuracy"] > 0.9 and tested["loss"] < 0.5
     whole = only_run(project, "Blobs")
-    assert "read as a config of pytorch-template" in said and "finished: saved/Blobs/" in said
     assert "Train Epoch: 3 [160/270 (59%)] Loss: " in (whole.path / "train.log").read_text(encoding="utf-8")
     (first, *_) = (row for row in rows(whole) if row.get("phase") == "epoch")
     assert list(first) == [
         *("epoch", "step", "phase", "loss", "accuracy", "top_k_acc"),
         *("val_loss", "val_accuracy", "val_top_k_acc", "lr"),
     ]
-
-    (project / "model" / "calm.py").write_text(SIGTERM, encoding="utf-8")
-    monkeypatch.setenv("TERM_AT", "13")  # in the second epoch, in its fourth step of nine
-    said = run(project, "train.py", "-c", "config.json", "name=part", "loss=calm_nll", code=143)
-    assert "4 steps of epoch 2 are lost: Trainer trains it by code of its own, which can go on at the end of" in said
-    monkeypatch.delenv("TERM_AT")
-    drive(project, "0 train -r saved/part/*", "0 test -r saved/part/*")
-    assert_same_runs(project, "Blobs", "part")
-    tested = scores(project, "part", "test")
-    assert tested["accuracy"] > 0.9 and tested["loss"] < 0.5
 
 
 SIGTERM = """

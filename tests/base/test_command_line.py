@@ -11,10 +11,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
-from base import cli
+from base import CALLBACKS, Callback, cli
+from base.checkpoint.store import CheckpointStore
 from base.loop.stopping import NAMES, StopRequest
 from tests.small_run import small_config
 
@@ -92,9 +94,13 @@ def test_help_and_an_unreadable_config_do_not_wait_for_torch(tmp_path: Path) -> 
         assert out.stdout.splitlines()[-1] == "False", out.stderr
 
 
+LONG = {"trainer__epochs": 100_000, "trainer__verbosity": 2, "trainer__save_period": 100_000}
+"""A run that somebody must stop."""
+
+
 @contextmanager
 def signals_ignored(*ignored: str) -> Iterator[None]:
-    """A process that is started meanwhile ignores these and no others, whatever this one was started with."""
+    """This process and those it starts ignore these signals and no others."""
     numbers = {name: getattr(signal, name) for name in NAMES if hasattr(signal, name)}
     before = {
         number: signal.signal(number, signal.SIG_IGN if name in ignored else signal.SIG_DFL)
@@ -107,18 +113,29 @@ def signals_ignored(*ignored: str) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def ended(config: Path, by: Callable[[subprocess.Popen[str]], None], *ignored: str) -> tuple[int, str]:
-    """Starts a run that would take for ever, waits for its first epoch, and gives its exit code and what it printed."""
-    command = [sys.executable, "train.py", "-c", str(config)]
-    with signals_ignored(*ignored):
+@CALLBACKS.register
+class AtStep(Callback):
+    """Calls `act`, which a test sets, with the number of each step."""
+
+    act: ClassVar[Callable[[int], None]]
+
+    def on_step_end(self, trainer: Any, losses: Any) -> None:
+        AtStep.act(trainer.progress.step)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_sigterm_ends_a_process_with_its_code(garments: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "train.py", "-c", str(small_config(tmp_path, garments, **LONG))]
+    with signals_ignored():
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     with process:
         assert process.stdout is not None
         while not re.match(r" *1/\d", process.stdout.readline()):
             assert process.poll() is None
-        by(process)
+        process.send_signal(signal.SIGTERM)
         out = process.stdout.read()
-        return process.wait(60), out
+        assert process.wait(60) == 143
+    assert re.search(r"^  resume +python train.py -r", out, re.MULTILINE)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
@@ -127,41 +144,45 @@ def ended(config: Path, by: Callable[[subprocess.Popen[str]], None], *ignored: s
     [("SIGTERM", 143), ("SIGINT", 130), ("SIGUSR1", 138), ("SIGHUP", 129), ("SIGQUIT", 131), ("SIGXCPU", 152)],
 )
 def test_a_signal_saves_says_how_to_resume_and_exits_with_its_code(
-    name: str, code: int, garments: Path, tmp_path: Path
+    name: str, code: int, garments: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    config = small_config(
-        tmp_path, garments, trainer__epochs=100_000, trainer__verbosity=2, trainer__save_period=100_000
-    )
-    returned, out = ended(config, by=lambda process: process.send_signal(getattr(signal, name)))
-    assert returned == code
-    assert re.search(r"^  resume +python train.py -r", out, re.MULTILINE)
+    def act(step: int) -> None:
+        if step == 6:
+            signal.raise_signal(getattr(signal, name))
+
+    monkeypatch.setattr(AtStep, "act", act, raising=False)
+    with signals_ignored():
+        assert cli.train(["-c", str(small_config(tmp_path, garments, **LONG, callbacks=["AtStep"]))]) == code
+    assert re.search(r"^  resume +python train.py -r", capsys.readouterr().out, re.MULTILINE)
     (run,) = (tmp_path / "saved" / "small").iterdir()
+    assert CheckpointStore(run / "checkpoints").load("last").state["progress"]["step"] == 6
     assert '{"end": "signal"}' in (run / "metrics.jsonl").read_text()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
-def test_a_signal_that_is_ignored_stays_ignored(garments: Path, tmp_path: Path) -> None:
+def test_a_signal_that_is_ignored_stays_ignored(
+    garments: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As `nohup` has it."""
-    config = small_config(
-        tmp_path, garments, trainer__epochs=100_000, trainer__verbosity=2, trainer__save_period=100_000
-    )
+    steps = []
 
-    def hang_up_then_terminate(process: subprocess.Popen[str]) -> None:
-        process.send_signal(signal.SIGHUP)
-        assert process.stdout is not None
-        for _ in range(20):  # it goes on
-            assert process.stdout.readline()
-        process.send_signal(signal.SIGTERM)
+    def act(step: int) -> None:
+        steps.append(step)
+        if step == 2:
+            signal.raise_signal(signal.SIGHUP)
+        elif step == 9:
+            signal.raise_signal(signal.SIGTERM)
 
-    assert ended(config, hang_up_then_terminate, "SIGHUP")[0] == 143
+    monkeypatch.setattr(AtStep, "act", act, raising=False)
+    with signals_ignored("SIGHUP"):
+        assert cli.train(["-c", str(small_config(tmp_path, garments, **LONG, callbacks=["AtStep"]))]) == 143
+    assert steps[-1] == 9
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 def test_a_terminal_that_closes_ends_the_run_saved(garments: Path, tmp_path: Path) -> None:
     """The run gets SIGHUP, and nothing that it prints from then on can be written."""
-    config = small_config(
-        tmp_path, garments, trainer__epochs=100_000, trainer__verbosity=2, trainer__save_period=100_000
-    )
+    config = small_config(tmp_path, garments, **LONG)
     import pty
 
     terminal, end = pty.openpty()
@@ -194,11 +215,13 @@ def test_what_the_system_sends_twice_is_no_second_request(name: str) -> None:
     assert signal.getsignal(number) == before
 
 
-def test_a_stop_file_ends_the_run_as_sigterm_does(garments: Path, tmp_path: Path) -> None:
-    config = small_config(tmp_path, garments, trainer__epochs=100_000, trainer__verbosity=2)
+def test_a_stop_file_ends_the_run_as_sigterm_does(
+    garments: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runs = tmp_path / "saved" / "small"
-    returned, _ = ended(config, by=lambda process: next(runs.iterdir()).joinpath("STOP").touch())
-    assert returned == 143
+    monkeypatch.setattr(AtStep, "act", lambda step: next(runs.iterdir()).joinpath("STOP").touch(), raising=False)
+    monkeypatch.setattr("base.loop.stopping.SECONDS_BETWEEN_LOOKS", 0.0)
+    assert cli.train(["-c", str(small_config(tmp_path, garments, **LONG, callbacks=["AtStep"]))]) == 143
     assert not list(runs.glob("*/STOP"))
 
 
