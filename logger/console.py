@@ -1,16 +1,16 @@
 """Console output, train.log, and the progress bar.
 
-Python's logging is set up by `set_up`, which a program calls once; importing or constructing something never does it.
+Only `set_up` configures Python's logging. Importing this module changes nothing.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import shutil
 import sys
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -31,8 +31,9 @@ BOLD, FAINT, YELLOW, RED, PLAIN = "\033[1m", "\033[2m", "\033[33m", "\033[31m", 
 
 @WRITERS.register("console")
 def set_up(verbosity: int = 2) -> None:
-    """Sends log records and Python's warnings to the console; 0 shows warnings and errors only, 1 also one line an
-    epoch, 2 everything. May be called again. What is logged before there is a run folder is kept for its train.log.
+    """Sends log records and Python's warnings to the console, and keeps them for the train.log of a later run.
+
+    `verbosity` 0 shows warnings and errors, 1 also one line per epoch, 2 everything. May be called again.
     """
     logging.addLevelName(EPOCH, "EPOCH")
     logging.captureWarnings(True)
@@ -46,10 +47,10 @@ def set_up(verbosity: int = 2) -> None:
 
 
 class Console(logging.Handler):
-    """Writes the message alone, above a progress bar if there is one; warnings and errors to stderr. A record with a
-    `table` is shown as that: train.log has the message, which says the same on a line that can be searched for.
+    """Writes the message alone, above a progress bar if there is one; warnings and errors go to stderr.
 
-    Tracebacks are left to train.log, and so are records below WARNING that carry one.
+    If a record has a `table`, the console shows it and train.log gets the message: the same values on one line.
+    Tracebacks, and records below WARNING that carry one, appear in train.log only.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -58,20 +59,20 @@ class Console(logging.Handler):
         stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
         try:
             line = getattr(record, "table", record.getMessage()).rstrip()
-            line = paint(line, record) if has_colour(stream) else line
+            line = colored(line, record) if has_color(stream) else line
             if "tqdm" in sys.modules:
                 sys.modules["tqdm"].tqdm.write(line, file=stream)
             else:
                 stream.write(line + "\n")
             stream.flush()
-        except OSError:  # nobody reads, the terminal is gone, the disk is full: the run goes on, train.log has it all
+        except OSError:  # broken pipe, closed terminal or full disk: the run continues, train.log has everything
             silence(stream)
         except Exception:
             self.handleError(record)
 
 
 class Backlog(logging.Handler):
-    """Keeps the last 1,000 records of a program that has no run folder yet."""
+    """Keeps the last 1,000 records until there is a run directory."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,10 +83,10 @@ class Backlog(logging.Handler):
 
 
 class TrainLog(logging.FileHandler):
-    """Appends every record to `path`, those of the backlog first.
+    """Appends every record to `path`, starting with those of the backlog.
 
-    WriteError if there can be no such file. A record that finds no room is lost without a word: the numbers and the
-    checkpoints of the run have no room either, and they say so.
+    Raises WriteError if the file cannot be opened. On a full disk it drops records silently, because the metrics and
+    checkpoints of the run fail then too and report it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -105,12 +106,12 @@ class TrainLog(logging.FileHandler):
 
     def close(self) -> None:
         logging.getLogger().removeHandler(self)
-        with suppress(OSError):  # it tries once more to write what it could not
+        with suppress(OSError):  # closing retries the writes that failed
             super().close()
 
 
-def paint(text: str, record: logging.LogRecord) -> str:
-    """Warnings yellow, errors red; of a table the heading faint and the row of a new best bold."""
+def colored(text: str, record: logging.LogRecord) -> str:
+    """Warnings are yellow and errors red. In a table the heading is faint and the row of a new best is bold."""
     if record.levelno >= logging.WARNING:
         return f"{RED if record.levelno >= logging.ERROR else YELLOW}{text}{PLAIN}"
     heading, _, row = text.rpartition("\n") if hasattr(record, "table") else ("", "", text)
@@ -119,12 +120,12 @@ def paint(text: str, record: logging.LogRecord) -> str:
 
 
 def columns() -> int | None:
-    """Characters in a line of the terminal; None where lines go to a file or a pipe, and may be of any length."""
+    """The width of the terminal in characters; None if stdout is a file or a pipe."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def has_colour(stream: TextIO) -> bool:
-    """True on a terminal that shows colours, unless NO_COLOR is set (https://no-color.org)."""
+def has_color(stream: TextIO) -> bool:
+    """True on a terminal that supports colors, unless NO_COLOR is set (https://no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
@@ -133,14 +134,14 @@ log = logging.getLogger(__name__)
 
 
 def progress(verbosity: int) -> ProgressBar:
-    """Bars if stderr is a terminal that can redraw a line, else lines; nothing below verbosity 2."""
+    """Bars if stderr is a terminal that can redraw a line, otherwise lines; nothing below verbosity 2."""
     if verbosity < 2:
-        return NullProgress()
+        return ProgressBar(Phase)
     return ProgressBar(Bar if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else Lines)
 
 
 class ProgressBar:
-    """The phases under way: an evaluation inside a training epoch is one within another."""
+    """The phases in progress. They nest: an evaluation may run inside a training epoch."""
 
     def __init__(self, kind: type[Phase]) -> None:
         self._kind = kind
@@ -148,18 +149,18 @@ class ProgressBar:
         self._epoch_seconds: float | None = None
 
     def begin(self, title: str, total: int, start: int = 0) -> None:
-        """`total` batches follow, the first `start` of them are done already. `train 3/10` is an epoch of several."""
+        """`total` batches follow, of which the first `start` are done. A title `train 3/10` is epoch 3 of 10."""
         phase = self._kind(title, total, start)
         if epoch := re.fullmatch(r"train (\d+)/(\d+)", title):
             phase.epochs_after, phase.epoch_seconds = int(epoch[2]) - int(epoch[1]), self._epoch_seconds
         self._phases.append(phase)
 
     def end_epoch(self, seconds: float) -> None:
-        """How long the last epoch took, with its validation: the pace at which those to come are reckoned."""
+        """`seconds` is the duration of the last epoch including validation, used to estimate the remaining time."""
         self._epoch_seconds = seconds
 
     def advance(self, read: Read) -> None:
-        """One more batch is done. `read` gives the running values; it is called only when they are drawn."""
+        """One more batch is done. `read` returns the running values; it is called only when they are drawn."""
         phase = self._phases[-1]
         phase.count += 1
         if monotonic() >= phase.due:
@@ -170,26 +171,15 @@ class ProgressBar:
         self._phases.pop().close()
 
     def close(self) -> None:
-        """Ends what an error has left open."""
+        """Ends the phases that an error has left open."""
         while self._phases:
             self.end()
 
 
-class NullProgress(ProgressBar):
-    """Draws nothing."""
+class Phase:
+    """Counts batches and draws nothing. A subclass is drawn every `every` seconds, a shorter phase not at all."""
 
-    def __init__(self) -> None: ...
-    def begin(self, title: str, total: int, start: int = 0) -> None: ...
-    def end_epoch(self, seconds: float) -> None: ...
-    def advance(self, read: Read) -> None: ...
-    def end(self) -> None: ...
-    def close(self) -> None: ...
-
-
-class Phase(ABC):
-    """Is drawn when `every` seconds have passed since the last time; a shorter one is not drawn at all."""
-
-    every: ClassVar[float]
+    every: ClassVar[float] = math.inf
 
     def __init__(self, title: str, total: int, start: int) -> None:
         self.title, self.total, self.start = title, total, start
@@ -200,7 +190,7 @@ class Phase(ABC):
         self.epoch_seconds: float | None = None
 
     def left(self) -> str:
-        """`1.2 s left`, and of an epoch `1.2 s left, run 14 s`."""
+        """`1.2 s left`, or for an epoch `1.2 s left, run 14 s`."""
         pace = (monotonic() - self.begun) / (self.count - self.start)
         here = (self.total - self.count) * pace
         if not self.epochs_after:
@@ -208,10 +198,8 @@ class Phase(ABC):
         after = self.epochs_after * (self.epoch_seconds or self.total * pace)
         return f"{format_duration(here)} left, run {format_duration(here + after)}"
 
-    @abstractmethod
     def draw(self, values: Mapping[str, float]) -> None: ...
 
-    @abstractmethod
     def close(self) -> None: ...
 
 
@@ -220,22 +208,19 @@ class Lines(Phase):
 
     def draw(self, values: Mapping[str, float]) -> None:
         done = f"{self.count:{len(str(self.total))}}/{self.total}"
-        log.info("  ".join([self.title, done, *spelled(values), self.left()]))
-
-    def close(self) -> None:
-        """A line needs no end."""
+        log.info("  ".join([self.title, done, *formatted(values), self.left()]))
 
 
 class Bar(Phase):
     every = 0.5
     delay = 0.4
-    """Else tqdm draws an empty bar at once."""
+    """Without it tqdm draws an empty bar immediately."""
 
     def __init__(self, title: str, total: int, start: int) -> None:
         from tqdm import tqdm
 
         super().__init__(title, total, start)
-        # No thread of tqdm's and no opinion of its own on when to draw: Progress has the clock.
+        # No tqdm thread and no tqdm timing: Phase decides when to draw.
         tqdm.monitor_interval = 0
         self.bar = tqdm(
             desc=title,
@@ -249,13 +234,13 @@ class Bar(Phase):
         )
 
     def draw(self, values: Mapping[str, float]) -> None:
-        self.bar.set_postfix_str(", ".join([self.left(), *spelled(values)]), refresh=False)
+        self.bar.set_postfix_str(", ".join([self.left(), *formatted(values)]), refresh=False)
         self.bar.update(self.count - self.bar.n)
 
     def close(self) -> None:
         self.bar.close()
 
 
-def spelled(values: Mapping[str, float]) -> list[str]:
+def formatted(values: Mapping[str, float]) -> list[str]:
     """`loss 0.4321`, `accuracy 0.8702`"""
     return [f"{name} {format_number(value)}" for name, value in values.items()]

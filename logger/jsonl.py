@@ -1,10 +1,10 @@
-"""metrics.jsonl and its TensorBoard tags: an append-only file that can be truncated to an earlier length.
+"""metrics.jsonl, append-only files that a resume truncates, and the TensorBoard tags of metrics.
 
     {"format": 1, "data": "real"}
     {"epoch": 1, "step": 938, "phase": "epoch end", "loss": 0.61, "val_loss": 0.44, ...}
     {"end": "finished"}
 
-The first line is the header, the last one says why the run ended; a run that was killed has none.
+The first line is the header. The last line says why the run ended; it is missing if the run was killed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class AppendFile:
-    """Opens `path` for appending; makes it if it is not there."""
+    """Opens `path` for appending and creates it if necessary. Methods raise WriteError if the disk refuses."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -46,7 +46,7 @@ class AppendFile:
             self._file.flush()
 
     def sync(self) -> None:
-        """Forces to the disk what was flushed. May be called from another thread than the writing one."""
+        """Forces flushed data to the disk. May be called from any thread."""
         with writing(self.path):
             os.fsync(self._file.fileno())
 
@@ -56,7 +56,7 @@ class AppendFile:
 
 
 def cut(path: Path, length: int) -> None:
-    """Drops what was written after the first `length` bytes; a file that is shorter keeps what it has, and says so."""
+    """Truncates the file to `length` bytes. If it is shorter than that, warns and leaves it unchanged."""
     with writing(path):
         size = path.stat().st_size
         if size > length:
@@ -68,47 +68,36 @@ def cut(path: Path, length: int) -> None:
 FORMAT = 1
 
 
-class MetricsFile:
-    """Appends rows to `path`, of which the first `length` bytes are kept (on a resume: what the saved state had seen).
+class MetricsFile(AppendFile):
+    """Appends rows to `path`, after truncating it to `length` bytes (on a resume: its length at the checkpoint).
 
-    What was written later, the `end` row of the interrupted run too, is cut off: the resumed run writes it again.
+    The resumed run writes the later rows again, and an `end` row of its own.
     """
 
     def __init__(self, path: Path, header: Mapping[str, Any], length: int = 0) -> None:
         if path.exists():
             cut(path, length)
-        self._file = AppendFile(path)
-        if self._file.length == 0:
+        super().__init__(path)
+        if self.length == 0:
             try:
-                self._write({"format": FORMAT, **header})
+                self._write_line({"format": FORMAT, **header})
             except WriteError:
-                with contextlib.suppress(WriteError):  # the same again
+                with contextlib.suppress(WriteError):  # closing retries the write
                     self.close()
                 raise
 
     def row(self, row: Mapping[str, Any]) -> None:
-        """One line of plain values. A number that is not finite, which JSON cannot say, becomes null and is named."""
+        """Writes one line of plain values. JSON has no NaN or infinity: they become null, listed in `nonfinite`."""
         nonfinite = [name for name, value in row.items() if isinstance(value, float) and not math.isfinite(value)]
-        line = {**row, **dict.fromkeys(nonfinite)}
-        self._write(line | {"nonfinite": nonfinite} if nonfinite else line)
+        named = {"nonfinite": nonfinite} if nonfinite else {}
+        self._write_line({**row, **dict.fromkeys(nonfinite), **named})
 
     def end(self, reason: str) -> None:
-        self._write({"end": reason})
+        self._write_line({"end": reason})
 
-    @property
-    def lengths(self) -> dict[str, int]:
-        """Its name and length in bytes. Each row is handed to the operating system at once: there is no flush."""
-        return {self._file.path.name: self._file.length}
-
-    def sync(self) -> None:
-        self._file.sync()
-
-    def close(self) -> None:
-        self._file.close()
-
-    def _write(self, line: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(line, allow_nan=False, ensure_ascii=False).encode() + b"\n")
-        self._file.flush()
+    def _write_line(self, line: Mapping[str, Any]) -> None:
+        self.write(json.dumps(line, allow_nan=False, ensure_ascii=False).encode() + b"\n")
+        self.flush()
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -140,14 +129,17 @@ CLOCK = ("seconds", "samples_per_second")
 
 
 class Tags:
-    """`metrics` and `valid_sets` are the names a run knows: without them `val_night_loss` could mean two things."""
+    """Maps names of metrics to TensorBoard tags.
+
+    `metrics` and `valid_sets` are the names in the run; without them `val_night_loss` would be ambiguous.
+    """
 
     def __init__(self, metrics: Sequence[str] = (), valid_sets: Sequence[str] = ()) -> None:
         self.quantities = ("loss", *metrics)
         self.valid_sets = sorted(filter(None, valid_sets), key=len, reverse=True)
 
     def of_row(self, row: Mapping[str, Any]) -> dict[str, float]:
-        """Tag and value of every number of an epoch; lr and gradient norm are left to `of_step`."""
+        """The values of an epoch by tag, without learning rates and gradient norm, which `of_step` handles."""
         return {
             self.tag(name): value
             for name, value in row.items()
@@ -155,7 +147,7 @@ class Tags:
         }
 
     def of_step(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Tag and value of what is logged between epoch ends; a loss of one step is no mean over an epoch."""
+        """The values of a step by tag. `/step` keeps the loss of a step apart from the mean over an epoch."""
         return {name if belongs_to_steps(name) else f"{name}/step": value for name, value in values.items()}
 
     def tag(self, name: str) -> str:
@@ -173,7 +165,7 @@ class Tags:
         return f"{quantity}/val"
 
     def charts(self) -> dict[str, dict[str, list[Any]]]:
-        """The custom scalars layout: training and validation of a quantity on one chart. Tags are patterns there."""
+        """The custom scalars layout: one chart per quantity for training and validation. Its tags are patterns."""
         patterns = {name: [f"{re.escape(name)}/train$", f"{re.escape(name)}/val"] for name in self.quantities}
         return {"train and val": {name: ["Multiline", pattern] for name, pattern in patterns.items()}}
 

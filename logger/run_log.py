@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,16 +30,16 @@ from utils import files
 from utils.device import memory
 
 ABOUT = "events.out.tfevents.0000000000.about"
-"""Read before all others, and written anew by each process that trains: of a tag that is no curve TensorBoard keeps
-the first it meets, so that one that was added later, after a resume with another config, would not be seen."""
+"""Sorts before all other event files and is rewritten by each training process. TensorBoard keeps the first value of a
+text or layout tag, so it would ignore what a resume with another config adds to a later file."""
 LONGEST_TEXT = 20_000
-"""Characters of a file that TensorBoard shows; environment.json may hold a long diff."""
+"""Characters of a file shown in TensorBoard; environment.json may contain a long diff."""
 
 
-def introduce(
+def write_header(
     folder: Path, header: Mapping[str, Any], config: Mapping[str, Any], tags: Tags, describe_model: Callable[[], str]
 ) -> None:
-    """Writes the event file `ABOUT` of the run in `folder`."""
+    """Writes the event file `ABOUT` of the run in `folder`: config, environment, notes, model, layout and HParams."""
     events = EventBuffer()
     events.add_custom_scalars(tags.charts())
     events.add_text("run", fenced("json", json.dumps(header, indent=2)))
@@ -67,11 +68,10 @@ BEFORE_ALL = "events.out.tfevents.0000000001"
 def outcome_of_test(
     folder: Path, name: str, step: int, values: Mapping[str, float], pictures: Mapping[str, bytes], running: bool
 ) -> None:
-    """Writes `values` and `pictures`, PNGs, as `<name of value>/test[_<set>]` at `step`, in place of an earlier test.
+    """Writes `values` and `pictures` (PNG data) with tags `<name>/test[_<set>]` at `step`, replacing an earlier test.
 
-    In a file that is read last, so that no beginning of the run forgets it. While the run is `running` it is read
-    first: without its fast loader TensorBoard leaves a file for good when there is a later one, and would lose sight
-    of the run.
+    The file sorts last, so that the START event of no other file purges it. While the run is `running`, it sorts first:
+    TensorBoard's slow loader never returns to a file once there is a later one, and would stop following the run.
     """
     split = "test" if name == "test" else f"test_{name}"
     events = EventBuffer()
@@ -103,115 +103,105 @@ def run_log(
     config: Mapping[str, Any] | None = None,
     describe_model: Callable[[], str] = lambda: "",
 ) -> RunLogger:
-    """The log of the run in `folder`.
+    """Opens the log of the run in `folder`.
 
-    `header` becomes the first line of metrics.jsonl; the names in its `metrics` and `valid_sets` decide TensorBoard's
-    tags and charts. `monitor` is the name of the watched value. On a resume, `best` is the best of it so far, `lengths`
-    what `flush` gave when the state was saved: later rows and events are cut off; `purge_step` is the first step to be
-    done again. `config`, every key of it, becomes the run's row in HParams; `describe_model` is called when the first
-    event is written.
+    `header` becomes the first line of metrics.jsonl; its `metrics` and `valid_sets` determine TensorBoard's
+    tags and charts. `monitor` is the name of the monitored value. `config`, with all its keys, becomes the run's row in
+    HParams. `describe_model` is called when the first event is written.
+
+    On a resume, `best` is the best monitored value so far, `lengths` what `flush` returned when the checkpoint was
+    saved (later rows and events are removed), and `purge_step` the first step that is repeated.
     """
     lengths = lengths or {}
     tags = Tags(header.get("metrics", ()), header.get("valid_sets", ()))
-    prologue = partial(introduce, folder, header, config or {}, tags, describe_model)
-    with ExitStack() as opened:  # what is open is closed again if the rest fails
+    prologue = partial(write_header, folder, header, config or {}, tags, describe_model)
+    with ExitStack() as opened:  # closes what is open if the rest fails
         train_log = opened.enter_context(closing(TrainLog(folder / "train.log")))
         metrics = opened.enter_context(
             closing(MetricsFile(folder / "metrics.jsonl", header, lengths.get("metrics.jsonl", 0)))
         )
-        whole = RunLogger(
+        logger = RunLogger(
+            writer=TensorBoardWriter(folder, purge_step or 0, prologue) if tensorboard else NullEventWriter(),
             train_log=train_log,
             metrics=metrics,
-            events=TensorBoardWriter(folder, purge_step or 0, prologue) if tensorboard else NullEventWriter(),
             progress=progress(verbosity),
             table=EpochTable(tags, monitor, epochs, best, columns()),
             tags=tags,
             monitor=monitor,
             epochs=epochs,
-            kept=cut_back(folder, lengths),
+            earlier_events=cut_back(folder, lengths),
         )
         opened.pop_all()
-    return whole
+    return logger
 
 
+@dataclass(kw_only=True, eq=False)
 class RunLogger:
-    """See `base.protocols.RunLogger`."""
+    """See `base.protocols.RunLog`."""
 
-    def __init__(
-        self,
-        *,
-        train_log: TrainLog,
-        metrics: MetricsFile,
-        events: TensorBoardWriter | NullEventWriter,
-        progress: ProgressBar,
-        table: EpochTable,
-        tags: Tags,
-        monitor: str,
-        epochs: int,
-        kept: Mapping[str, int],
-    ) -> None:
-        self.writer: protocols.EventWriter = events
-        self._train_log = train_log
-        self._metrics = metrics
-        self._events = events
-        self._progress = progress
-        self._table = table
-        self._tags = tags
-        self._monitor = monitor
-        self._epochs = epochs
-        self._kept = kept
+    writer: TensorBoardWriter | NullEventWriter
+    train_log: TrainLog
+    metrics: MetricsFile
+    progress: ProgressBar
+    table: EpochTable
+    tags: Tags
+    monitor: str
+    epochs: int
+    earlier_events: Mapping[str, int]
+    """Lengths in bytes of the event files written before a resume, by name."""
 
     def begin_phase(self, title: str, total: int, start: int = 0) -> None:
-        self._progress.begin(title, total, start)
+        self.progress.begin(title, total, start)
 
     def advance(self, read: Read) -> None:
-        self._progress.advance(read)
+        self.progress.advance(read)
 
     def end_phase(self) -> None:
-        self._progress.end()
+        self.progress.end()
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """To TensorBoard only: `lr`, `lr/<group>`, `grad_norm`, `system/*` as they are, any other as `<name>/step`.
+        """Logs to TensorBoard only: `lr`, `lr/<group>`, `grad_norm` and `system/*` unchanged, others as `<name>/step`.
 
-        Learning rate and gradient norm come this way alone, so call it at the last step of an epoch too.
+        `row` leaves out learning rate and gradient norm, so call this at the last step of an epoch too.
         """
-        self._events.add_values(self._tags.of_step(values), step)
-        self._events.flush()
+        self.writer.add_values(self.tags.of_step(values), step)
+        self.writer.flush()
 
     def row(self, row: Mapping[str, Any], improved: bool = False) -> None:
-        self._metrics.row(row)
-        values = self._tags.of_row(row)
+        self.metrics.row(row)
+        values = self.tags.of_row(row)
         if improved:
-            values[f"best/{self._monitor}"] = row[self._monitor]
+            values[f"best/{self.monitor}"] = row[self.monitor]
         values |= {f"system/{kind}_gib": held for kind, held in memory().items()}
-        self._events.add_values(values, row["step"])
-        self._events.flush()
+        self.writer.add_values(values, row["step"])
+        self.writer.flush()
         if "seconds" in row:
-            self._progress.end_epoch(row["seconds"])
-        shown = {"improved": improved, "table": self._table.row(row, improved)}
-        log.log(EPOCH, epoch_line(row, self._epochs, improved), extra=shown)
+            self.progress.end_epoch(row["seconds"])
+        shown = {"improved": improved, "table": self.table.row(row, improved)}
+        log.log(EPOCH, epoch_line(row, self.epochs, improved), extra=shown)
 
     def end(self, reason: str) -> None:
-        self._metrics.end(reason)
-        self._events.end(reason)
+        self.metrics.end(reason)
+        self.writer.end(reason)
 
     def flush(self) -> dict[str, int]:
-        return {**self._kept, **self._metrics.lengths, **self._events.flush()}
+        metrics = self.metrics
+        return {**self.earlier_events, metrics.path.name: metrics.length, **self.writer.flush()}
 
     def sync(self) -> None:
-        self._metrics.sync()
-        self._events.sync()
+        self.metrics.sync()
+        self.writer.sync()
 
     def close(self) -> None:
-        with ExitStack() as stack:  # each is closed, also when another cannot write its last bytes
-            for part in (self._train_log, self._metrics, self._events):
+        with ExitStack() as stack:  # closes each even if another cannot write its last bytes
+            for part in (self.train_log, self.metrics, self.writer):
                 stack.callback(part.close)
-            self._progress.close()
+            self.progress.close()
 
 
 @WRITERS.register
 class NullLog:
-    """Takes what RunLogger takes and keeps nothing: for a run without a folder."""
+    """Accepts what RunLogger accepts and discards it: for a run without a directory."""
 
     def __init__(self) -> None:
         self.writer: protocols.EventWriter = NullEventWriter()

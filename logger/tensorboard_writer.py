@@ -1,9 +1,9 @@
 """TensorBoard event files, and a run's row in HParams.
 
-Only what is said of one session is written, never an experiment: TensorBoard would take the first run's for all.
-Without one it finds the columns by itself: what stands in any row and, as metrics, every scalar of the runs.
+A run writes only its HParams session, never an experiment: TensorBoard would apply the first run's to all runs.
+Without one, TensorBoard derives the columns from all sessions and offers every scalar as a metric.
 
-TensorBoard is imported at the first write (0.2 s), not on the way to the first training step.
+TensorBoard is imported at the first write (0.2 s), not before the first training step.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from tensorboard.summary.writer.record_writer import RecordWriter
 
 ENDINGS = {"finished": "SUCCESS", "early_stop": "SUCCESS", "error": "FAILURE", "not_finite": "FAILURE"}
-"""What HParams can filter by; a run that was stopped and may go on is neither."""
+"""The statuses that HParams can filter by; a run that was stopped and can be resumed has neither."""
 
 
 def choices(config: Mapping[str, Any], path: KeyPath = ()) -> dict[str, bool | float | str]:
-    """What of a resolved config decides the course of a run, by the key that an override would name.
+    """The hyperparameters of a resolved config, by the key that an override would use.
 
-    Components in a list become words, `RandomCrop(size=28, padding=1)`; null and facts (`${data.num_classes}`), which
-    are no choice, are left out, and so are keys that may change on a resume without harm.
+    A list of components becomes a string such as `RandomCrop(size=28, padding=1)`. Null, references such as
+    `${data.num_classes}`, and keys that may change on a resume without harm are left out.
     """
     flat: dict[str, bool | float | str] = {}
     for name, value in config.items():
@@ -44,22 +44,22 @@ def choices(config: Mapping[str, Any], path: KeyPath = ()) -> dict[str, bool | f
         if isinstance(value, Mapping):
             flat |= choices(value, here)
         elif isinstance(value, list | tuple):
-            flat |= {dotted(here): ", ".join(map(words, value))} if value else {}
+            flat |= {dotted(here): ", ".join(map(as_call, value))} if value else {}
         elif isinstance(value, bool | int | float) or (isinstance(value, str) and "${" not in value):
             flat[dotted(here)] = value
     return flat
 
 
-def words(value: Any) -> str:
-    """A component as it would be called, a list with its entries; null arguments are not named."""
+def as_call(value: Any) -> str:
+    """A component as the call that creates it, without null arguments; other values as text."""
     if isinstance(value, Mapping) and "type" in value:
         rest = {k: v for k, v in value.items() if k not in ("type", "args") and v is not None}
-        arguments = ", ".join(f"{k}={words(v)}" for k, v in {**value.get("args", {}), **rest}.items())
+        arguments = ", ".join(f"{k}={as_call(v)}" for k, v in {**value.get("args", {}), **rest}.items())
         return f"{value['type']}({arguments})" if arguments else str(value["type"])
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{k}: {words(v)}" for k, v in value.items()) + "}"
+        return "{" + ", ".join(f"{k}: {as_call(v)}" for k, v in value.items()) + "}"
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return f"[{', '.join(map(words, value))}]"
+        return f"[{', '.join(map(as_call, value))}]"
     return str(value)
 
 
@@ -96,11 +96,11 @@ SUFFIX = ".run"
 
 
 class Summaries(ABC):
-    """SummaryWriter's words; a subclass says where the records go."""
+    """The methods of torch's SummaryWriter; a subclass decides where the events go."""
 
     @abstractmethod
     def add_event(self, event: Event) -> None:
-        """TensorBoard's own message, for what none of the words below says."""
+        """Adds a TensorBoard message directly, for what the other methods do not cover."""
 
     def add_summary(self, summary: Summary, step: int = 0) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
@@ -111,26 +111,26 @@ class Summaries(ABC):
         self.add_values({tag: scalar_value}, global_step)
 
     def add_values(self, values: Mapping[str, float], global_step: int = 0) -> None:
-        """Several scalars in one record, which is several times cheaper than one record each."""
+        """Adds several scalars in one record, which is several times cheaper than one record each."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         scalars = [Summary.Value(tag=tag, simple_value=float(value)) for tag, value in values.items()]
         self.add_summary(Summary(value=scalars), global_step)
 
     def add_text(self, tag: str, text_string: str, global_step: int = 0) -> None:
-        """Markdown."""
+        """Adds a text in Markdown."""
         from torch.utils.tensorboard.summary import text
 
         self.add_summary(text(tag, text_string), global_step)
 
     def add_image(self, tag: str, img_tensor: Any, global_step: int = 0, dataformats: str = "CHW") -> None:
-        """A tensor or array, uint8 in [0, 255] or floating point in [0, 1]; `dataformats` is CHW, HWC or HW."""
+        """Adds a tensor or array, uint8 in [0, 255] or float in [0, 1]; `dataformats` is CHW, HWC or HW."""
         from torch.utils.tensorboard.summary import image
 
         self.add_summary(image(tag, img_tensor, dataformats=dataformats), global_step)
 
     def add_histogram(self, tag: str, values: Any, global_step: int = 0, bins: int | str = 64) -> None:
-        """A tensor or array of any shape, without what is not finite in it; `bins` as numpy.histogram takes them."""
+        """Adds the finite values of a tensor or array of any shape; `bins` as in numpy.histogram."""
         import numpy as np
         from torch.utils.tensorboard._convert_np import make_np
         from torch.utils.tensorboard.summary import histogram
@@ -141,25 +141,25 @@ class Summaries(ABC):
             self.add_summary(histogram(tag, array, bins), global_step)
 
     def add_png(self, tag: str, data: bytes, global_step: int = 0) -> None:
-        """A PNG as it is."""
+        """Adds an encoded PNG."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        width, height = (int.from_bytes(data[at : at + 4], "big") for at in (16, 20))  # of the header, IHDR
+        width, height = (int.from_bytes(data[at : at + 4], "big") for at in (16, 20))  # in the header, IHDR
         image = Summary.Image(height=height, width=width, colorspace=4, encoded_image_string=data)
         self.add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), global_step)
 
     def add_figure(self, tag: str, figure: Any, global_step: int = 0, close: bool = True) -> None:
-        """A matplotlib figure, as PNG; `close` frees one that pyplot made."""
-        png = BytesIO()
+        """Adds a matplotlib figure as PNG; `close` frees a figure made by pyplot."""
         from utils import fonts
 
+        png = BytesIO()
         fonts.save(figure, png, format="png", dpi=figure.dpi)
         self.add_png(tag, png.getvalue(), global_step)
         if close and "matplotlib.pyplot" in sys.modules:
             sys.modules["matplotlib.pyplot"].close(figure)
 
     def add_graph(self, nodes: Sequence[Any]) -> None:
-        """A graph of `utils.model_summary.Node`s; of a run the last one is shown."""
+        """Adds a graph of `utils.model_summary.Node`s; TensorBoard shows the last graph of a run."""
         from tensorboard.compat.proto.attr_value_pb2 import AttrValue
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.graph_pb2 import GraphDef
@@ -171,25 +171,22 @@ class Summaries(ABC):
             shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in node.shape])
             return AttrValue(list=AttrValue.ListValue(shape=[shape]))
 
-        made = [
-            NodeDef(name=node.name, op=node.op, input=node.inputs, attr={"_output_shapes": shapes(node)})
-            for node in nodes
-        ]
-        graph = GraphDef(node=made, versions=VersionDef(producer=22))
+        definitions = [NodeDef(name=n.name, op=n.op, input=n.inputs, attr={"_output_shapes": shapes(n)}) for n in nodes]
+        graph = GraphDef(node=definitions, versions=VersionDef(producer=22))
         self.add_event(Event(graph_def=graph.SerializeToString()))
 
     def add_custom_scalars(self, layout: Mapping[str, Mapping[str, list[Any]]]) -> None:
-        """Which tags share a chart: `{category: {chart: ["Multiline", [patterns of tags]]}}`."""
+        """Defines which tags share a chart: `{category: {chart: ["Multiline", [patterns of tags]]}}`."""
         from torch.utils.tensorboard.summary import custom_scalars
 
         self.add_summary(custom_scalars(layout))
 
 
 class TensorBoardWriter(Summaries):
-    """Writes one event file into `folder`; the file is made at the first write.
+    """Writes one event file into `folder`, which is created at the first write.
 
-    `purge_step` is the first step that a resumed run writes again: a TensorBoard that is showing the run already
-    forgets those points. `prologue` is called before the first write.
+    `purge_step` is the first step that a resumed run repeats: a running TensorBoard discards its points from there on.
+    `prologue` is called before the first write.
     """
 
     def __init__(self, folder: Path, purge_step: int = 0, prologue: Callable[[], None] = lambda: None) -> None:
@@ -200,14 +197,14 @@ class TensorBoardWriter(Summaries):
         self._records: RecordWriter | None = None
 
     def flush(self) -> dict[str, int]:
-        """Hands everything to the operating system; the file's name and length in bytes."""
+        """Flushes to the operating system. Returns the length in bytes by file name; empty before the first write."""
         if self._file is None:
             return {}
         self._file.flush()
         return {self._file.path.name: self._file.length}
 
     def end(self, reason: str) -> None:
-        """Why the run is over, unless it ended before it had anything to show."""
+        """Writes the HParams status of the run, if it has written anything."""
         if self._records is not None:
             self.add_summary(session_end(reason))
 
@@ -228,13 +225,13 @@ class TensorBoardWriter(Summaries):
         self._prologue()
         self._file = AppendFile(next_path(self._folder))
         self._records = records_into(self._file)
-        # In every file: TensorBoard takes a run's first START for its beginning and purges only from the second on.
+        # Every file needs one: TensorBoard ignores a run's first START and purges at each later one.
         write(self._records, Event(session_log=SessionLog(status=SessionLog.START), step=self._purge_step))
         return self._records
 
 
 class EventBuffer(Summaries):
-    """An event file in memory, to be written at once: its `data`."""
+    """An event file in memory; `data` is its content."""
 
     def __init__(self) -> None:
         self._file = BytesIO()
@@ -249,7 +246,7 @@ class EventBuffer(Summaries):
 
 
 class NullEventWriter:
-    """Takes what TensorBoardWriter takes and writes nothing."""
+    """Accepts what TensorBoardWriter accepts and writes nothing."""
 
     def add_event(self, event: Event) -> None: ...
     def add_summary(self, summary: Summary, step: int = 0) -> None: ...
@@ -271,7 +268,7 @@ class NullEventWriter:
 
 
 def records_into(file: AppendFile | BytesIO) -> RecordWriter:
-    """What every event file begins with is in it."""
+    """A writer that has written the version record, with which every event file begins."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -286,8 +283,8 @@ def write(records: RecordWriter, event: Event) -> None:
 
 
 def next_path(folder: Path, suffix: str = SUFFIX) -> Path:
-    """The next event file. TensorBoard reads a folder's files in the order of their names and never goes back to an
-    earlier one, so the stamp is the clock's or, where the clock is behind, one more than the latest there is.
+    """The path of the next event file. TensorBoard reads files in the order of their names and never returns to an
+    earlier one. So the timestamp in the name is the current time, or one more than the latest if the clock is behind.
     """
     stamps = [int(match[1]) for path in folder.glob(PATTERN) if (match := re.match(r"\D*(\d+)", path.name))]
     stamp = max([int(time.time()), *(stamp + 1 for stamp in stamps)])
@@ -295,15 +292,15 @@ def next_path(folder: Path, suffix: str = SUFFIX) -> Path:
 
 
 def cut_back(folder: Path, lengths: Mapping[str, int]) -> dict[str, int]:
-    """Cuts a run's event files to `lengths` (bytes by file name) and removes those that are not named; what is left.
+    """Truncates a run's event files to `lengths` (bytes by file name), deletes the others, and returns the new lengths.
 
-    Files that others have put there, without our suffix, stay as they are.
+    Event files written by other programs, without our suffix, are left alone.
     """
-    kept = {}
+    remaining = {}
     for path in sorted(folder.glob(PATTERN + SUFFIX)):
         if path.name in lengths:
             cut(path, lengths[path.name])
-            kept[path.name] = path.stat().st_size
+            remaining[path.name] = path.stat().st_size
         else:
             path.unlink()
-    return kept
+    return remaining

@@ -14,7 +14,7 @@ from typing import Any
 from base.config.reader import scalar
 from base.errors import UserError, did_you_mean, listing
 from logger.compare.runs import RecordedRun
-from logger.epoch_table import printable, written
+from logger.compare.text_table import printable, written
 
 LOWER = re.compile(r"loss|error|err|mae|mse|rmse|nll|ece|brier|perplexity|distance|wer|cer|fid")
 """A metric with one of these among the words of its name is better when lower, unless a run monitors it as max."""

@@ -13,7 +13,7 @@ from typing import Any
 from base.errors import listing
 from logger.compare.comparison import ABSENT, Comparison
 from logger.compare.runs import RecordedRun
-from logger.epoch_table import Column, TextTable, printable, written
+from logger.compare.text_table import Column, TextTable, printable, written
 from utils.formatting import format_number
 
 LONGEST_DIFF = 60

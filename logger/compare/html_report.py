@@ -15,7 +15,7 @@ from logger.compare.diff import commit_of, machine_of
 from logger.compare.runs import RecordedRun
 from logger.compare.statistics import groups_of, verdicts
 from logger.compare.tables import groups_table, problems, runs_table
-from logger.epoch_table import TextTable, written
+from logger.compare.text_table import TextTable, written
 from utils import fonts
 
 WIDTH, HEIGHT = 6.4, 4.0

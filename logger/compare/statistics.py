@@ -11,7 +11,7 @@ from statistics import fmean, stdev
 from base.errors import listing
 from logger.compare.comparison import UNINTERESTING, Comparison
 from logger.compare.runs import WHOLE, RecordedRun
-from logger.epoch_table import written
+from logger.compare.text_table import written
 from utils.formatting import format_number
 
 REPEATS = re.compile(r"(.*\.)?(seed|fold|fold_id|fold_index)")

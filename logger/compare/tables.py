@@ -17,7 +17,7 @@ from logger.compare import diff
 from logger.compare.comparison import ABSENT, Comparison, FilterError, Score, chosen, is_filter, ordered
 from logger.compare.runs import RecordedRun, read_run
 from logger.compare.statistics import RunGroup, Spread, groups_of, spread, verdicts
-from logger.epoch_table import Column, TextTable, for_markdown, for_spreadsheet, printable, written
+from logger.compare.text_table import Column, TextTable, for_markdown, for_spreadsheet, printable, written
 from utils.formatting import format_duration, format_number
 
 

@@ -21,7 +21,7 @@ def write(path: Path, *rows: dict[str, object], length: int = 0, end: str = "") 
     file = MetricsFile(path, {"data": "real"}, length)
     for row in rows:
         file.row(row)
-    saved = file.lengths[path.name]
+    saved = file.length
     if end:
         file.end(end)
     file.sync()
@@ -45,7 +45,7 @@ def test_a_row_can_be_read_as_soon_as_it_is_written(tmp_path: Path) -> None:
     file = MetricsFile(path, {})
     file.row({"step": 1})
     assert read_rows(path) == [{"step": 1}]
-    assert file.lengths == {"metrics.jsonl": path.stat().st_size}
+    assert file.length == path.stat().st_size
     file.close()
 
 
