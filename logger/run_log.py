@@ -185,8 +185,7 @@ class RunLogger:
         self.writer.end(reason)
 
     def flush(self) -> dict[str, int]:
-        metrics = self.metrics
-        return {**self.earlier_events, metrics.path.name: metrics.length, **self.writer.flush()}
+        return {**self.earlier_events, self.metrics.path.name: self.metrics.length, **self.writer.flush()}
 
     def sync(self) -> None:
         self.metrics.sync()
