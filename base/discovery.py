@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import ast
-import gc
 import importlib
 import importlib.metadata
 import tomllib
 import traceback
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,12 +46,23 @@ class Definition:
 
 @dataclass
 class Index:
-    definitions: list[Definition] = field(default_factory=list)
+    """What the project's files define, by registry and name."""
+
+    users: dict[tuple[str, str], list[Definition]] = field(default_factory=dict)
+    own: dict[tuple[str, str], Definition] = field(default_factory=dict)
+    """Of the framework's files."""
+    modules: set[str] = field(default_factory=set)
+    """Those that define something."""
     broken: dict[str, str] = field(default_factory=dict)
     """Files that do not parse, and why."""
 
-    def find(self, registry: str, name: str, own: bool) -> list[Definition]:
-        return [d for d in self.definitions if (d.registry, d.name, d.own) == (registry, name, own)]
+    def add(self, definition: Definition) -> None:
+        key = (definition.registry, definition.name)
+        self.modules.add(definition.module)
+        if definition.own:
+            self.own.setdefault(key, definition)
+        else:
+            self.users.setdefault(key, []).append(definition)
 
 
 def own_files() -> frozenset[str]:
@@ -63,40 +72,35 @@ def own_files() -> frozenset[str]:
 
 def build_index() -> Index:
     """Parses the files of the four folders that may define a name (about 1 ms each)."""
-    index, own, classes = Index(), own_files(), _Classes()
+    index, own = Index(), own_files()
+    bases: dict[str, list[str]] = {}
+    undecorated: list[tuple[ast.ClassDef | ast.FunctionDef, str, Path]] = []
     for path in sorted(p for folder in FOLDERS for p in (ROOT / folder).rglob("*.py") if p.name != "__init__.py"):
         name, text = path.relative_to(ROOT).as_posix(), path.read_bytes()
         if name in own and b".register" not in text:
             continue
         try:
-            with _no_collections():
-                tree = ast.parse(text, filename=name)
-        except (SyntaxError, ValueError) as error:
-            index.broken[name] = f"line {getattr(error, 'lineno', None) or 1}: {getattr(error, 'msg', error)}"
+            tree = ast.parse(text, filename=name)
+        except SyntaxError as error:
+            index.broken[name] = f"line {error.lineno or 1}: {error.msg}"
+            continue
+        except ValueError as error:
+            index.broken[name] = f"line 1: {error}"
             continue
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        for node in tree.body:
-            if isinstance(node, ast.ClassDef | ast.FunctionDef):
-                for registry, registered in _decorations(node):
-                    index.definitions.append(Definition(registry, registered, module, path, node.lineno, name in own))
-        if name not in own:
-            classes.collect(tree, module, path)
-            index.definitions.extend(_functions(tree, module, path))
-    decorated = {(d.module, d.line) for d in index.definitions}
-    index.definitions.extend(d for d in classes.definitions() if (d.module, d.line) not in decorated)
+        for node in (node for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)):
+            registered = list(_decorations(node))
+            for registry, registered_name in registered:
+                index.add(Definition(registry, registered_name, module, path, node.lineno, name in own))
+            if name not in own and isinstance(node, ast.ClassDef):
+                bases[node.name] = [_last_name(base) for base in node.bases]
+            if name not in own and not (registered or node.name.startswith("_") or _is_abstract(node)):
+                undecorated.append((node, module, path))
+    for node, module, path in undecorated:
+        by_base = _registry_of(node.name, bases) if isinstance(node, ast.ClassDef) else None
+        if symbol := FUNCTION_FILES.get(path.name) or by_base:
+            index.add(Definition(symbol, node.name, module, path, node.lineno, own=False))
     return index
-
-
-@contextmanager
-def _no_collections() -> Iterator[None]:
-    """A tree is so many objects that each file would set off a collection, which walks through all that torch made."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _last_name(node: ast.expr) -> str:
@@ -107,6 +111,7 @@ def _last_name(node: ast.expr) -> str:
 
 
 def _decorations(node: ast.ClassDef | ast.FunctionDef) -> Iterator[tuple[str, str]]:
+    """The registries that a definition is decorated with, each with the name that it registers."""
     for decorator in node.decorator_list:
         call = decorator if isinstance(decorator, ast.Call) else None
         target = call.func if call else decorator
@@ -115,47 +120,19 @@ def _decorations(node: ast.ClassDef | ast.FunctionDef) -> Iterator[tuple[str, st
             yield _last_name(target.value), str(named)
 
 
-def _functions(tree: ast.Module, module: str, path: Path) -> Iterator[Definition]:
-    registry = FUNCTION_FILES.get(path.name)
-    for node in tree.body if registry else ():
-        if not isinstance(node, ast.FunctionDef | ast.ClassDef) or (
-            isinstance(node, ast.ClassDef) and _is_abstract(node)
-        ):
-            continue
-        if not node.name.startswith("_") and not any(_decorations(node)):
-            assert registry is not None
-            yield Definition(registry, node.name, module, path, node.lineno, own=False)
+def _registry_of(name: str, bases: Mapping[str, list[str]], seen: frozenset[str] = frozenset()) -> str | None:
+    """The registry of a class of the user's by what it derives from, through any number of the user's own classes."""
+    for base in bases.get(name, ()):
+        if base in BASES and base != name:
+            return BASES[base]
+        if base not in seen and (registry := _registry_of(base, bases, seen | {base})):
+            return registry
+    return None
 
 
-class _Classes:
-    """The user's classes and what they derive from, through as many of the user's own classes as it takes."""
-
-    def __init__(self) -> None:
-        self.bases: dict[str, list[str]] = {}
-        self.found: list[tuple[ast.ClassDef, str, Path]] = []
-
-    def collect(self, tree: ast.Module, module: str, path: Path) -> None:
-        for node in tree.body:
-            if isinstance(node, ast.ClassDef):
-                self.bases[node.name] = [_last_name(base) for base in node.bases]
-                self.found.append((node, module, path))
-
-    def definitions(self) -> Iterator[Definition]:
-        for node, module, path in self.found:
-            registry = self._registry(node.name, set())
-            if registry and not node.name.startswith("_") and not _is_abstract(node):
-                yield Definition(registry, node.name, module, path, node.lineno, own=False)
-
-    def _registry(self, name: str, seen: set[str]) -> str | None:
-        for base in self.bases.get(name, ()):
-            if base in BASES and base != name:
-                return BASES[base]
-            if base not in seen and (registry := self._registry(base, seen | {base})):
-                return registry
-        return None
-
-
-def _is_abstract(node: ast.ClassDef) -> bool:
+def _is_abstract(node: ast.ClassDef | ast.FunctionDef) -> bool:
+    if isinstance(node, ast.FunctionDef):
+        return False
     methods = [item for item in node.body if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)]
     return any(_last_name(base) == "ABC" for base in node.bases) or any(
         _last_name(decorator) == "abstractmethod" for method in methods for decorator in method.decorator_list

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -114,3 +114,10 @@ class RunLog(Protocol):
         """Everything flushed so far forced to the disk."""
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class NamesSupplied(Protocol):
+    """A component that says itself which parameters of its constructor the program fills in; no config may set them."""
+
+    supplied_by_program: ClassVar[tuple[str, ...]]

@@ -9,7 +9,7 @@ from torch.utils._foreach_utils import _get_fused_kernels_supported_devices
 
 from base.errors import listing
 from base.loop.optim import Learning
-from base.registry import needs_closure
+from utils.library_components import needs_closure
 
 if TYPE_CHECKING:
     from base.config.keys import OptimizerConfig

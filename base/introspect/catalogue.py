@@ -108,16 +108,14 @@ def entry(registry: Registry, name: str) -> Entry:
 
 def _definition(registry: Registry, name: str) -> Definition | None:
     """What `registry.get` takes, if that stands in a file of the project."""
-    users = index().find(registry.symbol, name, own=False)
-    if users or registry.is_users(name):
-        return users[0] if users else None
-    return next(iter(index().find(registry.symbol, name, own=True)), None)
+    users, own = index().users.get((registry.symbol, name)), index().own.get((registry.symbol, name))
+    return users[0] if users else None if registry.is_users(name) else own
 
 
 def _source(registry: Registry, name: str) -> str:
     if registry.is_users(name):
         return YOURS
-    if index().find(registry.symbol, name, own=True):
+    if (registry.symbol, name) in index().own:
         return FRAMEWORK
     return public_name(registry.get(name), name).rpartition(".")[0]
 

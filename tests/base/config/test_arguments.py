@@ -16,11 +16,11 @@ from annotated_types import Ge, Gt, Interval, Len, Lt
 from torch import Tensor, nn, optim
 from torch.optim import lr_scheduler
 
-from base import registry
 from base.config.annotations import Mismatch, describe, fit
 from base.config.arguments import annotation, convert, parameters
 from base.config.torch_facts import RANGES
 from base.registry import FUNCTIONS, LOSSES, METRICS, REGISTRIES
+from utils import library_components as library
 
 
 class Colour(Enum):
@@ -262,7 +262,7 @@ def test_ranges_name_parameters_that_are_there_and_hold_their_defaults() -> None
     classes = {
         "torch.optim.lr_scheduler": [c for c in vars(lr_scheduler).values() if inspect.isclass(c)],
         "torch.optim": [c for c in vars(optim).values() if inspect.isclass(c)],
-        "torch.nn": list(registry.torch_losses().values()),
+        "torch.nn": list(library.torch_losses().values()),
         "torchvision.models": [models.resnet18, models.vit_b_16, models.alexnet],
         "torchvision.transforms": [v2.RandomHorizontalFlip, v2.RandomErasing],
     }
@@ -280,7 +280,7 @@ def test_a_deprecated_class_takes_what_it_took_before() -> None:
 
 
 def test_every_adopted_name_has_a_signature_that_can_be_read() -> None:
-    for adopt in (registry.torch_losses, registry.torch_optimizers, registry.torch_schedulers, registry.torch_samplers):
+    for adopt in (library.torch_losses, library.torch_optimizers, library.torch_schedulers, library.torch_samplers):
         for target in adopt().values():
             known, _ = parameters(target)
             assert all(describe(annotation(target, p)) for p in known.values())

@@ -1,1 +1,0 @@
-"""Checks before training that need data and a model."""

@@ -1,1 +1,0 @@
-"""Tests a run on datasets, and predicts files."""

@@ -1,1 +1,0 @@
-"""Answers --explain, --list and --schema."""

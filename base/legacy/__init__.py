@@ -1,1 +1,0 @@
-"""Compatibility with projects made from pytorch-template."""
