@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 import zlib
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -16,26 +17,26 @@ from torch.optim import Optimizer
 from base.checkpoint.attribute_state import AttributeState
 from base.checks.optimizer_limits import impossible, not_fusable, unusable
 from base.config.arguments import build, convert, substitute
+from base.config.keys import LossConfig
 from base.config.torch_facts import FUSED, FUSED_ON_ACCELERATORS, usual_unit
 from base.discovery import users_frames
 from base.errors import CheckpointError, ConfigError, UserError, listing
-from base.loop import components
 from base.loop.base_trainer import BaseTrainer
+from base.loop.callback import Callback
 from base.loop.components import (
     NoSuchOutput,
-    NotOneNumber,
     NotOnlyOne,
+    OutputSelector,
     SelectedLoss,
     SelectedMetric,
     TrainerComponents,
     WeightedTerms,
     steps_per_epoch,
 )
-from base.loop.first_batches import FirstBatch, FirstBatches
-from base.loop.forward_state import ForwardState
+from base.loop.first_batches import FirstBatches
 from base.loop.metrics import Mean
 from base.loop.optim import Average, Learning, Link, ParameterFreezer, Schedule, grouped, learning, matches
-from base.protocols import DataSets, Loader
+from base.protocols import DataSets, Loader, WrapsLoader
 from base.registry import (
     CALLBACKS,
     LOADERS,
@@ -50,8 +51,7 @@ from base.registry import (
     has_own_epoch,
 )
 from utils.device import select_device, select_precision
-from utils.model_summary import calls_of
-from utils.seed import fold_in, rng_state, seed_everything, set_rng_state
+from utils.seed import fold_in, seed_everything
 
 if TYPE_CHECKING:
     from base.config import Config, keys
@@ -65,12 +65,12 @@ class Builder:
     data: DataSets
 
     def __init__(self, config: Config, decisions: Mapping[str, Any] | None = None) -> None:
-        self.config, self.settings, self.begins = config, config.settings, not decisions
+        self.config, self.settings, self.is_new_run = config, config.settings, not decisions
         self._decisions = decisions
         try:
             self.device = select_device(self.settings.device, self.settings.n_gpu)
         except ValueError as error:
-            raise ConfigError([config.fault("device", str(error))], config.source) from None
+            raise config.error("device", str(error)) from None
         if self.settings.threads is not None:
             torch.set_num_threads(self.settings.threads)
         self._fused: dict[str, bool] = {}
@@ -78,36 +78,36 @@ class Builder:
 
     def load_data(self) -> DataSets:
         """Datasets and their loaders, and the facts that other arguments may refer to."""
+        trainer = self.settings.trainer
         try:
             self.data = LOADERS.get("standard")(
                 self.settings.data, seed=self.settings.seed, device=self.device, kept=self._decisions
             )
         except ConfigError as error:
             raise self.config.placed(error.faults) from error
-        self.facts: dict[str, Any] = _Facts(self.data.facts)
-        if count := self.settings.trainer.overfit_batches:
-            self.data.train = FirstBatches(self.data.train, count)
-        self._check_lengths()
+        if trainer.overfit_batches:
+            self.data.train = FirstBatches(self.data.train, trainer.overfit_batches)
         steps = steps_per_epoch(self.settings, self.data.train)
-        self.facts["trainer.epochs"] = self.settings.trainer.epochs
-        self.facts["trainer.steps_per_epoch"] = steps
-        self.facts["trainer.total_steps"] = steps * self.settings.trainer.epochs
+        self._check_lengths(steps * trainer.epochs)
+        known = {"epochs": trainer.epochs, "steps_per_epoch": steps, "total_steps": steps * trainer.epochs}
+        # Facts of the data are worked out when first asked for: some cost reading it.
+        self.facts = ChainMap({f"trainer.{name}": n for name, n in known.items()}, cast(Any, self.data.facts))
         return self.data
 
-    def _check_lengths(self) -> None:
-        """Batches against the data, schedules against the steps."""
+    def _check_lengths(self, steps: int) -> None:
+        """Batches against the data, schedules against the steps of the whole run."""
         config, train, batch = self.config, self.data.train, self.settings.data.loader.batch_size
         faults = []
         if not len(train):
             what = f"no batch is left: the training data is smaller than one batch of {batch}, and drop_last is on"
             faults.append(config.fault("data.loader.batch_size", what))
-        elif hasattr(train, "wrapped"):
+        elif isinstance(train, WrapsLoader):
             pass  # the project's own loader, which knows nothing of data.loader
-        elif self.begins and config.written("data.loader.batch_size") and 0 < train.size < batch:
+        elif self.is_new_run and config.written("data.loader.batch_size") and 0 < train.size < batch:
             what, most = "larger than the training data", f"{train.size} at most, the number of its samples"
             faults.append(config.fault("data.loader.batch_size", what, str(batch), most))
-        if self.begins:
-            faults += config.faults_of_lengths(steps_per_epoch(self.settings, train) * self.settings.trainer.epochs)
+        if self.is_new_run:
+            faults += config.faults_of_lengths(steps)
         if faults:
             raise ConfigError(faults, config.source)
 
@@ -121,8 +121,8 @@ class Builder:
         """By name, on the device. The same seed gives the same initial weights."""
         seed_everything(self.settings.seed)
         models = {name: self._model(name, component) for name, component in self.settings.models.items()}
-        if self.begins and self.settings.init_from:
-            self._begin_with("init_from", models, self.settings.init_from)
+        if self.is_new_run and self.settings.init_from:
+            self._take_weights("init_from", models, self.settings.init_from)
         return models
 
     def build_losses(self) -> dict[str, Callable[..., Any]]:
@@ -152,32 +152,34 @@ class Builder:
         )
 
     def build_trainer(self, parts: TrainerComponents) -> BaseTrainer:
-        """A trainer that has seen one evaluation batch go through, or that has an epoch of its own."""
+        """The trainer that the config names. One with its own epoch needs the optimizers, which are then added here."""
         kind = TRAINERS.get(self.settings.trainer.type)
         if has_own_epoch(kind):
             from base.legacy.adapter import with_template_base
             from base.legacy.epoch_trainer import EpochTrainer
 
-            self.add_optimizers(parts)  # which its constructor is given
+            self._add_optimizers(parts)
             try:
                 return EpochTrainer(parts, self.config, kind, partial(self._template_trainer, with_template_base(kind)))
             except ConfigError as error:
                 raise self.config.placed(error.faults) from None
         trainer: BaseTrainer = self._build("trainer", TRAINERS, self.settings.trainer, parts=parts)
-        self._dry_run(trainer)
         return trainer
 
     def _template_trainer(self, kind: type[TemplateTrainer], **supplied: Any) -> TemplateTrainer:
         name, args = self.settings.trainer.type, self.settings.trainer.args
-        made: TemplateTrainer = self._or_fault(
+        made: TemplateTrainer = self.or_fault(
             "trainer", lambda: kind(**supplied, **convert(kind, substitute(args, self.facts))), name, args
         )
         return made
 
-    def add_optimizers(self, parts: TrainerComponents) -> None:
-        """Optimizers, schedules, averages and callbacks; once."""
-        if parts.optimizers:
-            return
+    def add_optimizers(self, parts: TrainerComponents, callbacks: Iterable[Callback] = ()) -> None:
+        """Optimizers, schedules, averages and callbacks; `callbacks` are added to the config's."""
+        if not parts.optimizers:
+            self._add_optimizers(parts)
+        parts.callbacks += callbacks
+
+    def _add_optimizers(self, parts: TrainerComponents) -> None:
         if ema := self.settings.trainer.ema:
             learn = (name for name in parts.models if name not in parts.frozen)
             parts.averages |= {name: Average(parts.models[name], ema.decay) for name in learn}
@@ -220,11 +222,11 @@ class Builder:
         seed = self.settings.seed
         seed_everything(seed if place == "model" else fold_in(seed, zlib.crc32(name.encode())))
         model: nn.Module = self._build(place, MODELS, component).to(self.device)
-        if self.begins and component.init_from:
-            self._begin_with(f"{place}.init_from", {name: model}, component.init_from, part=name)
+        if self.is_new_run and component.init_from:
+            self._take_weights(f"{place}.init_from", {name: model}, component.init_from, part=name)
         return model.requires_grad_(False) if component.frozen else model
 
-    def _begin_with(self, key: str, models: Mapping[str, nn.Module], source: str, part: str = "") -> None:
+    def _take_weights(self, key: str, models: Mapping[str, nn.Module], source: str, part: str = "") -> None:
         from base.checkpoint.init_from import take_weights
 
         try:
@@ -233,12 +235,12 @@ class Builder:
             raise CheckpointError(f"{self.config.origin(key)}: {key}: {error}") from None
 
     def _loss(self, place: str, component: Any) -> Callable[..., Any]:
-        if getattr(component, "terms", None):
+        if isinstance(component, LossConfig) and component.terms:
             terms = {n: (term.weight, self._loss(f"{place}.terms.{n}", term)) for n, term in component.terms.items()}
             return WeightedTerms(terms)
         loss: Callable[..., Any] = self._build(place, LOSSES, component)
         loss = loss.to(self.device) if isinstance(loss, nn.Module) else loss
-        parts = components.OutputSelector(component, place)
+        parts = OutputSelector(component, place)
         return SelectedLoss(loss, parts) if parts else loss
 
     def _freezing(self, name: str, model: nn.Module) -> ParameterFreezer:
@@ -252,8 +254,7 @@ class Builder:
         freezing = ParameterFreezer(model, component.freeze, until)
         if len(freezing.parameters) == len(learning({name: model})) and until != 1:
             hint = "leave something that learns, or say frozen: true"
-            fault = self.config.fault(f"{place}.freeze", "the whole model is frozen", hint=hint)
-            raise ConfigError([fault], self.config.source)
+            raise self.config.error(f"{place}.freeze", "the whole model is frozen", hint=hint)
         return freezing
 
     def _optimizer(self, name: str, component: keys.OptimizerConfig, models: Mapping[str, nn.Module]) -> Optimizer:
@@ -263,7 +264,7 @@ class Builder:
         if not parameters and component.params:
             raise self._no_match(f"{place}.params", component.params, names)
         if not parameters:
-            raise ConfigError([self.config.fault(place, "no parameter is left to learn")], self.config.source)
+            raise self.config.error(place, "no parameter is left to learn")
         several = isinstance(self.settings.optimizer, dict)
         groups = grouped(parameters, component.groups, component.args, name if several else "")
         for i, group in enumerate(groups):
@@ -288,7 +289,7 @@ class Builder:
     def _no_match(self, key: str, pattern: str, names: Iterable[str]) -> ConfigError:
         hint = f"there are {listing(names, 'and')}" if names else ""
         what = f"{pattern!r} is found in no name of a parameter that is left"
-        return ConfigError([self.config.fault(key, what, hint=hint)], self.config.source)
+        return self.config.error(key, what, hint=hint)
 
     def _link(self, name: str, number: int, component: keys.SchedulerConfig) -> Link:
         whole = self.settings.lr_scheduler
@@ -314,10 +315,9 @@ class Builder:
             return component
         mode = monitor.split()[0]
         given = component.args.get("mode", mode)
-        if given != mode and self.begins:
+        if given != mode and self.is_new_run:
             what, hint = f"contradicts trainer.monitor: {monitor}", f"write {mode}, or leave it out"
-            fault = self.config.fault(f"{place}.args.mode", what, repr(given), hint=hint)
-            raise ConfigError([fault], self.config.source)
+            raise self.config.error(f"{place}.args.mode", what, repr(given), hint=hint)
         return component.model_copy(update={"args": {**component.args, "mode": given}})
 
     def _metrics(self) -> dict[str, Any]:
@@ -341,15 +341,15 @@ class Builder:
             metric.persistent(True)  # else it keeps its state out of state_dict
             metric.in_blocks = not hasattr(metric, "window")  # but where the number of updates counts
         metric = metric.to(self.device) if isinstance(metric, nn.Module) else metric
-        parts = components.OutputSelector(component, place)
+        parts = OutputSelector(component, place)
         return SelectedMetric(metric, parts) if parts else metric
 
     def _build(self, place: str, registry: Registry, component: Any, **supplied: Any) -> Any:
-        return self._or_fault(
+        return self.or_fault(
             place, partial(build, registry, component, self.facts, **supplied), component.type, component.args
         )
 
-    def _or_fault(self, place: str, make: Callable[[], Any], name: str, args: Iterable[str] = ()) -> Any:
+    def or_fault(self, place: str, make: Callable[[], Any], name: str, args: Iterable[str] = ()) -> Any:
         try:
             return make()
         except (UserError, MemoryError, NotOnlyOne, NoSuchOutput):
@@ -360,41 +360,4 @@ class Builder:
             told = f"{type(error).__name__}: {' '.join(str(error).split())}"
             named = [argument for argument in args if re.search(rf"\b{re.escape(argument)}\b", told, re.IGNORECASE)]
             key = f"{place}.args.{named[0]}" if len(named) == 1 else place
-            raise ConfigError([self.config.fault(key, f"{name} refuses this: {told}")], self.config.source) from error
-
-    def _dry_run(self, trainer: BaseTrainer) -> None:
-        """One evaluation batch, so that shapes, labels and the monitored name are known to fit before the run begins.
-        All is put back as it was, but for the sizes that lazy modules learn."""
-        state, undo = rng_state(), ForwardState(trainer.models.values(), trainer.criteria.values())
-        loader = next(iter(trainer.data.valid.values()), trainer.data.train)
-        kinds = listing((component.type for component in self.settings.models.values()), "and")
-        try:
-            with calls_of(trainer.models) as trainer.parts.calls:
-                row = self._or_fault("model", lambda: trainer.evaluate(FirstBatch(loader), ""), kinds)
-        except NotOnlyOne as error:
-            what = f"{self.settings.trainer.type} {error}"
-            raise ConfigError([self.config.fault("trainer.type", what)], self.config.source) from None
-        except NotOneNumber as error:
-            raise error.at_its_place(self.config) from None
-        except NoSuchOutput as error:
-            fault = self.config.fault(error.key, error.what, hint=f"there is {error.there_is}")
-            raise ConfigError([fault], self.config.source) from None
-        undo()
-        set_rng_state(state)
-        trainer.eval_metrics.reset()
-        sets = [f"val_{name}_" if name else "val_" for name in trainer.data.valid]
-        known = [*row, *(prefix + name for prefix in sets for name in row)]
-        if trainer.monitor.name and trainer.monitor.name not in known:
-            what, expected = f"nothing of the name {trainer.monitor.name!r} is logged", f"one of {', '.join(known)}"
-            raise ConfigError([self.config.fault("trainer.monitor", what, expected=expected)], self.config.source)
-
-
-class _Facts(dict[str, Any]):
-    """Facts that cost reading the data are worked out when first asked for."""
-
-    def __init__(self, data: Mapping[str, Any]) -> None:
-        super().__init__()
-        self.data = data
-
-    def __missing__(self, name: str) -> Any:
-        return self.data[name]
+            raise self.config.error(key, f"{name} refuses this: {told}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
@@ -114,6 +114,13 @@ class RunLog(Protocol):
         """Everything flushed so far forced to the disk."""
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class WrapsLoader(Protocol):
+    """A loader around one of the project's own, which knows nothing of `data.loader`."""
+
+    wrapped: Iterable[Any]
 
 
 @runtime_checkable

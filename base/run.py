@@ -1,4 +1,4 @@
-"""The life of a run: `fit` starts or resumes one and trains it; `check` only looks.
+"""The life of a run: `fit` starts or resumes one and trains it; `check` only checks.
 
     from base import fit, evaluate
 
@@ -38,12 +38,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Run:
-    """What `fit` gives back."""
+    """What `fit` returns."""
 
     path: Path
     config: Config
     reason: str
-    """Why it ended: finished, early_stop, max_time, signal, or what a callback said."""
+    """Why it ended: finished, early_stop, max_time, signal, or a callback's own reason."""
     signal: int
     """The signal that ended it, or 0."""
     best: float | None
@@ -71,36 +71,29 @@ def fit(
 ) -> Run:
     """Starts a run from a config, or resumes one where it stopped.
 
-    `resume` is a run or a checkpoint in it. Its own config is the base; `config` and `overrides` are changes to it, and
-    `force` allows those that change the course of the run. `newest` resumes the newest run of the config's name; `auto`
-    does so if that run is unfinished and its config equal, else it starts one. `note` and `tags` are kept in the run;
-    `callbacks` are added to the config's.
-
-    Raises ConfigError, CheckpointError, DataError, NotFiniteError, WriteError, or what the user's own code raises.
+    `resume` is a run or a checkpoint in it. Its own config is the base; `config` and `overrides` change it, and `force`
+    allows changes that alter the course of the run. `newest` resumes the newest run of the config's name; `auto` does
+    so if that run is unfinished and its config equal, else it starts one. The run keeps `note` and `tags`; `callbacks`
+    are added to the config's. Raises UserError in its kinds (base/errors.py), or what the user's own code raises.
     """
-    remark = Note(note, tuple(tags))
     with ExitStack() as stack:
         # A start and a resume differ in this line alone: it gives a NewRun or a ResumedRun.
-        plan = _plan(config, overrides, resume, newest, auto, force, plugins, remark, command)
+        plan = _plan(config, overrides, resume, newest, auto, force, plugins, Note(note, tuple(tags)), command)
         from base.build import Builder  # imports torch, which a config that cannot be read does not need
         from base.checks.start import StartChecks
 
-        plan.claim(stack)
-        builder = Builder(plan.config, plan.decisions)
+        builder = Builder(plan.config, plan.claim(stack))
         data = builder.load_data()
         checks = StartChecks(builder)
         models = builder.build_models()
         losses = builder.build_losses()
         components = builder.components(data, models, losses)
-        with checks.watching(components):
-            trainer = builder.build_trainer(components)
-        builder.add_optimizers(components)
+        trainer = builder.build_trainer(components)
+        checks.dry_run(trainer)
+        builder.add_optimizers(components, callbacks)
         checks.report(trainer)
         run_dir = plan.open(trainer, builder, stack)
-        if plan.over:
-            return Run(run_dir.path, plan.config, plan.over, 0, trainer.monitor.best, trainer)
-        components.callbacks += callbacks
-        return _train(trainer, run_dir, plan.config)
+        return _train(trainer, run_dir, plan)
 
 
 def check(config: str | Path, overrides: Overrides = (), plugins: Sequence[str] = ()) -> list[Fault]:
@@ -110,17 +103,10 @@ def check(config: str | Path, overrides: Overrides = (), plugins: Sequence[str] 
     """
     settled = _read(config, overrides, plugins)
     from base.build import Builder
-    from base.checks.start import StartChecks
+    from base.checks.start import build_checked
 
     check_save_dir(settled)
-    builder = Builder(settled)
-    builder.load_data()
-    checks = StartChecks(builder)
-    components = builder.for_evaluation()
-    with checks.watching(components):
-        trainer = builder.build_trainer(components)
-    builder.add_optimizers(components)
-    return checks.report(trainer, try_training=True)
+    return build_checked(Builder(settled), try_training=True)[1]
 
 
 def _plan(
@@ -170,21 +156,25 @@ def _read(path: str | Path, overrides: Overrides = (), plugins: Sequence[str] = 
     return config
 
 
-def _train(trainer: BaseTrainer, run_dir: RunDir, config: Config) -> Run:
-    """Trains to the end; errors name the last good checkpoint."""
-    gc_resume()
-    try:
-        reason = trainer.fit()
-    except Exception as error:
-        log.info("the run ended with an error", exc_info=True)  # the traceback, for train.log alone
-        assert trainer.store is not None
-        names = trainer.store.names()
-        last = f"the last good checkpoint is {trainer.store.folder / names[-1]}" if names else "nothing was saved yet"
-        if isinstance(error, NotFiniteError):
-            raise NotFiniteError(f"{error}; {last}") from None
-        if ran_out_of_memory(error):
-            size = config.settings.data.loader.batch_size
-            mend = f"lower data.loader.batch_size ({size}) and raise trainer.accumulate with it"
-            raise OutOfMemoryError(f"out of memory in {trainer.where()}: {mend}; {last}") from error
-        raise
-    return Run(run_dir.path, config, reason, trainer.request.signal, trainer.monitor.best, trainer)
+def _train(trainer: BaseTrainer, run_dir: RunDir, plan: NewRun | ResumedRun) -> Run:
+    """Trains to the end, if that is not reached already; errors name the last good checkpoint."""
+    reason, signal = plan.over, 0
+    if not plan.over:
+        gc_resume()
+        try:
+            reason, signal = trainer.fit(), trainer.request.signal
+        except Exception as error:
+            log.info("the run ended with an error", exc_info=True)  # the traceback, for train.log alone
+            assert trainer.store is not None
+            names = trainer.store.names()
+            saved = (
+                f"the last good checkpoint is {trainer.store.folder / names[-1]}" if names else "nothing was saved yet"
+            )
+            if isinstance(error, NotFiniteError):
+                raise NotFiniteError(f"{error}; {saved}") from None
+            if ran_out_of_memory(error):
+                size = plan.config.settings.data.loader.batch_size
+                mend = f"lower data.loader.batch_size ({size}) and raise trainer.accumulate with it"
+                raise OutOfMemoryError(f"out of memory in {trainer.where()}: {mend}; {saved}") from error
+            raise
+    return Run(run_dir.path, plan.config, reason, signal, trainer.monitor.best, trainer)

@@ -39,7 +39,7 @@ def test_the_way_to_the_first_step_stays_short(reading: dict[str, Any], name: st
 
 def test_train_py_names_the_steps_of_fit_in_their_order() -> None:
     steps = re.findall(r"^ {4}\w[\w ]+? {2,}(\S+) +(\S+\.py) ", (ROOT / "train.py").read_text(encoding="utf-8"), re.M)
-    assert len(steps) == 9
+    assert len(steps) == 10
     story = (ROOT / "base" / "run.py").read_text(encoding="utf-8")
     body = story[story.index("    with ExitStack() as stack:") : story.index("def check(")]
     places = [re.search(rf"\b{re.escape(call)}\(", body) for call, _ in steps]

@@ -102,7 +102,7 @@ class Preflight:
     def watching(self, parts: TrainerComponents) -> Iterator[None]:
         """Looks at what each loss is called with, before it is: a class too many leaves a GPU unusable."""
         with ExitStack() as hooks:
-            for name, criterion in parts.criteria.items() if self.builder.begins else ():
+            for name, criterion in parts.criteria.items() if self.builder.is_new_run else ():
                 for place, loss in losses_in(criterion, self.settings.place("loss", name)):
                     hooks.callback(loss.register_forward_pre_hook(self._before(place)).remove)
                     hooks.callback(loss.register_forward_hook(self._after).remove)
@@ -128,7 +128,7 @@ class Preflight:
 
     def look(self, trainer: BaseTrainer) -> None:
         """What can be seen without computing anything."""
-        if self.builder.begins:
+        if self.builder.is_new_run:
             self._transforms()
             for name, model in trainer.models.items():
                 self._take(_outside_the_model(model), self.settings.place("model", name))
@@ -161,14 +161,9 @@ class Preflight:
                 if users_frames(error) or ran_out_of_memory(error):
                     raise
                 what = f"the first training batch fails: {type(error).__name__}: {' '.join(str(error).split())}"
-                raise ConfigError([self.config.fault("model", what)], self.config.source) from error
+                raise self.config.error("model", what) from error
             self._loss(float(loss.detach()))
             self._gradients(trainer)
-
-    def tell(self) -> None:
-        """Prints the warnings."""
-        for warning in self.warnings:
-            log.warning("%s", warning)
 
     def _take(self, findings: Iterable[Finding], place: str) -> None:
         faults: list[Fault] = []
@@ -223,7 +218,7 @@ class Preflight:
         if not math.isfinite(value):
             what = f"the loss of the first training batch is {format_significant(value)}"
             hint = "look at the range of the inputs, and for log, sqrt or a division in model and loss"
-            raise ConfigError([self.config.fault("model", what, hint=hint)], self.config.source)
+            raise self.config.error("model", what, hint=hint)
         begins_with_weights = self.settings.init_from or any(
             getattr(component, "init_from", None) for component in self.settings.models.values()
         )
@@ -248,7 +243,7 @@ class Preflight:
             self._warn("model", what, "use them in forward, take them out, or freeze them")
         elif learning and not any(p.grad is not None and _numbers(p.grad).count_nonzero() for _, p in learning):
             what, hint = "every gradient is 0: nothing would be learned", "look for a ReLU after the last layer"
-            raise ConfigError([self.config.fault("model", what, hint=hint)], self.config.source)
+            raise self.config.error("model", what, hint=hint)
 
     def _warn(self, key: str, what: str, hint: str) -> None:
         self._add(self.config.fault(key, what, hint=hint))

@@ -1,35 +1,39 @@
-"""What a start prints and checks around the building of a trainer."""
+"""What a start checks and prints beside building: the data, one evaluation batch, the training."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from base.checks import summary
 from base.checks.preflight import Preflight, ShapeProbe
-from base.errors import Fault
+from base.errors import Fault, listing
+from base.loop.components import NoSuchOutput, NotOneNumber, NotOnlyOne
+from base.loop.first_batches import FirstBatch
+from base.loop.forward_state import ForwardState
+from base.registry import TRAINERS, has_own_epoch
+from utils.model_summary import calls_of
+from utils.seed import rng_state, set_rng_state
 
 if TYPE_CHECKING:
     from base.build import Builder
     from base.loop.base_trainer import BaseTrainer
-    from base.loop.components import TrainerComponents
 
 log = logging.getLogger(__name__)
 
 
 class StartChecks:
-    """Prints the data at once; `watching` observes the trainer's first batch; `report` prints and checks the rest."""
+    """Prints the data at once; `dry_run` comes before the optimizers are built, `report` after."""
 
     def __init__(self, builder: Builder) -> None:
         self.builder, self.preflight = builder, Preflight(builder)
         _log_lines(summary.of_data(builder))
 
-    @contextmanager
-    def watching(self, components: TrainerComponents) -> Iterator[None]:
-        with ShapeProbe(components.models) as self.seen, self.preflight.watching(components):
-            yield
+    def dry_run(self, trainer: BaseTrainer) -> None:
+        """Watches one evaluation batch for the checks and for the shapes that are printed."""
+        with ShapeProbe(trainer.models) as self.seen, self.preflight.watching(trainer.parts):
+            dry_run(self.builder, trainer)
 
     def report(self, trainer: BaseTrainer, try_training: bool = False) -> list[Fault]:
         """Returns the warnings, with `try_training` after a training batch forward and back; ConfigError for faults."""
@@ -38,8 +42,51 @@ class StartChecks:
         if try_training:
             _log_lines(summary.of_layers(trainer))
             self.preflight.try_training(trainer)
-        self.preflight.tell()
+        for warning in self.preflight.warnings:
+            log.warning("%s", warning)
         return self.preflight.warnings
+
+
+def build_checked(builder: Builder, try_training: bool = False) -> tuple[BaseTrainer, list[Fault]]:
+    """A trainer, built and checked as `fit` does it, and the warnings; for those who do not train with it."""
+    builder.load_data()
+    checks = StartChecks(builder)
+    components = builder.for_evaluation()
+    trainer = builder.build_trainer(components)
+    checks.dry_run(trainer)
+    builder.add_optimizers(components)
+    return trainer, checks.report(trainer, try_training)
+
+
+def dry_run(builder: Builder, trainer: BaseTrainer) -> None:
+    """One evaluation batch, so that shapes, labels and the monitored name are known to fit before the run begins.
+
+    All is put back as it was, but for the sizes that lazy modules learn. ConfigError for what does not fit. A trainer
+    with its own epoch evaluates nothing here.
+    """
+    config, settings = builder.config, builder.settings
+    if has_own_epoch(TRAINERS.get(settings.trainer.type)):
+        return
+    state, undo = rng_state(), ForwardState(trainer.models.values(), trainer.criteria.values())
+    batch = FirstBatch(next(iter(trainer.data.valid.values()), trainer.data.train))
+    kinds = listing((component.type for component in settings.models.values()), "and")
+    try:
+        with calls_of(trainer.models) as trainer.parts.calls:
+            row = builder.or_fault("model", lambda: trainer.evaluate(batch, ""), kinds)
+    except NotOnlyOne as error:
+        raise config.error("trainer.type", f"{settings.trainer.type} {error}") from None
+    except NotOneNumber as error:
+        raise error.at_its_place(config) from None
+    except NoSuchOutput as error:
+        raise config.error(error.key, error.what, hint=f"there is {error.there_is}") from None
+    undo()
+    set_rng_state(state)
+    trainer.eval_metrics.reset()
+    sets = [f"val_{name}_" if name else "val_" for name in trainer.data.valid]
+    known = [*row, *(prefix + name for prefix in sets for name in row)]
+    if trainer.monitor.name and trainer.monitor.name not in known:
+        what, expected = f"nothing of the name {trainer.monitor.name!r} is logged", f"one of {', '.join(known)}"
+        raise config.error("trainer.monitor", what, expected=expected)
 
 
 def _log_lines(lines: Iterable[str]) -> None:

@@ -124,6 +124,10 @@ class Config(Mapping[str, Any]):
         origin = self._document.nearest(self._document.path(key)).origin
         return _worded(Fault(origin, key, what, found, expected, hint), self.notes)
 
+    def error(self, key: str, what: str, found: str = "", expected: str = "", hint: str = "") -> ConfigError:
+        """The error with this one fault."""
+        return ConfigError([self.fault(key, what, found, expected, hint)], self.source)
+
     def faults_of_lengths(self, steps: int) -> list[Fault]:
         """Lengths that do not go together in a run of so many optimizer steps."""
         from base.config.cross_checks import check_schedules

@@ -46,6 +46,7 @@ def evaluate(
     from base.checkpoint.restore import load_saved
     from base.checkpoint.store import CheckpointStore
     from base.checkpoint.verify import check_info
+    from base.checks.start import dry_run
     from base.config import Config
     from base.evaluation.predictions import collect_predictions
 
@@ -59,6 +60,7 @@ def evaluate(
     builder = Builder(config, decisions=saved.info["data"])
     builder.load_data()
     trainer = builder.build_trainer(builder.for_evaluation())
+    dry_run(builder, trainer)
     load_saved(trainer.evaluated, saved)
     log.info("testing %s of %s (epoch %d, step %d)", saved.name, folder.path, saved.info["epoch"], saved.info["step"])
 

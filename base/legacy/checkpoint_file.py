@@ -147,7 +147,7 @@ def convert(
     that it describes, ConfigError if it cannot be run.
     """
     from base.build import Builder
-    from base.checks.start import StartChecks
+    from base.checks.start import build_checked
     from base.runs.run_dir import Note
     from base.runs.start import NewRun
 
@@ -158,15 +158,8 @@ def convert(
         log.info("inert, none of their code ran: %s", ", ".join(old.replaced))
     with ExitStack() as stack:
         plan = NewRun(settled, Note("", ()), decisions=None if config is not None else {})
-        plan.claim(stack)
-        builder = Builder(plan.config, plan.decisions)
-        builder.load_data()
-        checks = StartChecks(builder)
-        components = builder.for_evaluation()
-        with checks.watching(components):
-            trainer = builder.build_trainer(components)
-        builder.add_optimizers(components)
-        checks.report(trainer)
+        builder = Builder(plan.config, plan.claim(stack))
+        trainer, _ = build_checked(builder)
         run = plan.open(trainer, builder, stack)
         try:
             load_weights(trainer.models, old.weights)

@@ -44,18 +44,15 @@ class ResumedRun:
         self.over = ""
         """How the run ended, if nothing is left to do."""
 
-    @property
-    def decisions(self) -> Mapping[str, Any]:
-        """What the run decided about its data when it began."""
-        return self.saved.info["data"] if self.saved else {}
-
-    def claim(self, stack: ExitStack) -> None:
-        """Locks the run until `stack` ends, chooses the checkpoint, and checks it and the changes."""
+    def claim(self, stack: ExitStack) -> Mapping[str, Any]:
+        """Locks the run until `stack` ends, chooses the checkpoint, and checks it and the changes. Returns what the run
+        decided about its data when it began."""
         stack.enter_context(self.run_dir.lock())
         self.saved = choose_save(CheckpointStore(self.run_dir.checkpoints), self.name)
         if self.saved is not None:
             check_save(self.saved)
         check_changes(self.changes, self.config, self.saved, self.force)
+        return self.saved.info["data"] if self.saved else {}
 
     def open(self, trainer: BaseTrainer, builder: Builder, stack: ExitStack) -> RunDir:
         """Restores the trainer, and only then, when all is known to work, writes to the run's directory."""

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from base.errors import ConfigError, writing
+from base.errors import writing
 from base.registry import WRITERS
 from base.runs.run_dir import ASKED, CONFIG, SPLIT, SYNTHETIC, Note, RunDir
 from utils import files
@@ -33,9 +33,10 @@ class NewRun:
     ) -> None:
         self.config, self.note, self.command, self.decisions = config, note, command, decisions
 
-    def claim(self, stack: ExitStack) -> None:
+    def claim(self, stack: ExitStack) -> Mapping[str, Any] | None:
         """Checks that a directory can be made; it is made last, when everything else is known to work."""
         check_save_dir(self.config)
+        return self.decisions
 
     def open(self, trainer: BaseTrainer, builder: Builder, stack: ExitStack) -> RunDir:
         """Makes the run's directory, locked until `stack` ends, and writes what the run was made from into it."""
@@ -78,7 +79,7 @@ def check_save_dir(config: Config) -> None:
         what = f"{nearest} is a folder that this user may not write to"
     else:
         return
-    raise ConfigError([config.fault("trainer.save_dir", what)], config.source)
+    raise config.error("trainer.save_dir", what)
 
 
 def attach_outputs(

@@ -435,7 +435,7 @@ class CheckFirst(Callback):
         from base.checks.preflight import Preflight
 
         class Made:
-            config, settings, begins, data = None, trainer.parts.settings, True, trainer.data
+            config, settings, is_new_run, data = None, trainer.parts.settings, True, trainer.data
 
         torch.rand(1)
         before = rng_state()
