@@ -50,7 +50,7 @@ def members_of(loader: DataLoader[Any], seed: int) -> Tensor | None:
 
 
 def adopt(loader: DataLoader[Any], samples: Samples, seed: int, device: torch.device) -> Any:
-    """A `base.protocols.Loader`; its attribute `theirs` is the loader itself."""
+    """A `base.protocols.Loader`; its attribute `wrapped` is the loader itself."""
     kind = OpaqueLoader if has_own_iteration(loader) else ResampledLoader
     return kind(loader, samples, seed, device)
 

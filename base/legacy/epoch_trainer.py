@@ -27,7 +27,7 @@ from base.loop.components import TrainerComponents
 from base.loop.metrics import LossAverager, Mean, MetricCollection, Observer
 from base.loop.optim import ParameterFreezer, learning_rates_of
 from base.loop.stopping import Interrupted
-from base.protocols import Loader
+from base.protocols import Loader, WrapsLoader
 
 if TYPE_CHECKING:
     from base.config import Config
@@ -106,7 +106,7 @@ class EpochTrainer(BaseTrainer):
 
     def _raw(self, loader: Loader, pass_: Callable[[], int] = lambda: 0) -> Any:
         """The project's own loader behind one of the framework's, or what iterates like one."""
-        return getattr(loader, "theirs", None) or Batches(loader, self.request, pass_)
+        return loader.wrapped if isinstance(loader, WrapsLoader) else Batches(loader, self.request, pass_)
 
     @staticmethod
     def _one(several: Mapping[str, Any]) -> Any:

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
+from torch.utils.data import TensorDataset
 
-from base import TRAINERS, BaseTrainer, evaluate, fit
+from base import DATASETS, TRAINERS, BaseDataLoader, BaseTrainer, evaluate, fit
 from base.checkpoint.store import CheckpointStore
 from base.config import Config
 from base.errors import ConfigError, DataError
@@ -102,6 +104,38 @@ def test_it_trains_and_goes_on_where_an_epoch_ended(kind: str, data: Path, tmp_p
     assert_same_run(whole, fit(resume=part.path, overrides={"trainer.epochs": 3}))
     with pytest.raises(DataError, match=rf"{kind} has no _valid_epoch\(epoch\): nothing says how to test it"):
         evaluate(whole.path)
+
+
+@DATASETS.register
+class PairsLoader(BaseDataLoader):
+    """A project's own loader, which has attributes that a trainer of the same project may read."""
+
+    pairs = 64
+
+    def __init__(self, batch_size: int = 16, validation_split: float = 0.25) -> None:
+        images = torch.arange(self.pairs * 784.0).reshape(self.pairs, 1, 28, 28) / 1e4
+        dataset = TensorDataset(images, torch.arange(self.pairs) % 10)
+        super().__init__(dataset, batch_size, True, validation_split, 0)
+
+
+@TRAINERS.register
+class ReadsItsLoader(Year2018):
+    def __init__(self, model, loss, metrics, optimizer, resume, config, data_loader, valid_data_loader):  # type: ignore[no-untyped-def]
+        super().__init__(model, loss, metrics, optimizer, resume, config, data_loader)
+        self.given = data_loader, valid_data_loader
+
+    def _train_epoch(self, epoch: int) -> dict[str, Any]:
+        return {"loss": float(sum(len(target) for _, target in self.data_loader))}
+
+
+def test_it_is_given_the_projects_own_loader(data: Path, tmp_path: Path) -> None:
+    config = small_config(tmp_path, data, trainer__type="ReadsItsLoader", trainer__epochs=1)
+    own = {"train": {"type": "PairsLoader"}, "valid": "split", "test": None}
+    config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | {"data": own}))
+    run = fit(config)
+    train, valid = run.trainer.theirs.given  # type: ignore[attr-defined]
+    assert type(train) is PairsLoader and train.pairs == 64 and len(valid.sampler) == 16
+    assert rows(run)[1]["loss"] == 48
 
 
 def test_what_belongs_to_the_loop_is_refused(data: Path, tmp_path: Path) -> None:
