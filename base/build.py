@@ -36,7 +36,7 @@ from base.loop.components import (
 from base.loop.first_batches import FirstBatches
 from base.loop.metrics import Mean
 from base.loop.optim import Average, Learning, Link, ParameterFreezer, Schedule, grouped, learning, matches
-from base.protocols import DataSets, Loader, WrapsLoader
+from base.protocols import ChoosesState, CountsUpdates, DataSets, Loader, SharesCounts, Updates, WrapsLoader
 from base.registry import (
     CALLBACKS,
     LOADERS,
@@ -321,28 +321,25 @@ class Builder:
         return component.model_copy(update={"args": {**component.args, "mode": given}})
 
     def _metrics(self) -> dict[str, Any]:
-        """By name. Those that count the same of the same parts of output and target share what they count."""
+        """By name. Functions and callables give scores to average. Metrics that count the same of the same parts of
+        output and target share their counts."""
         metrics, counting = dict[str, Any](), dict[Any, Any]()
         for i, component in enumerate(self.settings.metrics):
-            metric = metrics[component.name or component.type] = self._metric(f"metrics.{i}", component)
-            own = metric.metric if isinstance(metric, SelectedMetric) else metric
-            if hasattr(own, "share"):
-                first = counting.setdefault((component.output, component.target), own)
-                if first is not own:
-                    own.share(first)
+            metric = self._build(f"metrics.{i}", METRICS, component)
+            if not isinstance(metric, Updates):
+                metric = Mean(metric)
+            elif isinstance(metric, ChoosesState):
+                metric.persistent(True)
+                metric.in_blocks = not isinstance(metric, CountsUpdates)  # type: ignore[attr-defined]
+            if isinstance(metric, nn.Module):
+                metric = metric.to(self.device)
+            if isinstance(metric, SharesCounts):
+                first = counting.setdefault((component.output, component.target), metric)
+                if first is not metric:
+                    metric.share(first)
+            parts = OutputSelector(component, f"metrics.{i}")
+            metrics[component.name or component.type] = SelectedMetric(metric, parts) if parts else metric
         return metrics
-
-    def _metric(self, place: str, component: Any) -> Any:
-        """Functions and callables give scores to average; the rest have update, compute and reset of their own."""
-        metric = self._build(place, METRICS, component)
-        if not hasattr(metric, "update"):
-            metric = Mean(metric)
-        if hasattr(metric, "persistent"):  # torchmetrics
-            metric.persistent(True)  # else it keeps its state out of state_dict
-            metric.in_blocks = not hasattr(metric, "window")  # but where the number of updates counts
-        metric = metric.to(self.device) if isinstance(metric, nn.Module) else metric
-        parts = OutputSelector(component, place)
-        return SelectedMetric(metric, parts) if parts else metric
 
     def _build(self, place: str, registry: Registry, component: Any, **supplied: Any) -> Any:
         return self.or_fault(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
@@ -116,11 +116,7 @@ class RunLog(Protocol):
     def close(self) -> None: ...
 
 
-@runtime_checkable
-class WrapsLoader(Protocol):
-    """A loader around one of the project's own, which knows nothing of `data.loader`."""
-
-    wrapped: Iterable[Any]
+# What a class may offer beyond what it must have. Whoever asks uses isinstance: no base class is needed.
 
 
 @runtime_checkable
@@ -128,3 +124,149 @@ class NamesSupplied(Protocol):
     """A component that says itself which parameters of its constructor the program fills in; no config may set them."""
 
     supplied_by_program: ClassVar[tuple[str, ...]]
+
+
+@runtime_checkable
+class WrapsLoader(Protocol):
+    """A loader around one of the project's own, which knows nothing of `data.loader`."""
+
+    wrapped: Any
+
+
+@runtime_checkable
+class SplitsValidation(Protocol):
+    """A project's own loader of training data that sets a validation part aside."""
+
+    def split_validation(self) -> Any:
+        """A DataLoader of that part; None if there is none."""
+
+
+@runtime_checkable
+class SplitsTest(Protocol):
+    """The same for a test part."""
+
+    def split_test(self) -> Any: ...
+
+
+@runtime_checkable
+class HasTensors(Protocol):
+    """A dataset that fits into memory."""
+
+    def as_tensors(self) -> Tensor | tuple[Tensor, ...]:
+        """All inputs (N, ...), or inputs and targets (N, ...), aligned on dimension 0."""
+
+
+@runtime_checkable
+class HasTargets(Protocol):
+    """A dataset that knows the class numbers of its samples without reading them."""
+
+    targets: Any
+    """N whole numbers: a list, array or tensor; None if they are not known."""
+
+
+@runtime_checkable
+class HasClasses(Protocol):
+    """A dataset that knows the names of its classes."""
+
+    classes: Sequence[Any] | None
+    """In the order of the class numbers."""
+
+
+@runtime_checkable
+class HasVocabulary(Protocol):
+    """A dataset of token numbers."""
+
+    vocab_size: int
+    """Token numbers are below it; `${data.vocab_size}`."""
+
+
+@runtime_checkable
+class Overlaps(Protocol):
+    """A dataset that says whether its samples share data, such as windows of one series."""
+
+    overlapping: bool
+    """True if no part may be drawn from it by lot."""
+
+
+@runtime_checkable
+class Learns(Protocol):
+    """A training dataset from which something is learned before training, such as a vocabulary."""
+
+    def learn(self, indices: list[int]) -> Any:
+        """Plain values, from these samples alone; kept by the run and by all who resume or test it."""
+
+
+@runtime_checkable
+class UsesLearned(Protocol):
+    """A dataset that is given what the training dataset learned."""
+
+    def use(self, learned: Any) -> None: ...
+
+
+@runtime_checkable
+class Collates(Protocol):
+    """A dataset that makes its own batches."""
+
+    def collate(self, samples: list[Any]) -> Any:
+        """One batch of these samples."""
+
+
+@runtime_checkable
+class FollowsPasses(Protocol):
+    """A stream whose order depends on the pass."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called before each pass with its number, from 0."""
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """A stream that can continue where it stood."""
+
+    def state_dict(self) -> Any: ...
+    def load_state_dict(self, state: Any) -> None: ...
+
+
+@runtime_checkable
+class DrawsNumbers(Protocol):
+    """A transform of whole batches that draws random numbers."""
+
+    draws: int
+    """Uniform numbers that one sample needs."""
+
+
+@runtime_checkable
+class Updates(Protocol):
+    """A metric with a state of its own; anything else is a function whose scores are averaged."""
+
+    def update(self, output: Any, target: Any) -> None:
+        """Takes in one batch, detached from the graph."""
+
+
+@runtime_checkable
+class SharesCounts(Protocol):
+    """A metric that can read what another metric of the same outputs and targets counts."""
+
+    def share(self, first: Any) -> None:
+        """Counts nothing from here on, and computes from the counts of `first`."""
+
+
+@runtime_checkable
+class ChoosesState(Protocol):
+    """A metric of torchmetrics, which keeps its state out of `state_dict` unless told otherwise."""
+
+    def persistent(self, mode: bool) -> None: ...
+
+
+@runtime_checkable
+class CountsUpdates(Protocol):
+    """A metric of torchmetrics whose value depends on the number of updates, such as a running mean."""
+
+    window: int
+
+
+@runtime_checkable
+class Unpacks(Protocol):
+    """A trainer that says what of a batch is the model's input and what the target."""
+
+    def unpack(self, batch: Any) -> tuple[Any, Any]: ...

@@ -16,7 +16,19 @@ from base.config.arguments import build
 from base.config.fields import Component
 from base.config.keys import DataConfig
 from base.errors import ConfigError, DataError, Fault, Origin, UserError
-from base.protocols import Loader, SetFacts, TrainingLoader
+from base.protocols import (
+    Collates,
+    HasClasses,
+    HasVocabulary,
+    Learns,
+    Loader,
+    Overlaps,
+    SetFacts,
+    SplitsTest,
+    SplitsValidation,
+    TrainingLoader,
+    UsesLearned,
+)
 from base.registry import FUNCTIONS, LOADERS, SAMPLERS, TRANSFORMS, Registry
 from data_loader.loaders import InMemoryLoader, PerSampleLoader, StreamedLoader
 from data_loader.open_datasets import (
@@ -119,20 +131,22 @@ class DataAssembler:
         """A vocabulary or the like: `learn(indices)` of the training data gives it as plain values, once for the run
         and all who resume or test it; every set that has `use` is given it."""
         train = sets["train"]
-        if hasattr(train.dataset, "learn"):
+        if isinstance(train.dataset, Learns):
             learned = self.kept["learned"] if "learned" in self.kept else train.dataset.learn(train.indices().tolist())
             for one in sets.values():
-                if hasattr(one.dataset, "use"):
+                if isinstance(one.dataset, UsesLearned):
                     one.dataset.use(learned)
             self.decisions["learned"] = learned
 
     def _part(self, loader: Any, label: str) -> Any:
         """What the loader of the training data has set aside: a loader, or None."""
+        if label == "valid" and isinstance(loader, SplitsValidation):
+            return loader.split_validation()
+        if label == "test" and isinstance(loader, SplitsTest):
+            return loader.split_test()
         method = {"valid": "split_validation", "test": "split_test"}[label]
-        if not hasattr(loader, method):
-            what = f"split is what a loader sets aside, and {self.data.train.type} has no method {method}"
-            raise _refused(f"data.{label}", what)
-        return getattr(loader, method)()
+        what = f"split is what a loader sets aside, and {self.data.train.type} has no method {method}"
+        raise _refused(f"data.{label}", what)
 
     def _set(self, label: str, component: Component, opened: Any) -> DatasetSplit:
         if not isinstance(opened, DataLoader):
@@ -157,7 +171,7 @@ class DataAssembler:
             return {}
         if whole.streamed:
             raise _refused("data.valid", f"{whole.component.type} is read as a stream, no part can be set aside")
-        if getattr(whole.dataset, "overlapping", False):
+        if isinstance(whole.dataset, Overlaps) and whole.dataset.overlapping:
             hint = f"{{type: {whole.component.type}, args: {{part: valid, ...}}}}"
             what = f"samples of {whole.component.type} overlap, and parts drawn by lot would share their data"
             raise _refused("data.valid", f"{what}; expected {hint}")
@@ -172,7 +186,7 @@ class DataAssembler:
             return targets_of(train.dataset, train.tensors, self.places)
 
         def num_classes() -> int:
-            classes = getattr(train.dataset, "classes", None)
+            classes = train.dataset.classes if isinstance(train.dataset, HasClasses) else None
             return len(classes) if classes is not None else int(targets().max()) + 1
 
         def class_counts() -> list[int]:
@@ -185,13 +199,13 @@ class DataAssembler:
             return list(get_part(sample, self.places.of_input(sample)).shape)
 
         facts = {"data.num_classes": num_classes, "data.class_counts": class_counts, "data.input_shape": input_shape}
-        if hasattr(train.dataset, "vocab_size"):
+        if isinstance(train.dataset, HasVocabulary):
             facts["data.vocab_size"] = lambda: train.dataset.vocab_size
         return DatasetFacts(facts)
 
     def _known(self, train: DatasetSplit) -> dict[str, Any]:
         """What a run must know of its data to be used without it: names of classes, what an input is, facts."""
-        classes = getattr(train.dataset, "classes", None)
+        classes = train.dataset.classes if isinstance(train.dataset, HasClasses) else None
         known = {"classes": [str(name) for name in classes or ()], "facts": self.facts.known}
         if not train.streamed:
             samples = self._samples(train, "eval")
@@ -255,7 +269,7 @@ class DataAssembler:
         )
         if self.data.loader.collate_fn is not None:
             samples.collate = self._build("data.loader.collate_fn", FUNCTIONS, self.data.loader.collate_fn)
-        elif hasattr(one.dataset, "collate"):
+        elif isinstance(one.dataset, Collates):
             samples.collate = one.dataset.collate
         return samples
 

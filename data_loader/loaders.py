@@ -14,7 +14,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from base.errors import DataError, ran_out_of_memory
 from base.loop.stopping import Interrupted
-from base.protocols import TrainingLoader
+from base.protocols import FollowsPasses, Stateful, TrainingLoader
 from data_loader import samples
 from data_loader.prefetch import DevicePrefetcher, RowCopies, TorchLoader, prefetched, read
 from data_loader.samplers import BatchOrder
@@ -162,7 +162,7 @@ class _Batches(IterableDataset[Any]):
     def _read(self) -> Iterator[Any]:
         worker = get_worker_info()
         number, workers = (self.first + worker.id, worker.num_workers) if worker else (self.first, 1)
-        if hasattr(self.samples.dataset, "set_epoch"):
+        if isinstance(self.samples.dataset, FollowsPasses):
             self.samples.dataset.set_epoch(self.pass_)
         with isolated_rng(fold_in(self.samples.seed, self.pass_)):
             source = iter(self.samples.dataset)
@@ -221,8 +221,7 @@ class StreamedLoader(TrainingLoader):
         options = {**options, "persistent_workers": False}
         self._loader = TorchLoader(self._batches, samples.place, batch_size=None, **options)
         self.workers: int | None = self._loader.num_workers
-        has_state = all(hasattr(samples.dataset, name) for name in ("state_dict", "load_state_dict"))
-        self._has_state = has_state and not self.workers
+        self._has_state = isinstance(samples.dataset, Stateful) and not self.workers
         self._beginning = samples.dataset.state_dict() if self._has_state else None
         self._kept: Mapping[str, Any] = {}
         self._at: tuple[int, int] | None = (0, 0)

@@ -20,7 +20,7 @@ from base.config.fields import Component
 from base.config.keys import DataConfig
 from base.discovery import users_frames
 from base.errors import ConfigError, DataError, Fault, MissingFiles, Origin, UserError
-from base.protocols import SetFacts
+from base.protocols import HasClasses, HasTargets, HasTensors, SetFacts, SplitsTest
 from base.registry import DATASETS
 from data_loader.image_datasets import FashionMNIST
 from data_loader.samples import SampleKeys, Samples, get_part
@@ -50,7 +50,7 @@ class DatasetFacts(Mapping[str, Any]):
 def tensors_of(dataset: Any) -> tuple[Tensor, ...] | None:
     """The whole dataset as tensors aligned on dimension 0, or None if it does not offer that. DataError if it offers
     something else."""
-    if getattr(dataset, "as_tensors", None) is not None:
+    if isinstance(dataset, HasTensors):
         offered = dataset.as_tensors()
         tensors = (offered,) if isinstance(offered, Tensor) else tuple(offered)
         for other in (one for one in tensors if not isinstance(one, Tensor)):
@@ -81,7 +81,7 @@ def targets_of(dataset: Any, tensors: tuple[Tensor, ...] | None, places: SampleK
     """
     if tensors is not None:
         targets: Any = tensors[places.of_target(tensors)]
-    elif getattr(dataset, "targets", None) is not None:
+    elif isinstance(dataset, HasTargets) and dataset.targets is not None:
         targets = dataset.targets
     else:
         with isolated_rng():
@@ -185,8 +185,8 @@ class DatasetSplit:
 
     def class_counts(self, places: SampleKeys) -> tuple[int, ...]:
         """Samples of each class; empty where only reading every sample would tell, or targets are no classes."""
-        known = self.tensors is not None or getattr(self.dataset, "targets", None) is not None
-        if self.streamed or not known:
+        has_targets = isinstance(self.dataset, HasTargets) and self.dataset.targets is not None
+        if self.streamed or (self.tensors is None and not has_targets):
             return ()
         try:
             targets = targets_of(self.dataset, self.tensors, places)[self.indices()]
@@ -194,7 +194,7 @@ class DatasetSplit:
             return ()  # a set without targets, or with others than class numbers
         if not len(targets) or int(targets.min()) < 0 or int(targets.max()) >= max(1000, len(targets)):
             return ()
-        classes = getattr(self.dataset, "classes", None)
+        classes = self.dataset.classes if isinstance(self.dataset, HasClasses) else None
         return tuple(torch.bincount(targets, minlength=len(classes) if classes is not None else 0).tolist())
 
 
@@ -224,7 +224,7 @@ def test_components(data: DataConfig) -> dict[str, Component | str]:
     if it takes that and its data is not that already; of a loader with `split_test` that part: SPLIT."""
     if data.test != "auto":
         return {**data.test_sets}
-    if hasattr(DATASETS.get(data.train.type), "split_test"):
+    if isinstance(DATASETS.get(data.train.type), SplitsTest):
         return {"": SPLIT}
     parameters, args = inspect.signature(DATASETS.get(data.train.type)).parameters, data.train.args
     if "train" in parameters and args.get("train") is not False:

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from base.protocols import DrawsNumbers
 from base.registry import TRANSFORMS
 from utils.seed import fold_in, isolated_rng, uniforms
 
@@ -131,7 +132,8 @@ class Pipeline:
 
     def __init__(self, transforms: Sequence[Callable[..., Any]], seed: int) -> None:
         self.transforms, self.seed = list(transforms), seed
-        ends = list(itertools.accumulate((getattr(t, "draws", 0) for t in transforms), initial=0))
+        draws = [t.draws if isinstance(t, DrawsNumbers) else 0 for t in transforms]
+        ends = list(itertools.accumulate(draws, initial=0))
         self._draws, columns = ends[-1], [slice(*pair) for pair in itertools.pairwise(ends)]
         self._steps = [Step(*step) for step in zip(self.transforms, columns, itertools.count(), strict=False)]
         self._block, self._pass, self._first = np.empty((0, self._draws)), 0, 0

@@ -23,6 +23,7 @@ from base.discovery import users_frames
 from base.errors import ConfigError, Fault, UserError, listing, ran_out_of_memory
 from base.loop.components import NotOneNumber, one_number_each
 from base.loop.stopping import batches_of
+from base.protocols import DrawsNumbers
 from base.registry import TRAINERS, TRANSFORMS, has_own_epoch
 from utils.device import bounds
 from utils.formatting import format_significant, pluralize
@@ -264,8 +265,8 @@ def _parameters(names: list[str]) -> str:
 
 def _draws(name: str) -> bool:
     """True of a transform of the framework's kind that asks for random numbers."""
-    draws = getattr(TRANSFORMS.get(name), "draws", 0) if name in TRANSFORMS else 0
-    return isinstance(draws, int) and draws > 0
+    transform = TRANSFORMS.get(name) if name in TRANSFORMS else None
+    return isinstance(transform, DrawsNumbers) and isinstance(transform.draws, int) and transform.draws > 0
 
 
 def _outside_the_model(model: nn.Module) -> Iterator[Finding]:

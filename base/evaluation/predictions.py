@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from base.loop.first_batches import FirstBatch
+from base.protocols import Unpacks
 from utils.classification import (
     Bin,
     ClassScores,
@@ -185,7 +186,7 @@ def _said(i: int, targets: Tensor, predictions: Tensor, highest: Tensor) -> tupl
 
 def input_of(trainer: Any, batch: Any) -> Any:
     """What of a batch the model is given, by `Trainer.unpack` if there is one."""
-    if hasattr(trainer, "unpack"):
+    if isinstance(trainer, Unpacks):
         return trainer.unpack(batch)[0]
     if isinstance(batch, Mapping):
         return batch.get(trainer.keys.input)

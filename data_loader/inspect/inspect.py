@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from base.protocols import HasClasses
 from data_loader.assemble import LoadedData
 from data_loader.open_datasets import DatasetSplit, add_to_hash, describe_input
 from data_loader.samples import END, Failure, SampleKeys, get_part, words
@@ -117,7 +118,8 @@ def inspect(data: LoadedData, progress: ProgressSink) -> dict[str, SetReport]:
     for label in sorted(data.opened, key=lambda label: ["train", "valid", "test"].index(label.partition("_")[0])):
         one = data.opened[label]
         size = len(one.dataset) if one.streamed else len(one.indices())
-        found[label] = SetReport(label, one.name, size, getattr(one.dataset, "classes", None))
+        classes = one.dataset.classes if isinstance(one.dataset, HasClasses) else None
+        found[label] = SetReport(label, one.name, size, classes)
         progress.begin(f"read {label}", -(-size // TOGETHER))
         _Reader(one, data.places, found[label], scale if label == "train" else None).read_all(progress)
         progress.end()

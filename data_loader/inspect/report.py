@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from base.protocols import HasClasses
 from data_loader.assemble import LoadedData
 from data_loader.inspect.inspect import Range, SetReport, as_numbers, leaks
 from data_loader.open_datasets import DatasetSplit
@@ -174,7 +175,7 @@ def _chosen(train: DatasetSplit, data: LoadedData) -> tuple[list[Any], list[str]
     assert train.samples is not None
     members = train.indices()
     spread = members[torch.linspace(0, len(members) - 1, min(len(members), 40 * COLUMNS)).long()]
-    classes = getattr(train.dataset, "classes", None)
+    classes = train.dataset.classes if isinstance(train.dataset, HasClasses) else None
     by_class: dict[Any, tuple[Any, str]] = {}
     for number in spread.tolist():
         read = train.samples.read(train.dataset.__getitem__, 0, 0, [number])
