@@ -33,34 +33,17 @@ if TYPE_CHECKING:
     from base.run import Run, fit
 
 _PLACES = {
-    "Callback": "base.loop.callback",
-    "Metric": "base.loop.metrics",
-    "BaseDataLoader": "base.legacy.base_classes",
-    "BaseModel": "base.legacy.base_classes",
-    "BaseTrainer": "base.loop.base_trainer",
-    "Config": "base.config",
-    "CheckpointError": "base.errors",
-    "ConfigError": "base.errors",
-    "UserError": "base.errors",
-    "Run": "base.run",
-    "evaluate": "base.evaluation.evaluate",
-    "predict": "base.evaluation.predict",
-    "fit": "base.run",
-    "CALLBACKS": "base.registry",
-    "DATASETS": "base.registry",
-    "FUNCTIONS": "base.registry",
-    "LOADERS": "base.registry",
-    "LOSSES": "base.registry",
-    "METRICS": "base.registry",
-    "MODELS": "base.registry",
-    "OPTIMIZERS": "base.registry",
-    "Registry": "base.registry",
-    "SAMPLERS": "base.registry",
-    "SCHEDULERS": "base.registry",
-    "TRAINERS": "base.registry",
-    "TRANSFORMS": "base.registry",
-    "WRITERS": "base.registry",
+    "base.config": "Config",
+    "base.errors": "CheckpointError ConfigError UserError",
+    "base.evaluation.evaluate": "evaluate",
+    "base.evaluation.predict": "predict",
+    "base.legacy.base_classes": "BaseDataLoader BaseModel",
+    "base.loop.base_trainer": "BaseTrainer",
+    "base.loop.callback": "Callback",
+    "base.loop.metrics": "Metric",
+    "base.run": "Run fit",
 }
+"""By module; all other names are those of base.registry."""
 
 __all__ = [
     "CALLBACKS",
@@ -94,6 +77,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name not in _PLACES:
+    if name not in __all__:
         raise AttributeError(f"module 'base' has no attribute {name!r}")
-    return getattr(importlib.import_module(_PLACES[name]), name)
+    place = next((module for module, names in _PLACES.items() if name in names.split()), "base.registry")
+    return getattr(importlib.import_module(place), name)

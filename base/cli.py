@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from base.config.reader import SHORT_FLAGS, flags_of_file
 from base.errors import OutOfMemoryError, UserError, ran_out_of_memory
 from utils.formatting import pluralize
-from utils.process import command, gc_paused, silence
-
-if TYPE_CHECKING:
-    from base.run import Run
-
-log = logging.getLogger(__name__)
+from utils.process import gc_paused, silence
 
 
 def train(argv: Sequence[str]) -> int:
@@ -31,25 +25,27 @@ def test(argv: Sequence[str]) -> int:
 
 
 def _train(argv: Sequence[str]) -> int:
-    parser = _parser("Trains what a config describes, or goes on with a run.")
+    parser = _parser("Trains what a config describes, or resumes a run.")
     _add_runs(parser)
     parser.add_argument("--check", action="store_true", help="only check the config; nothing is written")
     _add_questions(parser)
     flags = _add_short_flags(parser, argv)
     arguments = parser.parse_intermixed_args(argv)
-    for question in ("explain", "list", "schema"):  # `--explain seed=1`: an override, and no key
-        if "=" in (getattr(arguments, question) or ""):
-            arguments.overrides.append(getattr(arguments, question))
-            setattr(arguments, question, "")
     given = vars(arguments)
+    for question in ("explain", "list", "schema"):  # `--explain seed=1`: an override, and no key
+        if "=" in (given[question] or ""):
+            arguments.overrides.append(given[question])
+            given[question] = ""
     overrides = [f"{flag}={given[flag]}" for flag in flags if given[flag] is not None]
     overrides += arguments.overrides
-    if arguments.list is not None or arguments.schema is not None:
-        return _describe_names(arguments)
-    if arguments.config is None and (arguments.resume is None or arguments.check):
+    asks_for_names = arguments.list is not None or arguments.schema is not None
+    if not asks_for_names and arguments.config is None and (arguments.resume is None or arguments.check):
         parser.error("-c CONFIG starts a run, -r PATH goes on with one")
-    if arguments.explain is not None:
-        return _explain_config(arguments, overrides)
+    if asks_for_names or arguments.explain is not None:
+        from base.introspect.questions import answer
+
+        answer(arguments, overrides)
+        return 0
 
     from base.registry import CALLBACKS
     from base.run import check, fit
@@ -72,7 +68,9 @@ def _train(argv: Sequence[str]) -> int:
         callbacks=[CALLBACKS.get("Profile")()] if arguments.profile else [],
         command=sys.argv,
     )
-    _print_summary(run)
+    from base.checks.summary import print_end
+
+    print_end(run.trainer, run.path, run.reason)
     return 128 + run.signal if run.signal else 0
 
 
@@ -110,7 +108,7 @@ def _add_short_flags(parser: argparse.ArgumentParser, argv: Sequence[str]) -> di
 
 
 def _add_questions(parser: argparse.ArgumentParser) -> None:
-    """Flags that answer and start nothing."""
+    """Flags that ask something and start nothing; base/introspect answers."""
     asks: dict[str, Any] = {"nargs": "?", "const": ""}
     explain = "print the whole config, or KEY of it, with where each value comes from; nothing is started"
     parser.add_argument("--explain", **asks, metavar="KEY", help=explain)
@@ -118,34 +116,6 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", **asks, metavar="WORD", help=names)
     schema = "write a JSON Schema of all keys and names, for editors (default: saved/schema.json)"
     parser.add_argument("--schema", **asks, metavar="FILE", help=schema)
-
-
-def _describe_names(arguments: argparse.Namespace) -> int:
-    from base.discovery import load_plugin
-
-    for module in arguments.plugin:
-        load_plugin(module)
-    if arguments.list is not None:
-        from base.introspect.listings import describe_registry
-
-        print(describe_registry(arguments.list))
-    if arguments.schema is not None:
-        from base.introspect.json_schema import write_schema
-
-        print(write_schema(arguments.schema))
-    return 0
-
-
-def _explain_config(arguments: argparse.Namespace, overrides: list[str]) -> int:
-    from base.config import Config
-    from base.introspect.explain import explain
-    from base.runs.run_dir import CONFIG, resolve_resume
-
-    of_run = arguments.resume is not None
-    path = resolve_resume(arguments.resume)[0].path / CONFIG if of_run else arguments.config
-    config = Config.read(path, overrides, plugins=arguments.plugin, of_run=of_run)
-    print(explain(config, arguments.explain))
-    return 0
 
 
 def _test(argv: Sequence[str]) -> int:
@@ -182,31 +152,8 @@ def _parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _print_summary(run: Run) -> None:
-    """How it ended, what it reached, where it lies and what may be done next."""
-    from base.checks.summary import line, of_end
-    from base.discovery import flags
-
-    endings = {
-        "finished": "finished",
-        "early_stop": run.trainer.monitor.ending,
-        "max_time": "out of time",
-        "signal": "stopped, saved",
-    }
-    log.info("%s: %s", endings.get(run.reason, run.reason), run.path)
-    for words in of_end(run.trainer):
-        log.info("%s", words)
-    settings = run.config.settings
-    runs, this = settings.trainer.save_dir, ("-r", run.path, *flags(settings.plugins))
-    if run.trainer.data.test:
-        log.info("%s", line("  test", command("python", "test.py", *this)))
-    log.info("%s", line("  resume", command("python", "train.py", *this)))
-    log.info("%s", line("  compare", command("python", "tools/compare.py", runs)))
-    log.info("%s", line("  watch", command("tensorboard", "--logdir", runs)))
-
-
 def exit_code(work: Callable[[], int], whole_traceback: bool = False) -> int:
-    """What `work` returns, or the code of what it raises, which is told on stderr."""
+    """What `work` returns, or the code of what it raises, which is printed on stderr."""
     try:
         return work()
     except UserError as error:

@@ -1,4 +1,4 @@
-"""Errors that the user can mend. Each class has its exit code, and its text is ready to be shown."""
+"""Errors that the user can fix. Each class has its exit code, and its text is ready to be shown."""
 
 import difflib
 import re
@@ -82,7 +82,7 @@ _LINE_BREAK = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong with a config: where, at which key, what, what was found, what is expected, how to mend it."""
+    """One thing wrong with a config: where, at which key, what, what was found, what is expected, how to fix it."""
 
     origin: Origin
     key: str

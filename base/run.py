@@ -174,7 +174,7 @@ def _train(trainer: BaseTrainer, run_dir: RunDir, plan: NewRun | ResumedRun) -> 
                 raise NotFiniteError(f"{error}; {saved}") from None
             if ran_out_of_memory(error):
                 size = plan.config.settings.data.loader.batch_size
-                mend = f"lower data.loader.batch_size ({size}) and raise trainer.accumulate with it"
-                raise OutOfMemoryError(f"out of memory in {trainer.where()}: {mend}; {saved}") from error
+                advice = f"lower data.loader.batch_size ({size}) and raise trainer.accumulate with it"
+                raise OutOfMemoryError(f"out of memory in {trainer.where()}: {advice}; {saved}") from error
             raise
     return Run(run_dir.path, plan.config, reason, signal, trainer.monitor.best, trainer)

@@ -45,11 +45,6 @@ def look_at(loss: nn.Module, output: Any, target: Any, counts: Sequence[int] = (
         yield from _scale(loss, output)
 
 
-def _is_plain(value: Any) -> bool:
-    ordinary = isinstance(value, Tensor) and value.layout == torch.strided and not value.is_nested
-    return ordinary and not value.is_complex() and value.numel() > 0
-
-
 def is_class_numbers(loss: nn.Module, target: Tensor) -> bool:
     return isinstance(loss, CLASSES) and not target.is_floating_point()
 

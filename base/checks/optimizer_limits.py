@@ -32,29 +32,29 @@ def not_fusable(parameters: Learning, args: Mapping[str, Any]) -> str:
 
 
 def unusable(kind: Any, component: OptimizerConfig, parameters: Learning, own_steps: bool) -> Iterator[tuple[str, ...]]:
-    """What a step of this optimizer would fail on: the key of the component, what, found, expected, and the mend.
+    """What a step of this optimizer would fail on: the key of the component, what, found, expected, and the fix.
     `own_steps` is true if the trainer's own code calls the optimizer."""
     name, sparse = getattr(kind, "__name__", ""), _sparse(parameters)
     if needs_closure(kind) and not own_steps:
         what = f"{name} needs a closure, which computes the loss several times in a step"
-        mend = "use another optimizer, such as AdamW or SGD, or a trainer with an optimizer_step of its own"
-        yield "type", what, "step(closure)", "an optimizer with step()", mend
+        fix = "use another optimizer, such as AdamW or SGD, or a trainer with an optimizer_step of its own"
+        yield "type", what, "step(closure)", "an optimizer with step()", fix
     if component.fused and (obstacle := not_fusable(parameters, component.args)):
         yield "fused", f"there is no fused kernel: {obstacle}", "", "", "write fused: false"
     if not getattr(kind, "__module__", "").startswith("torch.optim"):
         return
     found = f"{listing(sparse, 'and', most=3)} with sparse=True"
     if sparse and name not in _TAKE_SPARSE:
-        mend = f"use {listing(sorted(_TAKE_SPARSE))}, or an embedding without sparse=True"
-        yield "type", f"{name} takes no sparse gradients", found, "", mend
+        fix = f"use {listing(sorted(_TAKE_SPARSE))}, or an embedding without sparse=True"
+        yield "type", f"{name} takes no sparse gradients", found, "", fix
     elif sparse and (dense_only := [arg for arg in ("momentum", "weight_decay") if component.args.get(arg)]):
         which = listing(dense_only, "and")
-        mend = f"set {which} to 0, or make the embedding without sparse=True"
-        yield "type", f"{name} with {which} takes no sparse gradients", found, "", mend
+        fix = f"set {which} to 0, or make the embedding without sparse=True"
+        yield "type", f"{name} with {which} takes no sparse gradients", found, "", fix
     dense = [full for full, *_ in parameters.values() if full not in sparse]
     if dense and name == "SparseAdam":
-        mend = "use SGD or Adagrad, or choose with optimizer.params what SparseAdam learns"
-        yield "type", "SparseAdam takes only sparse gradients", listing(dense, "and", most=3), "", mend
+        fix = "use SGD or Adagrad, or choose with optimizer.params what SparseAdam learns"
+        yield "type", "SparseAdam takes only sparse gradients", listing(dense, "and", most=3), "", fix
 
 
 def impossible(parameters: Learning, clip_value: float | None, precision: str) -> Iterator[tuple[str, ...]]:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class ShapeProbe:
-    """Watches the first forward pass of each model; no tensor is held on to.
+    """Notes what the first forward pass of each model takes and gives; no tensor is kept.
 
     with ShapeProbe(trainer.models) as seen:
         trainer.evaluate(...)
@@ -136,7 +136,7 @@ class Preflight:
             self._outside_the_optimizer(trainer)
 
     def try_training(self, trainer: BaseTrainer) -> None:
-        """One training batch forward and back; none where a trainer has an epoch of its own, which has no parts."""
+        """One training batch forward and back; none where a trainer has its own epoch, which has no parts."""
         name = self.settings.trainer.type
         if has_own_epoch(TRAINERS.get(name)):
             log.info("%s has an epoch of its own: no batch was tried", name)
@@ -163,8 +163,8 @@ class Preflight:
                     raise
                 what = f"the first training batch fails: {type(error).__name__}: {' '.join(str(error).split())}"
                 raise self.config.error("model", what) from error
-            self._loss(float(loss.detach()))
-            self._gradients(trainer)
+            self._check_loss(float(loss.detach()))
+            self._check_gradients(trainer)
 
     def _take(self, findings: Iterable[Finding], place: str) -> None:
         faults: list[Fault] = []
@@ -215,13 +215,13 @@ class Preflight:
                 what = f"the loss has {_parameters(left_out)} of its own in no optimizer: never changed"
                 self._warn(self.settings.place("loss", name), what, "make them part of the model")
 
-    def _loss(self, value: float) -> None:
+    def _check_loss(self, value: float) -> None:
         if not math.isfinite(value):
             what = f"the loss of the first training batch is {format_significant(value)}"
             hint = "look at the range of the inputs, and for log, sqrt or a division in model and loss"
             raise self.config.error("model", what, hint=hint)
         begins_with_weights = self.settings.init_from or any(
-            getattr(component, "init_from", None) for component in self.settings.models.values()
+            component.init_from for component in self.settings.models.values()
         )
         if self.first_loss is None or begins_with_weights:
             return
@@ -233,7 +233,7 @@ class Preflight:
             what = "the first loss is not that of an untrained model"
             self._add(self.config.fault("model", what, found, usual, hint))
 
-    def _gradients(self, trainer: BaseTrainer) -> None:
+    def _check_gradients(self, trainer: BaseTrainer) -> None:
         """Of one model alone: several are often trained by turns."""
         if len(trainer.models) > 1:
             return

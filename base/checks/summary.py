@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from base.checks.preflight import ShapeProbe
 from base.config.arguments import substitute
 from base.config.torch_facts import usual_unit
-from base.protocols import Loader, SetFacts
+from base.discovery import flags
+from base.protocols import SetFacts
 from utils.formatting import format_duration, format_significant, pluralize
 from utils.model_summary import Layer, summarize
+from utils.process import command
 
 if TYPE_CHECKING:
     from base.build import Builder
     from base.loop.base_trainer import BaseTrainer
 
+log = logging.getLogger(__name__)
 _WIDTH = 10
 _MOST_LAYERS = 40
-"""Rows of the table of layers; a deeper model is told by its blocks."""
+"""Rows of the table of layers; a deeper model is shown by its blocks."""
 _UNSAID = {"lr", "foreach", "capturable", "differentiable", "decoupled_weight_decay"}
 
 
@@ -44,7 +48,8 @@ def of_data(builder: Builder) -> Iterator[str]:
         loader = loaders[label if label in loaders else label.partition("_")[2]]
         one = about[label]
         other = "" if (one.kind, one.input) == (first.kind, first.input) else f"{_kind(one)}: "
-        yield line(f"  {label}", f"{other}{_size(loader)}{_balance(about[label])}")
+        size = f"{pluralize(loader.size, 'sample')} in {pluralize(len(loader), 'batch', 'batches')}"
+        yield line(f"  {label}", f"{other}{size} of {min(loader.batch_size, loader.size):,}{_balance(one)}")
 
 
 def _device(device: torch.device) -> str:
@@ -63,11 +68,6 @@ def _kind(facts: SetFacts) -> str:
     return ", ".join(filter(None, (facts.kind, f"{facts.input}{reach}")))
 
 
-def _size(loader: Loader) -> str:
-    batches = pluralize(len(loader), "batch", "batches")
-    return f"{pluralize(loader.size, 'sample')} in {batches} of {min(loader.batch_size, loader.size):,}"
-
-
 def _balance(facts: SetFacts) -> str:
     if not facts.class_counts:
         return ""
@@ -78,7 +78,8 @@ def _balance(facts: SetFacts) -> str:
 def of_training(builder: Builder, trainer: BaseTrainer, seen: ShapeProbe) -> Iterator[str]:
     """Model, optimizer, schedule and training, as they were built."""
     for name, model in trainer.models.items():
-        total, trained = _count(model)
+        known = [p for p in model.parameters() if not is_lazy(p)]  # a parameter that is used twice counts once
+        total, trained = (sum(p.numel() for p in some) for some in (known, [p for p in known if p.requires_grad]))
         share = "" if trained == total else f", {trained:,} of them trained"
         yield line("model", f"{_named(name, 'model')}{type(model).__name__}, {total:,} parameters{share}")
         if name in seen.inputs:
@@ -89,8 +90,10 @@ def of_training(builder: Builder, trainer: BaseTrainer, seen: ShapeProbe) -> Ite
         yield line("optimizer", f"{_named(name, 'optimizer')}{_optimizer(optimizer)}")
         yield line("  rate", _rate(builder, trainer, name))
     yield line("training", ", ".join(_training(trainer)))
-    if trainer.monitor.name:
-        yield line("best", _best(trainer))
+    if (monitor := trainer.monitor).name:
+        words = f"{'smallest' if monitor.mode == 'min' else 'largest'} {monitor.name}"
+        patience = "" if monitor.patience is None else f"; stops after {monitor.patience} without a better one"
+        yield line("best", words + patience)
 
 
 def _optimizer(optimizer: Optimizer) -> str:
@@ -105,19 +108,19 @@ def _optimizer(optimizer: Optimizer) -> str:
 
 def _rate(builder: Builder, trainer: BaseTrainer, name: str) -> str:
     """The schedule of an optimizer, and the rate that it begins with."""
-    told = []
+    links = []
     for link in builder.settings.schedules[name]:
         every = link.every or usual_unit(link.type)
         when = f"at each {every}" if every != "monitor" else f"by {trainer.monitor.name}"
         args = substitute(link.args, builder.facts)
         length = [f"for {pluralize(link.steps, every)}"] if link.steps else []
-        told.append(", ".join([f"{link.type} {when}", *(f"{k} {_plain(v)}" for k, v in args.items()), *length]))
+        links.append(", ".join([f"{link.type} {when}", *(f"{k} {_plain(v)}" for k, v in args.items()), *length]))
     first = dict.fromkeys(f"{float(group['lr']):.3g}" for group in trainer.optimizers[name].param_groups)
-    return f"from {', '.join(first)}: {'; then '.join(told)}" if told else "stays as it is"
+    return f"from {', '.join(first)}: {'; then '.join(links)}" if links else "stays as it is"
 
 
 def _named(name: str, section: str) -> str:
-    """Of several each is told by its name."""
+    """Of several, each is named."""
     return "" if name == section else f"{name}: "
 
 
@@ -140,17 +143,11 @@ def _training(trainer: BaseTrainer) -> Iterator[str]:
         yield f"average of the weights with decay {settings.ema.decay:g}"
 
 
-def _best(trainer: BaseTrainer) -> str:
-    monitor = trainer.monitor
-    words = f"{'smallest' if monitor.mode == 'min' else 'largest'} {monitor.name}"
-    return words if monitor.patience is None else f"{words}; stops after {monitor.patience} without a better one"
-
-
 def of_layers(trainer: BaseTrainer) -> Iterator[str]:
     """A table of each model: layer, kind, output shape of one sample, parameters, FLOPs of one sample, forward."""
     for name, model in trainer.models.items():
         summary = summarize(model, trainer.parts.calls.get(name))
-        rows = [(row.name or "(itself)", row.kind, row.output, *_counts(row)) for row in _told(summary.layers)]
+        rows = [(row.name or "(itself)", row.kind, row.output, *_counts(row)) for row in _shortened(summary.layers)]
         heading = ("layer" if name == "model" else f"layer of {name}", "kind", "output", "parameters", "FLOPs")
         widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
         for cells in (heading, *rows):
@@ -165,7 +162,7 @@ def _counts(layer: Layer) -> tuple[str, str]:
     return f"{layer.parameters:,}".lstrip("0"), f"{layer.flops:,}".lstrip("0")
 
 
-def _told(layers: Sequence[Layer]) -> Sequence[Layer]:
+def _shortened(layers: Sequence[Layer]) -> Sequence[Layer]:
     """Those that have something of their own; of many the blocks at the greatest depth that keeps the table short."""
     names = [layer.name for layer in layers]
     holders = {name.rpartition(".")[0] for name in names if name}
@@ -187,10 +184,23 @@ def _block(name: str, inner: Sequence[Layer]) -> Layer:
     return Layer(name, pluralize(len(inner), "layer"), *sums)
 
 
-def _count(model: nn.Module) -> tuple[int, int]:
-    """Parameters, all of them and those that are trained; one that is used twice counts once."""
-    known = [p for p in model.parameters() if not is_lazy(p)]
-    return sum(p.numel() for p in known), sum(p.numel() for p in known if p.requires_grad)
+def print_end(trainer: BaseTrainer, path: Path, reason: str) -> None:
+    """How the run in `path` ended, what it reached, where it lies and what may be done next."""
+    endings = {
+        "finished": "finished",
+        "early_stop": trainer.monitor.ending,
+        "max_time": "out of time",
+        "signal": "stopped, saved",
+    }
+    log.info("%s: %s", endings.get(reason, reason), path)
+    for words in of_end(trainer):
+        log.info("%s", words)
+    runs, this = trainer.settings.save_dir, ("-r", path, *flags(trainer.parts.settings.plugins))
+    if trainer.data.test:
+        log.info("%s", line("  test", command("python", "test.py", *this)))
+    log.info("%s", line("  resume", command("python", "train.py", *this)))
+    log.info("%s", line("  compare", command("python", "tools/compare.py", runs)))
+    log.info("%s", line("  watch", command("tensorboard", "--logdir", runs)))
 
 
 def of_end(trainer: BaseTrainer) -> Iterator[str]:
