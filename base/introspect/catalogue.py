@@ -1,29 +1,25 @@
-"""Every registered name with its arguments, documentation and source, and as a YAML example."""
+"""Describes registered names: their arguments, documentation and source, and how a config names them."""
 
 from __future__ import annotations
 
-import collections.abc as abc
 import enum
 import functools
 import inspect
 import itertools
-import numbers
-import pathlib
+import math
 import re
 import sys
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from inspect import Parameter
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from base.config.annotations import MAPPINGS, NO_CONFIG, SEQUENCES, bare, choices, describe
-from base.config.arguments import annotation, check_arguments, parameters
-from base.config.document import KeyPath, dotted, from_plain
+from base.config.annotations import NO_CONFIG, describe
+from base.config.arguments import annotation, parameters
+from base.config.document import dotted
 from base.config.lookup import COMPONENT_PATHS
 from base.config.reader import to_yaml
 from base.discovery import Definition
-from base.errors import Origin
 from base.registry import Registry, index
 
 YOURS, FRAMEWORK = "yours", "the framework's"
@@ -36,7 +32,7 @@ class Argument:
     default: Any
     """`Parameter.empty` if it must be given."""
     about: str
-    """From the docstring; may be empty."""
+    """A sentence from the docstring; may be empty."""
 
     @property
     def needed(self) -> bool:
@@ -44,12 +40,12 @@ class Argument:
 
     @property
     def words(self) -> str:
-        """What it may hold."""
+        """What values it takes."""
         return describe(self.annotation)
 
     @property
     def writable(self) -> bool:
-        """False if no config can say what it must be given."""
+        """False if it must be given and no config can write a value for it."""
         return not (self.needed and NO_CONFIG in self.words)
 
 
@@ -67,7 +63,7 @@ class Entry:
     about: str
     arguments: tuple[Argument, ...]
     takes_any: bool
-    """True if other arguments are taken too, by `**kwargs` that cannot be followed: they are not checked."""
+    """True if it also takes other arguments through `**kwargs` that cannot be followed; they are not checked."""
 
     @property
     def public_name(self) -> str:
@@ -75,7 +71,7 @@ class Entry:
 
 
 def names_by_source(registry: Registry) -> dict[str, list[str]]:
-    """The names of a registry, sorted, by where they come from; imports libraries, no file of the project."""
+    """The names of a registry, sorted, by their source. Imports libraries, but no file of the project."""
     found: dict[str, list[str]] = {}
     for name in registry.names():
         found.setdefault(_source(registry, name), []).append(name)
@@ -84,12 +80,12 @@ def names_by_source(registry: Registry) -> dict[str, list[str]]:
 
 
 def entry(registry: Registry, name: str) -> Entry:
-    """Everything about one name; raises what `registry.get` raises."""
+    """Everything about one name. Raises what `registry.get` raises."""
     target = registry.get(name)
     definition = _definition(registry, name)
     known, takes_any = parameters(target)
     hidden = registry.supplied_to(target)
-    told = argument_docs(target)
+    about = argument_docs(target)
     return Entry(
         registry,
         name,
@@ -98,7 +94,7 @@ def entry(registry: Registry, name: str) -> Entry:
         definition.place if definition else public_name(target, name),
         doc_line(target),
         tuple(
-            Argument(p.name, annotation(target, p), p.default, told.get(p.name, ""))
+            Argument(p.name, annotation(target, p), p.default, about.get(p.name, ""))
             for p in known.values()
             if p.name not in hidden and not p.name.startswith("_")
         ),
@@ -107,7 +103,7 @@ def entry(registry: Registry, name: str) -> Entry:
 
 
 def _definition(registry: Registry, name: str) -> Definition | None:
-    """What `registry.get` takes, if that stands in a file of the project."""
+    """Where the target of `registry.get` is defined, if that is a file of the project."""
     users, own = index().users.get((registry.symbol, name)), index().own.get((registry.symbol, name))
     return users[0] if users else None if registry.is_users(name) else own
 
@@ -121,7 +117,7 @@ def _source(registry: Registry, name: str) -> str:
 
 
 def public_name(target: Any, name: str) -> str:
-    """`torch.optim.SGD` for the class that torch/optim/sgd.py defines: the shortest path that leads to it."""
+    """The shortest import path: `torch.optim.SGD` for the class that torch/optim/sgd.py defines."""
     target = inspect.unwrap(target)
     parts = target.__module__.split(".")
     for end, known in itertools.product(range(1, len(parts) + 1), (name, target.__name__)):
@@ -132,14 +128,14 @@ def public_name(target: Any, name: str) -> str:
 
 
 def doc_line(target: Any) -> str:
-    """The first sentence of the docstring, in plain words; empty if there is none of its own."""
+    """The first sentence of the target's own docstring without markup; empty if it has none."""
     own = vars(target).get("__doc__") if inspect.isclass(target) else getattr(target, "__doc__", None)
     text = re.split(r"\n\s*(?:\n|\.\. |Args:|>>>)", inspect.cleandoc(own or ""), maxsplit=1)[0]
     return _sentence(text)
 
 
 def _sentence(text: str) -> str:
-    """The first sentence without the marks of reStructuredText."""
+    """The first sentence without reStructuredText markup, cut to 160 characters."""
     text = re.sub(r":\w+(?::\w+)?:`~?([^`]*)`", lambda m: m[1].rpartition(".")[2] or m[1], text)
     text = re.sub(r"`([^`<]*?)\s*<[^`>]*>`_*", r"\1", text)
     text = re.sub(r"\[\w+\]\s*|(?<=\w)_(?=\W|$)", "", re.sub(r"`+|\*\*", "", " ".join(text.split())))
@@ -152,17 +148,17 @@ _ARGUMENT = re.compile(r"^(\s+|(?=`))(?:[-*] )?[*`]{0,2}(\w+)[*`]{0,2}\s*(?:\(([
 
 @functools.cache
 def argument_docs(target: Any) -> dict[str, str]:
-    """The sentence about each argument in the docstrings of a class and its bases: under Google's `Args:`, or as a
-    paragraph that begins with the name in backquotes and a colon."""
+    """What the docstrings of a class and its bases say about each argument, one sentence each: in Google style under
+    `Args:`, or in a paragraph that begins with the name in backticks and a colon."""
     owners = target.__mro__ if inspect.isclass(target) else (inspect.unwrap(target),)
     found: dict[str, str] = {}
     for owner in owners:
         for text in (getattr(vars(owner).get("__init__"), "__doc__", None), vars(owner).get("__doc__")):
-            found = _told(text or "") | found
+            found = _argument_docs(text or "") | found
     return found
 
 
-def _told(text: str) -> dict[str, str]:
+def _argument_docs(text: str) -> dict[str, str]:
     lines, found = inspect.cleandoc(text).splitlines(), dict[str, str]()
     for i, line in enumerate(lines):
         match = _ARGUMENT.match(line)
@@ -180,7 +176,7 @@ def plain(value: Any) -> Any:
     """A default as a config writes it. Raises ValueError for what no config can write."""
     if isinstance(value, enum.Enum):
         return value.name
-    if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and abs(value) < float("inf")):
+    if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
         return value
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
@@ -191,104 +187,45 @@ def plain(value: Any) -> Any:
     raise ValueError(f"no config can write {value!r}")
 
 
-FUNCTION = "my_function"
-"""Stands for a function of the reader's own."""
-_EXAMPLES: dict[str, Any] = {
-    "num_classes": "${data.num_classes}",
-    "total_steps": "${trainer.total_steps}",
-    "T_max": "${trainer.epochs}",
-    "task": "multiclass",
-    "root": "data",
-    "size": 28,
-}
-"""Better than any number, by the name of the argument."""
+def inline(value: Any) -> str:
+    """A value of a config in one line of YAML."""
+    return "[]" if value == [] else to_yaml(value, inline=True).removesuffix("...\n").strip()
 
-_SIMPLE = {int: 1, float: 0.5, numbers.Number: 1, bool: True, str: "text", Any: 1, type(None): None}
+
+def default_text(value: Any) -> str:
+    """A default in one line: as YAML, or the name of what no config can write."""
+    try:
+        return inline(plain(value))
+    except ValueError:
+        return str(getattr(value, "__name__", type(value).__name__))
 
 
 def place_of(symbol: str) -> str:
-    """The key under which components of a registry stand; empty for those that only the program asks for."""
+    """The config key under which components of a registry stand; empty for those that only the program uses."""
     return next((dotted(path) for path, symbols in COMPONENT_PATHS.items() if symbol == symbols[0]), "")
 
 
+_FACTS = {
+    "num_classes": "${data.num_classes}",
+    "total_steps": "${trainer.total_steps}",
+    "T_max": "${trainer.epochs}",
+}
+"""What an argument of this name is usually given."""
+
+
 def block(entry: Entry) -> str:
-    """The YAML of a component with what it must be given and its defaults; empty if no config can name it."""
+    """The YAML of a component with the arguments that it needs: `<what it holds>` is to be filled in. Empty if no
+    config can name the component."""
     place = place_of(entry.registry.symbol)
-    args = arguments(entry)
-    if not place or args is None:
+    if not place or not all(argument.writable for argument in entry.arguments):
         return ""
+    facts = {} if place == "data.train" else _FACTS  # no fact is known before the data is read
+    args = {
+        argument.name: facts.get(argument.name, f"<{argument.words}>")
+        for argument in entry.arguments
+        if argument.needed or argument.name in facts
+    }
     component: Any = {"type": entry.name, **({"args": args} if args else {})}
     for part in reversed(place.split(".")):
         component = [component] if part == "#" else {part: component}
     return to_yaml(component, inline=True)
-
-
-def arguments(entry: Entry) -> dict[str, Any] | None:
-    """Values for what must be given, defaults for what has one and is not null; None if no config can write these."""
-    found: dict[str, Any] = {}
-    for argument in entry.arguments:
-        try:
-            value = _value(argument, entry)
-        except ValueError:
-            if argument.needed:
-                return None
-            continue
-        if value is not None:
-            found[argument.name] = value
-    return found
-
-
-def _value(argument: Argument, entry: Entry) -> Any:
-    """ValueError if no config can write it."""
-    known = _EXAMPLES.get(argument.name)
-    is_open = argument.needed or argument.default is None or argument.name == "num_classes"
-    if known is not None and is_open and _fits(entry, argument.name, known):
-        return known
-    value = example(argument.annotation) if argument.needed else plain(argument.default)
-    if value is not None and not _fits(entry, argument.name, value):
-        raise ValueError("its own default does not fit the annotation")
-    return value
-
-
-def _fits(entry: Entry, name: str, value: Any) -> bool:
-    path: KeyPath = tuple(0 if part == "#" else part for part in place_of(entry.registry.symbol).split("."))
-    component: Any = {"type": entry.name, "args": {name: value}}
-    for part in reversed(path):
-        component = [component] if part == 0 else {part: component}
-    at = Origin("example")
-    faults = check_arguments(entry.target, from_plain(component, at, []), path, entry.name, at)
-    wrong = {fault.key.rpartition(".args.")[2].partition(".")[0] for fault in faults}
-    return FUNCTION in str(value) or name not in wrong
-
-
-def example(annotation: Any) -> Any:
-    """A value that fits. Raises ValueError if no config can write one."""
-    if typing.get_origin(annotation) is Annotated:
-        inner, *limits = typing.get_args(annotation)
-        return _within(example(inner), limits)
-    kind = choices(bare(annotation))[0]
-    kind = bare(kind)
-    origin, inner = typing.get_origin(kind) or kind, typing.get_args(kind)
-    if origin is Literal:
-        return inner[0]
-    if origin in SEQUENCES:
-        fixed = origin is tuple and inner and inner[-1] is not Ellipsis
-        return [example(item) for item in (inner if fixed else inner[:1] or (int,))]
-    if origin in MAPPINGS:
-        return {}
-    if origin is abc.Callable:
-        return FUNCTION
-    if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return next(iter(kind)).name
-    if isinstance(kind, type) and issubclass(kind, pathlib.PurePath):
-        return "data"
-    if kind in _SIMPLE:
-        return _SIMPLE[kind]
-    if kind.__module__ == "torch":
-        return {"Tensor": [1.0], "dtype": "float32", "device": "cpu"}[kind.__name__]
-    raise ValueError(f"no config can write a {kind}")
-
-
-def _within(value: Any, limits: list[Any]) -> Any:
-    low = max((getattr(limit, name, None) or 0 for limit in limits for name in ("ge", "gt")), default=0)
-    return max(value, low) if isinstance(value, int | float) else value

@@ -12,10 +12,9 @@ from base.config.arguments import fact
 from base.config.document import KeyPath, dotted
 from base.config.keys import OptimizerConfig
 from base.config.lookup import field_at, registries_at
-from base.config.reader import to_yaml
 from base.config.torch_facts import usual_unit
 from base.errors import ConfigError, Origin, UserError, did_you_mean
-from base.introspect.catalogue import Argument, Entry, entry, plain
+from base.introspect.catalogue import Argument, Entry, default_text, entry, inline, plain
 from base.registry import DATASETS, REGISTRIES
 
 if TYPE_CHECKING:
@@ -144,7 +143,7 @@ class _Explained:
             return "\n".join([f"{key}:", *("  " + line for line in lines)])
         field = field_at(path)
         about = [f"  {field.description}"] if field and field.description else []
-        return "\n".join([f"{key}: {_inline(value)}", *("  " + remark for remark in remarks), *about])
+        return "\n".join([f"{key}: {inline(value)}", *("  " + remark for remark in remarks), *about])
 
     def _default_argument(self, key: str, path: KeyPath, known: int, inside: Mapping[Any, Any]) -> str:
         names = list(inside)
@@ -153,7 +152,7 @@ class _Explained:
                 names.append(argument.name)
                 if argument.name == path[-1]:
                     about = [f"  {argument.about}"] if argument.about else []
-                    return "\n".join([f"{key}: {_shown(argument.default)}", f"  {origin}", *about])
+                    return "\n".join([f"{key}: {default_text(argument.default)}", f"  {origin}", *about])
         hint = did_you_mean(path[known], map(str, names))
         raise ConfigError(
             [self.config.fault(dotted(path[:known]), f"nothing stands at {key}", hint=hint)], self.config.source
@@ -163,7 +162,7 @@ class _Explained:
         """The YAML lines of a value; of a mapping or list those of what is in it."""
         if isinstance(value, Mapping):
             for key, child in value.items():
-                yield from self._entry(f"{_inline(key)}:", child, (*path, key))
+                yield from self._entry(f"{inline(key)}:", child, (*path, key))
             if path and path[-1] == "args":
                 yield from self._default_lines(path[:-1], value)
         elif isinstance(value, list):
@@ -183,7 +182,7 @@ class _Explained:
             else:
                 yield from (head, *dropped, *("  " + line for line in inner))
             return
-        yield _remarked(f"{head} {_inline(child)}", "; ".join(self._remarks(path, child)))
+        yield _remarked(f"{head} {inline(child)}", "; ".join(self._remarks(path, child)))
 
     def _remarks(self, path: KeyPath, value: Any) -> list[str]:
         """Where a value comes from, and what it took the path of."""
@@ -191,7 +190,7 @@ class _Explained:
         said = self._origin(self.config.origin(key))
         name = fact(value)
         if name is not None:
-            known = _inline(self.facts[name]) if name in self.facts else "known once the data is read"
+            known = inline(self.facts[name]) if name in self.facts else "known once the data is read"
             said = f"{name.partition('.')[0]}: {known}; {said}"
         return [said, *(f"instead of {was}" for was in self._covered(path))]
 
@@ -202,7 +201,7 @@ class _Explained:
                 value = overridden.get(inner)
                 if not (isinstance(value, dict | list) and value):
                     name = f"{dotted(inner)}: " if inner else ""
-                    yield f"{name}{_inline(value)} ({self._origin(source.origin)})"
+                    yield f"{name}{inline(value)} ({self._origin(source.origin)})"
 
     def _origin(self, origin: Origin) -> str:
         if not origin.line:
@@ -236,9 +235,9 @@ class _Explained:
             return
         for argument, origin in self._defaults(path, given):
             try:
-                yield _remarked(f"{argument.name}: {_inline(plain(argument.default))}", origin)
+                yield _remarked(f"{argument.name}: {inline(plain(argument.default))}", origin)
             except ValueError:
-                yield _remarked(f"# {argument.name}: {_shown(argument.default)}", origin)
+                yield _remarked(f"# {argument.name}: {default_text(argument.default)}", origin)
         names = {argument.name for argument in component.arguments}
         for name in (name for name in given if name not in names):
             yield f"# {name} is not checked: {component.name} takes any argument"
@@ -247,19 +246,6 @@ class _Explained:
 def _is_flat(value: Any) -> bool:
     """A list of scalars is written in one line."""
     return isinstance(value, list) and not any(isinstance(item, Mapping | list) for item in value)
-
-
-def _inline(value: Any) -> str:
-    if isinstance(value, list) and not value:
-        return "[]"
-    return to_yaml(value, inline=True).removesuffix("...\n").strip()
-
-
-def _shown(default: Any) -> str:
-    try:
-        return _inline(plain(default))
-    except ValueError:
-        return str(getattr(default, "__name__", type(default).__name__))
 
 
 def _remarked(line: str, remark: str) -> str:

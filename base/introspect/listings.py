@@ -1,23 +1,21 @@
-"""What --list prints: kinds of components, the names of one kind, or all about one name."""
+"""What --list prints: the kinds of components, the names of one kind, or everything about one name."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
 
-from base.config.reader import to_yaml
 from base.errors import UserError, did_you_mean, listing
 from base.introspect.catalogue import (
     FRAMEWORK,
-    FUNCTION,
     YOURS,
     Argument,
     Entry,
     block,
+    default_text,
     entry,
     names_by_source,
     place_of,
-    plain,
 )
 from base.registry import REGISTRIES, Registry, index
 
@@ -25,13 +23,13 @@ _WIDTH = 100
 
 
 class UnknownListing(UserError):
-    """`--list` of something that is neither a kind nor a name."""
+    """The word after `--list` is neither a kind nor a name."""
 
     exit_code = 2
 
 
 def describe_registry(word: str = "") -> str:
-    """The text for a kind (`losses`, `loss`), a name (`SGD`), or, of nothing, for all kinds."""
+    """The text for a kind (`losses`, `loss`), for a name (`SGD`), or, without a word, for all kinds."""
     if not word:
         return _kinds()
     for registry in REGISTRIES.values():
@@ -75,7 +73,7 @@ def _kind(registry: Registry) -> str:
 
 
 def describe(one: Entry) -> str:
-    """A name's doc line, place, arguments and YAML block."""
+    """A name's documentation, place and arguments, and the YAML that names it."""
     lines = [f"{one.registry.kind} {one.name}, {one.place}", *([f"  {one.about}"] if one.about else [])]
     if one.arguments:
         lines += ["", *(line for argument in one.arguments for line in _argument(argument))]
@@ -83,11 +81,8 @@ def describe(one: Entry) -> str:
         lines += ["  any other argument is taken, and not checked"]
     if one.name not in one.registry.names():
         lines += ["", "only for a trainer that calls its step itself: it needs a closure"]
-    pasted = block(one)
-    if pasted:
-        lines += ["", pasted.rstrip()]
-        if FUNCTION in pasted:
-            lines.append(f"# {FUNCTION}: a function of yours, decorated with @FUNCTIONS.register")
+    if example := block(one):
+        lines += ["", example.rstrip()]
     else:
         unwritable = [argument.name for argument in one.arguments if not argument.writable]
         why = f"no config can write {listing(unwritable, 'and')}" if unwritable else "only the program asks for it"
@@ -96,15 +91,8 @@ def describe(one: Entry) -> str:
 
 
 def _argument(argument: Argument) -> Iterator[str]:
-    default = "needed" if argument.needed else f"default {_short(argument.default)}"
+    text = "" if argument.needed else default_text(argument.default)
+    default = f"default {text if len(text) <= 60 else text[:57] + '...'}" if text else "needed"
     yield f"  {argument.name}: {argument.words}; {default}"
     if argument.about:
         yield from textwrap.wrap(argument.about, _WIDTH, initial_indent="      ", subsequent_indent="      ")
-
-
-def _short(default: object) -> str:
-    try:
-        text = to_yaml(plain(default), inline=True).removesuffix("...\n").strip()
-    except ValueError:
-        text = getattr(default, "__name__", type(default).__name__)
-    return text if len(text) <= 60 else text[:57] + "..."
