@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,95 +10,59 @@ from typing import TYPE_CHECKING, Any
 from base.config import Config
 from base.config.arguments import fact
 from base.config.document import KeyPath, dotted
-from base.config.keys import OptimizerConfig
 from base.config.lookup import field_at, registries_at
 from base.config.torch_facts import usual_unit
 from base.errors import ConfigError, Origin, UserError, did_you_mean
 from base.introspect.catalogue import Argument, Entry, default_text, entry, inline, plain
-from base.registry import DATASETS, REGISTRIES
+from base.registry import REGISTRIES
 
 if TYPE_CHECKING:
     from base.build import Builder
 
 
 def decisions(config: Config) -> tuple[dict[str, str], Mapping[str, Any]]:
-    """Each decision in words, and the facts as far as they are known. Data is read if it is there, never fetched."""
+    """What the program decides where the config leaves it open, with the reasons; and the facts as far as they are
+    known. Data is read if it is there, never downloaded."""
     from base.build import Builder
+    from utils.device import available_devices, select_device
 
-    settings = config.settings
-    found = {"precision": _precision(settings.trainer.precision)}
+    settings, found = config.settings, dict[str, str]()
+    if settings.device == "auto":
+        present = ", ".join(available_devices())
+        found["device"] = f"{select_device('auto')}: auto takes the first of cuda, mps, cpu, and there is {present}"
     for link in (link for chain in settings.schedules.values() for link in chain):
         if link.every is None:
-            found[link.type] = f"steps every {usual_unit(link.type)}: the usual way of its kind"
+            found[link.type] = f"steps every {usual_unit(link.type)}, as is usual for it"
+    as_it_lies = Config.from_dict(config.to_dict(), config.source, ["data.offline=error"], plugins=settings.plugins)
     try:
-        builder = Builder(_without_fetching(config))
+        builder = Builder(as_it_lies, {})  # with decisions of a run, even none, nothing is downloaded
         builder.load_data()
     except UserError as error:
         first = str(error).splitlines()[0].removesuffix(", or set data.offline: synthetic to go without")
-        known = {} if isinstance(error, ConfigError) else {"device": _device(settings.device)}
         unless = "synthetic unless it can be fetched" if settings.data.offline == "synthetic" else "not known"
-        return known | found | {"data": f"{unless}: {first}"}, {}
-    found = {"device": _device(settings.device)} | found
+        return found | {"data": f"{unless}: {first}"}, {}
     for name, optimizer in settings.optimizers.items():
-        found[settings.place("optimizer", name).replace("optimizer", "fused", 1)] = _fused(optimizer, builder)
+        if optimizer.fused is None:
+            kind, device, fused = optimizer.type, builder.device.type, builder.fused(optimizer)
+            found[settings.place("optimizer", name).replace("optimizer", "fused", 1)] = (
+                f"true: one kernel for all parameters makes {kind} faster on {device}, if its parameters allow it"
+                if fused
+                else f"false: {kind} gains nothing from it on {device}, and its bits would differ"
+            )
     found["data"] = builder.data.decisions["data"]
-    for label, decided in builder.data.decisions["in_memory"].items():
-        found[f"in memory, {label}"] = f"{'yes' if decided['in_memory'] else 'no'}: {decided['reason']}"
-    for label, decided in builder.data.decisions["on_device"].items():
-        found[f"on device, {label}"] = f"{'yes' if decided['on_device'] else 'no'}: {decided['reason']}"
+    for kind in ("in_memory", "on_device"):
+        for label, decided in builder.data.decisions[kind].items():
+            found[f"{kind.replace('_', ' ')}, {label}"] = f"{'yes' if decided[kind] else 'no'}: {decided['reason']}"
+    return found, _known(builder)
+
+
+def _known(builder: Builder) -> dict[str, Any]:
+    """The facts that the data tells."""
     facts = dict(builder.facts)
     for name in builder.data.facts:
-        try:
+        with contextlib.suppress(UserError, TypeError, ValueError, KeyError):
             facts[name] = builder.data.facts[name]
-        except (UserError, TypeError, ValueError, KeyError):
-            continue
-    return found, facts
-
-
-def _device(asked: str) -> str:
-    from utils.device import available_devices, select_device
-
-    if asked != "auto":
-        return f"{asked}: the config says so"
-    chosen, present = select_device(asked), ", ".join(available_devices())
-    return f"{chosen}: auto takes the first of cuda, mps, cpu, and there is {present}"
-
-
-def _fused(optimizer: OptimizerConfig, builder: Builder) -> str:
-    if optimizer.fused is not None:
-        return f"{str(optimizer.fused).lower()}: the config says so"
-    kind, device = optimizer.type, builder.device.type
-    if builder.fused(optimizer):
-        return f"true: one kernel for all parameters makes {kind} faster on {device}, if its parameters allow it"
-    return f"false: {kind} gains nothing from it on {device}, and its bits would differ"
-
-
-def _precision(mode: str) -> str:
-    why = {
-        "fp32": "full precision throughout",
-        "bf16": "the forward pass in bfloat16 under autocast; weights stay float32, no loss scaling is needed",
-        "fp16": "the forward pass in float16 under autocast; weights stay float32, the loss is scaled",
-    }
-    return f"{mode}: {why[mode]}"
-
-
-def _without_fetching(config: Config) -> Config:
-    """The same config with datasets that neither download nor draw stand-ins."""
-    values = config.to_dict()
-    values["data"]["offline"] = "error"
-    for component in _data_sets(values["data"]):
-        if "download" in inspect.signature(DATASETS.get(component["type"])).parameters:
-            component["args"]["download"] = False
-    return Config.from_dict(values, config.source, plugins=config.settings.plugins)
-
-
-def _data_sets(data: Mapping[str, Any]) -> list[dict[str, Any]]:
-    found = []
-    for part in (data["train"], data["valid"], data["test"]):
-        for one in part.values() if isinstance(part, dict) and "type" not in part else [part]:
-            if isinstance(one, dict):
-                found.append(one)
-    return found
+    return facts
 
 
 _REMARK = "\t# "
@@ -110,18 +74,13 @@ def explain(config: Config, key: str = "") -> str:
 
     Raises ConfigError if nothing stands at `key`.
     """
-    decisions, facts = ({}, {}) if key else _decisions(config)
-    text = _Explained(config, facts)
     if key:
-        return _aligned(text.one(key).splitlines())
-    width = max(map(len, decisions), default=0)
-    decided = [f"#   {name:<{width}} {why}" for name, why in decisions.items()]
-    return _aligned([*text.lines(text.values, ()), "", "# decided by the program", *decided])
-
-
-def _decisions(config: Config) -> tuple[Mapping[str, str], Mapping[str, Any]]:
-
-    return decisions(config)
+        return _aligned(_Explained(config, {}).one(key).splitlines())
+    decided, facts = decisions(config)
+    text = _Explained(config, facts)
+    width = max(map(len, decided), default=0)
+    reasons = [f"#   {name:<{width}} {why}" for name, why in decided.items()]
+    return _aligned([*text.lines(text.values, ()), "", "# decided by the program", *reasons])
 
 
 class _Explained:

@@ -51,16 +51,21 @@ def line_number(start: str) -> int:
     return number
 
 
-def test_decisions_have_reasons(child: Path) -> None:
-    decided = explain(Config.read(child)).partition("# decided by the program\n")[2]
+def test_decisions_have_reasons(child: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("utils.device.available_devices", lambda: ["cpu"])
+    decided = explain(Config.read(child, ["device=auto"])).partition("# decided by the program\n")[2]
     said = dict(re.findall(r"(?m)^#   (.{16}) (.*)$", decided))
     assert {name.strip(): why for name, why in said.items()} == {
-        "device": "cpu: the config says so",
-        "precision": "fp32: full precision throughout",
+        "device": "cpu: auto takes the first of cuda, mps, cpu, and there is cpu",
         "fused": "false: SGD gains nothing from it on cpu, and its bits would differ",
         "data": "real",
         **dict.fromkeys(("in memory, train", "in memory, valid", "in memory, test"), HELD),
     }
+
+
+def test_what_the_config_says_is_no_decision(child: Path) -> None:
+    decided = explain(Config.read(child, ["device=cpu", "optimizer.fused=false"])).partition("# decided")[2]
+    assert "device" not in decided and "fused" not in decided
 
 
 def test_what_is_explained_reads_back_as_the_same_config(child: Path) -> None:
