@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import operator
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -17,60 +18,60 @@ from logger.compare.runs import RecordedRun
 from logger.compare.text_table import printable, written
 
 LOWER = re.compile(r"loss|error|err|mae|mse|rmse|nll|ece|brier|perplexity|distance|wer|cer|fid")
-"""A metric with one of these among the words of its name is better when lower, unless a run monitors it as max."""
+"""A metric whose name contains one of these words is better when lower, unless a run monitors it as max."""
 UNINTERESTING = ("name", "trainer.save_dir")
-"""Keys that say where a run lies, and stand in its label."""
+"""Keys that say where a run is stored; its label shows them."""
 ABSENT = "(absent)"
 
 
 class FilterError(UserError):
-    """A filter, or a name to sort by, that means nothing."""
+    """A filter, or a name to sort by, that cannot be understood."""
 
     exit_code = 2
 
 
 @dataclass(frozen=True)
 class Score:
-    """A metric of one run. None: not a finite number."""
+    """A metric of one run. None stands for a value that is not finite."""
 
     best: float | None
     epoch: int | None
-    """Where the best was; None for what test.py found."""
+    """The epoch of the best value; None for a result of test.py."""
     last: float | None
 
 
 @dataclass(frozen=True)
 class Field:
-    """Something that runs have and can be sorted and filtered by."""
+    """A property of runs to sort and filter by."""
 
     name: str
     read: Callable[[RecordedRun], Any]
-    """A number, a text, a list of texts, or None where a run has no such thing."""
+    """Gives a number, a text, a list of texts, or None if a run lacks it."""
     lower_is_better: bool = True
 
 
 class Comparison:
-    """Of `runs`. What is told of all of them together (names, directions) does not change with what is shown."""
+    """Several runs. The main metric and the directions are those of all runs, also in a selection made by `of`."""
 
     def __init__(self, runs: Iterable[RecordedRun]) -> None:
         self.runs = list(runs)
 
     def of(self, runs: Iterable[RecordedRun]) -> Comparison:
-        """The same for some of them; what differs is worked out anew."""
+        """A comparison of some of the runs; which keys differ is computed anew."""
         chosen = Comparison(runs)
         chosen.main, chosen.modes = self.main, self.modes
         return chosen
 
     @cached_property
     def metrics(self) -> list[str]:
-        """Every metric of any run: the watched one first, then validation, test, training."""
+        """Every metric of any run: the main one first, then validation, test, training."""
         names = dict.fromkeys(name for run in self.runs for name in run.curves)
         order = {"val": 1, "test": 2}
         return sorted(names, key=lambda name: 0 if name == self.main else order.get(name.partition("_")[0], 3))
 
     @cached_property
     def main(self) -> str:
-        """The metric by which runs are judged: the one that most of them monitor; empty if there is none."""
+        """The metric that most runs monitor, else the first validation metric; empty if there is none."""
         monitored = [run.monitor[1] for run in self.runs if run.monitor[1] in run.curves]
         every = [name for run in self.runs for name in run.curves]
         validated = [name for name in every if name.startswith("val_")]
@@ -78,7 +79,7 @@ class Comparison:
 
     @cached_property
     def modes(self) -> dict[str, str]:
-        """How the runs themselves monitor a metric: min or max."""
+        """By metric, whether the runs monitor its min or its max."""
         return {name: mode for mode, name in (run.monitor for run in reversed(self.runs))}
 
     def lower_is_better(self, metric: str) -> bool:
@@ -97,7 +98,7 @@ class Comparison:
 
     @cached_property
     def differing(self) -> list[str]:
-        """Keys of the config whose value is not the same in all runs that have a config."""
+        """Config keys whose values differ between the runs that have a config."""
         configs = [run.config for run in self.runs if run.config]
         keys = dict.fromkeys(key for config in configs for key in config)
         return [
@@ -107,32 +108,27 @@ class Comparison:
         ]
 
     def short(self, key: str) -> str:
-        """The end of a key that no other key of these runs ends with: `optimizer.args.lr` -> `lr`."""
-        parts = [part for part in key.split(".") if part != "args"]
-        ends = [".".join(parts[-length:]) for length in range(1, len(parts))]
-        return next((end for end in ends if self._ends[end] == 1 and end not in self._taken), key)
+        """The shortest end of a key that nothing else is called: `optimizer.args.lr` -> `lr`."""
+        return next((end for end in _ends_of(key) if self._meanings[end] == 1), key)
 
     @cached_property
-    def _ends(self) -> dict[str, int]:
-        """How many keys have an end in common."""
-        count: dict[str, int] = {}
-        for key in dict.fromkeys(key for run in self.runs for key in run.config):
-            for end in _ends_of(key):
-                count[end] = count.get(end, 0) + 1
-        return count
+    def keys(self) -> list[str]:
+        """Every config key of any run."""
+        return list(dict.fromkeys(key for run in self.runs for key in run.config))
 
     @cached_property
-    def _taken(self) -> set[str]:
-        return {*OWN, *self.metrics}
+    def _meanings(self) -> Counter[str]:
+        """How many things a word may stand for."""
+        return Counter([*(end for key in self.keys for end in _ends_of(key)), *OWN, *self.metrics])
 
     def described(self, run: RecordedRun) -> str:
-        """`fashion_mnist/20261120-164203  lr=0.01`: the run and what is special about it."""
+        """`fashion_mnist/20261120-164203  lr=0.01`: the run with the config keys that differ."""
         keys = [f"{self.short(key)}={written(run.config[key])}" for key in self.differing if key in run.config]
         return "  ".join([printable(run.label), ", ".join(keys)]).rstrip()
 
     @cached_property
     def charts(self) -> dict[str, list[str]]:
-        """Which metrics are curves of one quantity: `{"loss": ["val_loss", "val_night_loss", "loss"]}`."""
+        """The metrics of each quantity: `{"loss": ["val_loss", "val_night_loss", "loss"]}`."""
         curves = [name for name in self.metrics if not name.startswith("test_")]
         trained = [name for name in curves if not name.startswith("val_")]
         charts: dict[str, list[str]] = {}
@@ -143,25 +139,23 @@ class Comparison:
         return charts
 
     def field(self, word: str) -> Field:
-        """What a user means by `val_accuracy`, `val_accuracy.last`, `lr`, `optimizer.lr`, `optimizer.args.lr`, `state`.
+        """The property named `val_accuracy`, `val_accuracy.last`, `lr`, `optimizer.lr`, `optimizer.args.lr`, `state`.
 
-        FilterError if no run has it, or if it could be several.
+        FilterError if no run has it, or if the name is ambiguous.
         """
         if word in OWN:
             return Field(word, OWN[word])
         metric, _, which = word.rpartition(".") if word.endswith((".last", ".best")) else (word, "", "best")
         if metric in self.metrics:
             return Field(word, lambda run: self._number(run, metric, which), self.lower_is_better(metric))
-        keys = dict.fromkeys(key for run in self.runs for key in run.config)
-        found = [word] if word in keys else [key for key in keys if word in _ends_of(key)]
+        found = [word] if word in self.keys else [key for key in self.keys if word in _ends_of(key)]
         if len(found) == 1:
             return Field(word, lambda run: run.config.get(found[0]))
         if found:
             raise FilterError(f"{word} may be {listing(found)}: write more of it")
-        known = [*OWN, *self.metrics, *keys, *(key.rpartition(".")[2] for key in keys)]
-        hint = (
-            did_you_mean(word, known) or f"there are {listing([*OWN, *self.metrics], 'and', 20)}, and the configs' keys"
-        )
+        known = [*OWN, *self.metrics, *self.keys, *(key.rpartition(".")[2] for key in self.keys)]
+        names = f"there are {listing([*OWN, *self.metrics], 'and', 20)}, and the configs' keys"
+        hint = did_you_mean(word, known) or names
         raise FilterError(f"no run has {word!r}; {hint}")
 
     def _number(self, run: RecordedRun, metric: str, which: str) -> float | None:
@@ -178,21 +172,20 @@ OWN: dict[str, Callable[[RecordedRun], Any]] = {
     "note": lambda run: run.note,
     "tag": lambda run: run.tags,
 }
-"""What every run has, besides metrics and a config."""
+"""Properties of every run, besides metrics and config."""
 
 
 def by_name(metric: str) -> bool:
-    """Whether a metric that nobody monitors is better when it is lower."""
+    """Whether a metric is better when lower, judged by its name."""
     return any(LOWER.fullmatch(word) for word in metric.split("_"))
 
 
 def _ends_of(key: str) -> list[str]:
-    """`lr`, `args.lr`, `optimizer.lr`: what a key may be called for short; `args` may be left out."""
+    """`lr`, `optimizer.lr`, `args.lr`: the short names of a key, which may leave out `args`; the shortest first."""
     parts = key.split(".")
     short = [part for part in parts if part != "args"]
-    return list(
-        dict.fromkeys(".".join(words[-length:]) for words in (parts, short) for length in range(1, len(words) + 1))
-    )
+    ends = [".".join(words[-length:]) for words in (short, parts) for length in range(1, len(words) + 1)]
+    return list(dict.fromkeys(ends))
 
 
 def _exact(value: Any) -> tuple[str, str]:
@@ -214,13 +207,13 @@ def is_filter(word: str) -> bool:
 
 
 def chosen(comparison: Comparison, filters: Sequence[str]) -> list[RecordedRun]:
-    """The runs that pass all filters. A run that lacks what is asked for passes `!=` alone; a metric is its best."""
+    """The runs that pass all filters. A run that lacks the property passes only `!=`; a metric means its best value."""
     tests = [_test(comparison, text) for text in filters]
     return [run for run in comparison.runs if all(test(run) for test in tests)]
 
 
 def ordered(runs: Sequence[RecordedRun], field: Field) -> list[RecordedRun]:
-    """The best first where better and worse are known, else the lowest; runs that lack it last."""
+    """The best first if it is known what is better, else the lowest; runs that lack the property last."""
 
     def place(run: RecordedRun) -> tuple[int, float, str]:
         value = field.read(run)
@@ -255,7 +248,7 @@ def _number(text: str, whole: str) -> float:
 
 
 def _equal(value: Any, wanted: str) -> bool:
-    """A number equals a number however it is written, a list any of its texts; `*` and `?` stand for other letters."""
+    """Numbers are equal however they are written, a list equals any of its texts; `*` and `?` are wildcards."""
     if isinstance(value, list):
         return any(_equal(item, wanted) for item in value) or str(value) == wanted
     number = _scalar(wanted)

@@ -1,4 +1,4 @@
-"""The differences between two runs: config, code, environment, and metrics at an equal epoch."""
+"""The differences between two runs: config, code, environment, and metrics at a common epoch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from logger.compare.text_table import Column, TextTable, printable, written
 from utils.formatting import format_number
 
 LONGEST_DIFF = 60
-"""Lines that are shown of how two uncommitted changes of a file differ."""
+"""Lines shown of the difference between two uncommitted changes of a file."""
 _FILE = re.compile(r"^diff --git a/.+ b/(.+)$", re.MULTILINE)
 _HASH = re.compile(r"[0-9a-f]{7,64}")
 
@@ -26,20 +26,20 @@ Pairs = dict[str, tuple[Any, Any]]
 
 @dataclass(frozen=True)
 class RunDifference:
-    """Of run `a` and run `b`."""
+    """Pairs are the values in run `a` and in run `b`."""
 
     a: RecordedRun
     b: RecordedRun
     config: Pairs
     environment: Pairs
     commits: tuple[str, str]
-    """Empty where none is known."""
+    """Empty if unknown."""
     changes: Pairs
-    """Files whose uncommitted changes are not the same in both: the two diffs."""
+    """The two diffs of each file whose uncommitted changes differ."""
     epoch: int | None
-    """The last one that both have."""
+    """The last epoch that both runs have."""
     metrics: Pairs
-    """At that epoch."""
+    """The metrics at that epoch."""
     best: Pairs
 
 
@@ -68,21 +68,13 @@ def difference(comparison: Comparison, a: RecordedRun, b: RecordedRun) -> RunDif
 
 
 def to_json(found: RunDifference) -> str:
-    document = {
-        "runs": [found.a.label, found.b.label],
-        "config": found.config,
-        "environment": found.environment,
-        "commits": found.commits,
-        "changed_files": list(found.changes),
-        "epoch": found.epoch,
-        "metrics": found.metrics,
-        "best": found.best,
-    }
-    return json.dumps(document, indent=2, allow_nan=False)
+    names = ("config", "environment", "commits", "epoch", "metrics", "best")
+    document = {"runs": [found.a.label, found.b.label], "changed_files": list(found.changes)}
+    return json.dumps(document | {name: getattr(found, name) for name in names}, indent=2, allow_nan=False)
 
 
 def to_text(found: RunDifference) -> str:
-    """Everything for a terminal."""
+    """The text for a terminal."""
     runs = {"A": found.a, "B": found.b}
     heads = [f"{name}  {run.label}  {run.state}, {run.epochs} epochs  {run.note}" for name, run in runs.items()]
     parts = [
@@ -98,12 +90,8 @@ def to_text(found: RunDifference) -> str:
 def _section(title: str, pairs: Pairs) -> str:
     if not pairs:
         return f"{title}: the same"
-    return f"{title}\n{_indented(_table(pairs).text())}"
-
-
-def _table(pairs: Pairs) -> TextTable:
     sides = [Column(name, [written(pair[i]) for pair in pairs.values()]) for i, name in enumerate("AB")]
-    return TextTable([Column("", list(pairs)), *sides])
+    return f"{title}\n{_indented(TextTable([Column('', list(pairs)), *sides]).text())}"
 
 
 def _code(found: RunDifference) -> Iterator[str]:
@@ -129,26 +117,17 @@ def _code(found: RunDifference) -> Iterator[str]:
 def _metrics(found: RunDifference) -> str:
     if not found.best:
         return "metrics: none"
-    names = list(found.best)
-    at = [found.metrics.get(name, (None, None)) for name in names]
-    columns = [
-        Column("", names),
-        *(Column(side, [_number(pair[i]) for pair in at], True) for i, side in enumerate("AB")),
-        Column("B - A", [_minus(*pair) for pair in at], True),
-        *(
-            Column(f"best {side}", [_number(found.best[name][i]) for name in names], True)
-            for i, side in enumerate("AB")
-        ),
-        Column("B - A", [_minus(*found.best[name]) for name in names], True),
-    ]
-    where = (
-        "no epoch in common" if found.epoch is None else f"at epoch {found.epoch}, the last that both have, and best"
-    )
-    return f"metrics {where}\n{_indented(TextTable(columns).text())}"
+    columns = [Column("", list(found.best))]
+    for start, values in (("", found.metrics), ("best ", found.best)):
+        pairs = [values.get(name, (None, None)) for name in found.best]
+        columns += [Column(start + side, [_number(pair[i]) for pair in pairs], True) for i, side in enumerate("AB")]
+        columns.append(Column("B - A", [_minus(*pair) for pair in pairs], True))
+    at = f"at epoch {found.epoch}, the last that both have, and best" if found.epoch else "no epoch in common"
+    return f"metrics {at}\n{_indented(TextTable(columns).text())}"
 
 
 def _minus(a: float | None, b: float | None) -> str:
-    """With as many decimals as the two have."""
+    """With as many decimals as the two are shown with."""
     if a is None or b is None:
         return ""
     return f"{b - a:+.3e}" if "e" in format_number(a) + format_number(b) else f"{b - a:+.4f}"
@@ -171,7 +150,7 @@ def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> Pairs:
 
 
 def machine_of(environment: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """What is said of versions and hardware; code and command are told by git and the config."""
+    """Versions and hardware; the code and the command are covered by git and the config."""
     for key, value in environment.items():
         if key == "packages" and isinstance(value, dict):
             yield from value.items()
@@ -185,7 +164,7 @@ def commit_of(code: Any) -> str:
 
 
 def _changes(code: Any) -> dict[str, str]:
-    """The uncommitted diff by file; a file that git does not know is named without one."""
+    """The uncommitted diff of each file; for a file that git does not track, the words "not in git"."""
     if not isinstance(code, dict):
         return {}
     parts = _FILE.split(code["diff"] if isinstance(code.get("diff"), str) else "")

@@ -1,10 +1,11 @@
-"""The HTML report of a comparison, with curves as pictures."""
+"""Draws a comparison: its curves as a picture, or all of it as one HTML page."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import json
+from dataclasses import asdict, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,15 @@ from logger.compare.text_table import TextTable, written
 from utils import fonts
 
 WIDTH, HEIGHT = 6.4, 4.0
-"""Inches of one chart."""
+"""Size of one chart in inches."""
 ACROSS = 3
-"""Charts beside each other."""
+"""Charts in a row."""
 MOST_NAMES = 24
-"""Runs that are named below the charts."""
+"""At most so many runs are named below the charts."""
 
 
 def draw_curves(comparison: Comparison, path: Path) -> None:
-    """One chart for each quantity, one colour for each run: validation as a line, training dashed. `path` ends in
-    .png, .svg or .pdf."""
+    """One chart for each quantity, one colour for each run; training is dashed. `path` ends in .png, .svg or .pdf."""
     if path.suffix not in (".png", ".svg", ".pdf"):
         raise UserError(f"{path}: a picture's name ends in .png, .svg or .pdf")
     from matplotlib.figure import Figure
@@ -84,13 +84,13 @@ PAGE = """\
 
 
 def write_report(comparison: Comparison, path: Path, title: str) -> None:
-    """The page, to this file. WriteError if it cannot be written."""
+    """Writes the page to a file. WriteError if it cannot be written."""
     with writing(path):
         path.write_text(page(comparison, title), encoding="utf-8")
 
 
 def page(comparison: Comparison, title: str) -> str:
-    """The browser runs the script whose hash the policy names, and no other that might have got in."""
+    """The page as text. Its policy names the hash of the script, so that the browser runs no other."""
     style, script = ((PARTS / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
     return PAGE.format(
         style=style,
@@ -101,7 +101,7 @@ def page(comparison: Comparison, title: str) -> str:
 
 
 def embedded(value: Any) -> str:
-    """JSON in ASCII that ends no script element and begins no comment, whatever texts it holds."""
+    """ASCII JSON that neither closes the script element nor opens a comment, whatever texts it holds."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     for mark in "<>&":
         text = text.replace(mark, f"\\u{ord(mark):04x}")
@@ -125,17 +125,7 @@ def _content(comparison: Comparison, title: str) -> dict[str, Any]:
 
 
 def _columns(table: TextTable) -> list[dict[str, Any]]:
-    return [
-        {
-            "heading": column.heading,
-            "about": column.about,
-            "cells": column.cells,
-            "order": column.order or column.cells,
-            "numbers": column.numbers,
-            "better": column.better,
-        }
-        for column in table.columns
-    ]
+    return [asdict(replace(column, order=column.order or column.cells)) for column in table.columns]
 
 
 def _run(comparison: Comparison, run: RecordedRun, facts: dict[str, str]) -> dict[str, Any]:
@@ -155,7 +145,7 @@ def _run(comparison: Comparison, run: RecordedRun, facts: dict[str, str]) -> dic
 
 
 def _facts(comparison: Comparison, run: RecordedRun) -> dict[str, str]:
-    """What may tell why two runs differ: the config, the code, the environment."""
+    """Why runs may differ: config, commit and environment."""
     config = {key: written(run.config.get(key, ABSENT)) for key in comparison.differing}
     machine = {f"environment: {key}": written(value) for key, value in machine_of(run.environment)}
     return config | {"commit": commit_of(run.environment.get("git"))[:10]} | machine

@@ -1,8 +1,9 @@
 """Reads recorded runs quickly, without torch or pydantic.
 
-The reader of `base.config` knows where each value stands, and takes thirty times as long.
+The reader of `base.config` knows the position of each value, and takes thirty times as long.
 
-Nothing in the folder is trusted: no link is followed, nothing large is read. What cannot be read is said, not fatal.
+Nothing in the folder is trusted: no link is followed, nothing large is read. What cannot be read becomes a problem of
+the run, not an error.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def flat_config(text: bytes) -> dict[str, Any]:
-    """`{"optimizer.args.lr": 0.1, "model.args.hidden": [16, 8], "metrics.0.type": "accuracy"}`: scalars, and lists of
-    scalars whole. Values mean what YAML 1.2 says.
+    """`{"optimizer.args.lr": 0.1, "model.args.hidden": [16, 8], "metrics.0.type": "accuracy"}`: scalars and lists of
+    scalars by dotted key, read as YAML 1.2.
 
-    ValueError for a text that no run has written: grammar, tags, aliases, too many values, nested too deep.
+    ValueError for a text that no run has written: bad syntax, tags, aliases, too many values, nested too deep.
     """
     try:
         value = _value(text)
@@ -44,7 +45,7 @@ def flat_config(text: bytes) -> dict[str, Any]:
 
 
 def _value(text: bytes) -> Any:
-    """From the parser's events, without recursion: PyYAML's composer in C crashes on what is nested very deep."""
+    """Built from parser events without recursion, since PyYAML's composer in C crashes on deep nesting."""
     open_: list[list[Any]] = [[]]
     kinds: list[type] = [list]
     event: Any
@@ -78,32 +79,32 @@ def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
 
 
 STATES = {"early_stop": "stopped early", "max_time": "out of time", "signal": "stopped", "not_finite": "not finite"}
-"""What a user calls the end of a run, where metrics.jsonl has another word."""
+"""How tables name the end of a run, where metrics.jsonl has another word."""
 WHOLE = ("finished", "stopped early", "out of time")
-"""States of a run that went as far as its config says."""
+"""States of a run that went as far as its config asks."""
 LARGEST, LARGEST_CONFIG = 64 << 20, 1 << 20
 MOST_CLASSES = 200
 
 
 class Unreadable(Exception):
-    """A file is there and is not read; the text says why."""
+    """A file exists and is not read; the text says why."""
 
 
 @dataclass
 class RecordedRun:
-    """A run as its folder tells it. Numbers that are not finite are None in `rows`, as JSON has them."""
+    """A run as recorded in its folder. Numbers that are not finite are None in `rows`, as in JSON."""
 
     path: Path
     state: str = "killed"
     config: dict[str, Any] = field(default_factory=dict)
-    """By dotted key, see `logger.compare.runs`."""
+    """By dotted key, see `flat_config`."""
     rows: list[dict[str, Any]] = field(default_factory=list)
-    """Of metrics.jsonl, in order: those of epochs, of evaluations inside them, and of the test at the end."""
+    """The rows of metrics.jsonl: epochs, evaluations inside epochs, and the test at the end."""
     tests: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """What test.py wrote, by dataset; every value of metrics.json."""
+    """The metrics.json of test.py by dataset."""
     notes: list[Note] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    """What could not be read, a line each."""
+    """What could not be read, one line each."""
 
     @property
     def label(self) -> str:
@@ -112,7 +113,7 @@ class RecordedRun:
 
     @property
     def epochs(self) -> int:
-        """Epochs that are done."""
+        """Finished epochs."""
         return sum(row.get("phase") == "epoch" for row in self.rows)
 
     @property
@@ -122,7 +123,7 @@ class RecordedRun:
 
     @property
     def seconds(self) -> float:
-        """What its epochs took, evaluation and all."""
+        """The time of its epochs, evaluation included."""
         return sum(row["seconds"] or 0.0 for row in self.rows if isinstance(row.get("seconds"), float))
 
     @property
@@ -135,33 +136,28 @@ class RecordedRun:
 
     @property
     def monitor(self) -> tuple[str, str]:
-        """`("max", "val_accuracy")`; two empty words if nothing is monitored."""
+        """`("max", "val_accuracy")`; two empty strings if nothing is monitored."""
         mode, _, name = str(self.config.get("trainer.monitor") or "").partition(" ")
         return (mode, name) if name else ("", "")
 
     @cached_property
     def curves(self) -> dict[str, list[tuple[int, float | None]]]:
-        """Of each metric the rows that have it, by number, and its values. What test.py found comes after all rows."""
+        """The row numbers and values of each metric. Results of test.py come after all rows."""
         found: dict[str, list[tuple[int, float | None]]] = {}
         for number, row in enumerate(self.rows):
             for name, value in row.items():
                 if is_metric(name) and (value is None or isinstance(value, float)):
                     found.setdefault(name, []).append((number, value))
-        for name, scores in self.tests.items():
-            for metric, value in scores.items():
-                if (
-                    is_metric(metric)
-                    and metric != "save"
-                    and isinstance(value, float | int | None)
-                    and not isinstance(value, bool)
-                ):
-                    key = f"test_{metric}" if name == "test" else f"test_{name}_{metric}"
-                    found[key] = [(len(self.rows), number_in(value))]
+        for data, scores in self.tests.items():
+            prefix = "test" if data == "test" else f"test_{data}"
+            for name, value in scores.items():
+                if is_metric(name) and name != "save" and _is_number(value):
+                    found[f"{prefix}_{name}"] = [(len(self.rows), number_in(value))]
         return found
 
     @cached_property
     def places(self) -> list[float]:
-        """Where each row stands, in epochs: 1.5 is in the middle of the second."""
+        """The position of each row in epochs: 1.5 is in the middle of the second."""
         ends = [row for row in self.rows if row.get("phase") == "epoch" and row.get("epoch")]
         steps = ends[0]["step"] / ends[0]["epoch"] if ends else 1.0
         return [row["epoch"] if row in ends else row["step"] / (steps or 1.0) for row in self.rows]
@@ -172,7 +168,7 @@ class RecordedRun:
         return _json(self._read("environment.json"))
 
     def confusion(self, data: str) -> tuple[list[str], list[list[int]]] | None:
-        """The classes and the counts, true classes by predicted ones, of a test; None if it has no such."""
+        """The classes and counts (rows are true classes, columns predicted ones) of a test; None if it has none."""
         classes, counts = (self.tests[data].get(key) for key in ("classes", "confusion"))
         if not isinstance(classes, list) or not 0 < len(classes) <= MOST_CLASSES:
             return None
@@ -181,7 +177,7 @@ class RecordedRun:
         return [str(name) for name in classes], counts
 
     def _read(self, name: str, most: int = LARGEST) -> bytes | None:
-        """A file of the run, None if it is not there; one that is there and is not read is a problem."""
+        """A file of the run; None if it is missing, or unreadable, which becomes a problem."""
         try:
             return contents(self.path, name, most)
         except Unreadable as error:
@@ -190,7 +186,7 @@ class RecordedRun:
 
 
 def read_run(path: Path) -> RecordedRun:
-    """The run in this folder, whatever state it is in. Files that a table does not need are read when asked for."""
+    """The run in this folder, in whatever state. Files that a table does not need are read on demand."""
     run = RecordedRun(path)
     if (config := run._read(CONFIG, LARGEST_CONFIG)) is not None:
         try:
@@ -209,8 +205,8 @@ def read_run(path: Path) -> RecordedRun:
 
 
 def _take_lines(run: RecordedRun, data: bytes | None) -> str:
-    """Fills in the rows; why the run ended, if it says so in its last line."""
-    whole = (data or b"").rpartition(b"\n")[0]  # what follows the last newline is torn
+    """Fills in the rows and returns why the run ended; empty if its last line does not say so."""
+    whole = (data or b"").rpartition(b"\n")[0]  # a last line without a newline was not written to its end
     lines = list(parse_lines(whole))
     if damaged := sum(bool(line.strip()) for line in whole.splitlines()) - len(lines):
         run.problems.append(f"{METRICS}: {damaged} damaged line{'s' * (damaged > 1)}")
@@ -220,16 +216,15 @@ def _take_lines(run: RecordedRun, data: bytes | None) -> str:
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Place and numbers of a row, the latter as floats, None where they are not finite; what else it holds is left."""
+    """Epoch, step, phase and numbers of a row, the latter as floats, None where they are not finite."""
     known = {name: row[name] for name in ("epoch", "step") if _is_count(row.get(name))}
     if isinstance(row.get("phase"), str):
         known["phase"] = row["phase"]
-    values = {name: row[name] for name in row if name not in PLACE}
-    return known | {
-        name: number_in(value)
-        for name, value in values.items()
-        if value is None or (isinstance(value, int | float) and not isinstance(value, bool))
-    }
+    return known | {name: number_in(value) for name, value in row.items() if name not in PLACE and _is_number(value)}
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def _is_count(value: Any) -> bool:
@@ -237,7 +232,7 @@ def _is_count(value: Any) -> bool:
 
 
 def number_in(value: Any) -> float | None:
-    """A float, or None for what is no finite number."""
+    """A float; None for anything but a finite number."""
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
@@ -246,13 +241,13 @@ def number_in(value: Any) -> float | None:
 
 
 def is_metric(name: str) -> bool:
-    """A name of a row that says how good the run is, and not where it is or how fast."""
+    """Whether a name in a row is a result, and not a position, a time or a value of single steps."""
     return name not in (*PLACE, *CLOCK) and not belongs_to_steps(name)
 
 
 def contents(run: Path, name: str, most: int = LARGEST) -> bytes | None:
-    """A file in a run's folder, None if it is not there; `Unreadable` if there is a link on the way to it, if it is no
-    plain file or holds more than `most` bytes."""
+    """A file of a run; None if it is missing. `Unreadable` if a link leads to it, if it is not a plain file, or
+    if it holds more than `most` bytes."""
     path = run
     try:
         for part in name.split("/"):

@@ -1,12 +1,13 @@
-"""Tables of runs as text, Markdown, JSON and CSV."""
+"""Compares the runs in folders: the tables as text, Markdown, JSON and CSV."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,16 +24,12 @@ from utils.formatting import format_duration, format_number
 
 def runs_table(comparison: Comparison) -> TextTable:
     runs = comparison.runs
+    times = [format_duration(run.seconds) if run.seconds else "" for run in runs]
     columns = [
         Column("run", [run.label for run in runs]),
         Column("state", [run.state for run in runs]),
         Column("epochs", [f"{run.epochs}/{run.planned or '?'}" for run in runs], True, [run.epochs for run in runs]),
-        Column(
-            "time",
-            [format_duration(run.seconds) if run.seconds else "" for run in runs],
-            True,
-            [run.seconds for run in runs],
-        ),
+        Column("time", times, True, [run.seconds for run in runs]),
         *(_key(comparison, key) for key in comparison.differing),
         *(column for metric in comparison.metrics for column in _metric(comparison, metric)),
         Column("tags", [" ".join(run.tags) for run in runs]),
@@ -42,23 +39,22 @@ def runs_table(comparison: Comparison) -> TextTable:
 
 
 def groups_table(comparison: Comparison, groups: Sequence[RunGroup]) -> TextTable:
-    """Mean ± standard deviation of the best values, over the runs of each group that came to their end."""
+    """Mean ± standard deviation of the best values, over the runs of each group that reached their end."""
     metrics = [
         Column(metric, [_spread(spread(comparison, group, metric), group) for group in groups], True)
         for metric in comparison.metrics
     ]
-    unfinished = [str(group.unfinished or "") for group in groups]
     columns = [
         Column("group", [group.label for group in groups]),
         Column("n", [str(len(group.runs)) for group in groups], True),
-        Column("unfinished", unfinished, True),
+        Column("unfinished", [str(group.unfinished or "") for group in groups], True),
         *metrics,
     ]
     return TextTable(column for column in columns if any(column.cells))
 
 
 def _spread(found: Spread | None, group: RunGroup) -> str:
-    """With its own n where some runs of the group lack the metric."""
+    """With n if some runs of the group lack the metric."""
     return "" if found is None else f"{found}" + f" (n={found.n})" * (found.n != len(group.runs))
 
 
@@ -68,7 +64,7 @@ def problems(comparison: Comparison) -> list[str]:
 
 
 def _key(comparison: Comparison, key: str) -> Column:
-    """Empty for a run whose config cannot be read: that is not the same as a key that is absent."""
+    """Empty for a run whose config cannot be read, which is not the same as an absent key."""
     values = [run.config.get(key, ABSENT) if run.config else None for run in comparison.runs]
     texts = [written(value) if run.config else "" for run, value in zip(comparison.runs, values, strict=True)]
     numbers = all(isinstance(value, int | float | None) and not isinstance(value, bool) for value in values)
@@ -76,7 +72,7 @@ def _key(comparison: Comparison, key: str) -> Column:
 
 
 def _metric(comparison: Comparison, metric: str) -> list[Column]:
-    """Best, with its epoch, and last; one column for what was measured once."""
+    """The best value with its epoch, and the last; a single column if there is no epoch, as for tests."""
     scores = [comparison.score(run, metric) for run in comparison.runs]
     better = "lower" if comparison.lower_is_better(metric) else "higher"
     best = [score.best if score else None for score in scores]
@@ -99,7 +95,7 @@ def _number(value: float | None) -> str:
 
 
 def to_json(comparison: Comparison, groups: Sequence[RunGroup], verdicts: Sequence[str]) -> str:
-    """`{"runs": [...], "groups": [...], "verdicts": [...]}`; the config of a run is the keys that differ."""
+    """`{"runs": [...], "groups": [...], "verdicts": [...]}`; `config` holds the keys that differ."""
     document = {
         "metric": comparison.main,
         "runs": [_run(comparison, run) for run in comparison.runs],
@@ -110,24 +106,17 @@ def to_json(comparison: Comparison, groups: Sequence[RunGroup], verdicts: Sequen
 
 
 def to_csv(comparison: Comparison) -> str:
-    """A line a run; keys of configs by their full names."""
+    """One line a run, with what the JSON says of it: `val_loss.best`, keys of the config by their full names."""
+    rows = [{_cell(key): _cell(value) for key, value in _flat(_run(comparison, run))} for run in comparison.runs]
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    which = ("best", "epoch", "last")
-    names = [f"{metric}.{part}" for metric in comparison.metrics for part in which]
-    own = ["run", "state", "epochs", "planned", "seconds"]
-    headings = [*own, *comparison.differing, *names, "tags", "note", "problems"]
-    writer.writerow(map(_cell, headings))
-    for run in comparison.runs:
-        scores = [score for metric in comparison.metrics for score in _score(comparison, run, metric).values()]
-        keys = [written(run.config[key]) if key in run.config else "" for key in comparison.differing]
-        facts = [run.label, run.state, run.epochs, run.planned, run.seconds]
-        words = [" ".join(run.tags), run.note, "; ".join(run.problems)]
-        writer.writerow([_cell(value) for value in (*facts, *keys, *scores, *words)])
+    writer = csv.DictWriter(text, dict.fromkeys(key for row in rows for key in row), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     return text.getvalue()
 
 
 def _run(comparison: Comparison, run: RecordedRun) -> dict[str, Any]:
+    scores = {metric: comparison.score(run, metric) for metric in comparison.metrics}
     return {
         "run": run.label,
         "path": str(run.path),
@@ -135,12 +124,22 @@ def _run(comparison: Comparison, run: RecordedRun) -> dict[str, Any]:
         "epochs": run.epochs,
         "planned": run.planned,
         "seconds": run.seconds,
-        "metrics": {metric: _score(comparison, run, metric) for metric in comparison.metrics if metric in run.curves},
         "config": {key: run.config[key] for key in comparison.differing if key in run.config},
+        "metrics": {metric: asdict(score) for metric, score in scores.items() if score},
         "tags": run.tags,
         "note": run.note,
         "problems": run.problems,
     }
+
+
+def _flat(run: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in run.items():
+        if name == "config":
+            yield from ((key, written(setting)) for key, setting in value.items())
+        elif name == "metrics":
+            yield from ((f"{metric}.{part}", x) for metric, score in value.items() for part, x in score.items())
+        else:
+            yield name, "; ".join(value) if name == "problems" else " ".join(value) if name == "tags" else value
 
 
 def _group(comparison: Comparison, group: RunGroup) -> dict[str, Any]:
@@ -153,27 +152,16 @@ def _group(comparison: Comparison, group: RunGroup) -> dict[str, Any]:
     }
 
 
-def _score(comparison: Comparison, run: RecordedRun, metric: str) -> dict[str, Any]:
-    score = comparison.score(run, metric)
-    return asdict(score) if score else {"best": None, "epoch": None, "last": None}
-
-
 def _cell(value: Any) -> Any:
-    """Numbers as they are, so that -0.5 stays one; texts that cannot become formulas."""
-    number = isinstance(value, int | float | None)
-    return value if number else for_spreadsheet(printable(value)) if not _is_number(value) else value
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    """Numbers stay numbers, so that -0.5 is one; texts cannot become formulas."""
+    with contextlib.suppress(ValueError, TypeError):
+        float(value)
+        return value
+    return value if value is None else for_spreadsheet(printable(value))
 
 
 def sorted_words(words: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Folders and filters. FilterError for a word that is neither."""
+    """Splits words into folders and filters. FilterError for a word that is neither."""
     folders = [Path(word) for word in words if Path(word).is_dir()]
     others = [word for word in words if not Path(word).is_dir()]
     for word in others:
@@ -192,7 +180,7 @@ def read_runs(folders: Iterable[Path]) -> Comparison:
 def select(
     comparison: Comparison, filters: Sequence[str], sort: str | None = None, reverse: bool = False
 ) -> Comparison:
-    """The runs that pass all filters, in order; FilterError for a word that no run knows."""
+    """The runs that pass all filters, sorted. FilterError for a name that no run has."""
     runs = chosen(comparison, filters)
     if sort is not None:
         runs = ordered(runs, comparison.field(sort))
@@ -200,7 +188,7 @@ def select(
 
 
 def overview(comparison: Comparison, form: str = "text", width: int | None = None) -> str:
-    """The table of runs; groups that differ in their seeds alone, and what to think of them; what could not be read."""
+    """The table of runs, groups that differ only in their seeds with verdicts, and what could not be read."""
     groups = groups_of(comparison)
     sentences = verdicts(comparison, groups)
     if form == "json":
@@ -217,13 +205,13 @@ def overview(comparison: Comparison, form: str = "text", width: int | None = Non
 
 
 def difference(comparison: Comparison, names: Sequence[str], form: str = "text") -> str:
-    """Two runs, named by what `run_named` takes."""
+    """The difference of two runs, each named as `run_named` takes it."""
     found = diff.difference(comparison, *(run_named(comparison, name) for name in names))
     return diff.to_json(found) if form == "json" else diff.to_text(found)
 
 
 def run_named(comparison: Comparison, name: str) -> RecordedRun:
-    """A run by its folder, its label, or a part of that which no other run has."""
+    """Finds a run by its folder, its label, or a part of the label that no other run has."""
     if (Path(name) / "config.yaml").is_file():
         return next((run for run in comparison.runs if run.path == Path(name)), None) or read_run(Path(name))
     whole = [run for run in comparison.runs if run.label == name]
