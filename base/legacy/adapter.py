@@ -20,7 +20,7 @@ import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from base.loop.base_trainer import BaseTrainer
 from base.loop.stopping import batches_of
@@ -186,6 +186,13 @@ def with_template_base(kind: type[BaseTrainer]) -> type[TemplateTrainer]:
     """A subclass of `kind`, of the same name, in which TemplateTrainer stands between `kind` and BaseTrainer."""
     names = {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
     return type(kind.__name__, (kind, TemplateTrainer), names)
+
+
+@runtime_checkable
+class WrapsLoader(Protocol):
+    """A loader of the framework around one that the project wrote."""
+
+    wrapped: Any
 
 
 class Batches:

@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 
 from base.checkpoint.attribute_state import AttributeState
 from base.errors import ConfigError, DataError, Fault, NotFiniteError, Origin
-from base.legacy.adapter import Batches, NamedMetric, TemplateConfig, TemplateTrainer, TemplateWriter
+from base.legacy.adapter import Batches, NamedMetric, TemplateConfig, TemplateTrainer, TemplateWriter, WrapsLoader
 from base.loop.base_trainer import BaseTrainer
 from base.loop.components import TrainerComponents
 from base.loop.metrics import LossAverager, Mean, MetricCollection, Observer
