@@ -1,8 +1,7 @@
-"""Reads every sample of every dataset once and collects what a run would learn from."""
+"""Reads every sample of every dataset once and collects statistics, duplicates and broken samples."""
 
 from __future__ import annotations
 
-import functools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,14 +18,14 @@ from data_loader.samples import END, Failure, SampleKeys, get_part, words
 from data_loader.transforms import Pipeline, SampleError, as_tensor
 from utils.device import bounds
 
-TOGETHER = 256
-"""Samples that are looked at in one go."""
+GROUP = 256
+"""Samples that are examined at once."""
 WIDE = {torch.uint16, torch.uint32, torch.uint64}
-"""Types that torch does next to nothing with."""
-NUMBERS_OF_THINGS = {torch.int32, torch.int64}
-"""Types of inputs that count or name something, such as words, and have no mean."""
+"""Types for which torch has hardly any operations."""
+COUNTS = {torch.int32, torch.int64}
+"""Types of inputs that count or name something, such as words; their mean says nothing."""
 MOST_CHANNELS = 64
-"""With more, a list of means is nothing to paste."""
+"""With more channels, a list of means is too long to paste."""
 
 
 class ProgressSink(Protocol):
@@ -37,7 +36,7 @@ class ProgressSink(Protocol):
 
 @dataclass
 class Range:
-    """The least and the largest number; None before there was one."""
+    """The smallest and the largest value; None if there was no value."""
 
     low: float | None = None
     high: float | None = None
@@ -49,70 +48,64 @@ class Range:
             self.high = high if self.high is None else max(high, self.high)
 
 
-@dataclass
 class Moments:
-    """Mean and standard deviation per channel (dimension 0 of a sample), over samples and all other dimensions.
+    """Mean and standard deviation of each channel (dimension 0 of a sample), over samples and all other dimensions.
 
-    Sums are those of differences from each channel's first value, for the reason that model.metrics.R2 gives.
+    The batches' own moments are merged, since sums of squares would lose the deviation of values far from zero.
     """
 
-    count: int = 0
-    shift: Tensor | None = None
-    sums: Tensor | None = None
-    squares: Tensor | None = None
-    mixed: bool = False
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = self.squares = torch.zeros(())
+        self.mixed = False
 
     def add(self, batch: Tensor) -> None:
-        """(B, C, ...), any floating point. Nothing is known once C differs."""
-        if self.sums is not None and len(self.sums) != batch.shape[1]:
+        """(B, C, ...), floating point. There is no result once C differs."""
+        values = batch.double().nan_to_num().transpose(0, 1).flatten(1)
+        if self.count and len(self.mean) != len(values):
             self.mixed = True
         if self.mixed:
             return
-        values = batch.double().nan_to_num().transpose(0, 1).flatten(1)
-        if self.shift is None:
-            self.shift = values[:, :1].clone()
-        values = values - self.shift
-        sums, squares = values.sum(1), values.square().sum(1)
-        self.sums = sums if self.sums is None else self.sums + sums
-        self.squares = squares if self.squares is None else self.squares + squares
-        self.count += values.shape[1]
+        variance, mean = torch.var_mean(values, 1, correction=0)
+        before, self.count = self.count, self.count + values.shape[1]
+        away, share = mean - self.mean, values.shape[1] / self.count
+        self.mean = self.mean + away * share
+        self.squares = self.squares + variance * values.shape[1] + away.square() * before * share
 
     def result(self) -> tuple[list[float], list[float]] | None:
-        """None where there is nothing that means and deviations could be of."""
-        if self.shift is None or self.sums is None or self.squares is None or self.mixed:
+        """(means, standard deviations); None without values or with different numbers of channels."""
+        if self.mixed or not self.count:
             return None
-        shifted = self.sums / self.count
-        variance = self.squares / self.count - shifted.square()
-        return (self.shift[:, 0] + shifted).tolist(), variance.clamp(min=0).sqrt().tolist()
+        return self.mean.tolist(), (self.squares / self.count).sqrt().tolist()
 
 
 @dataclass
 class SetReport:
-    """What was seen of one set. Samples go by the number that they have in the dataset as a whole."""
+    """What was found in one dataset split. Samples are named by their index in the whole dataset."""
 
     label: str
     name: str
     size: int
     classes: Sequence[str] | None
     kinds: Counter[str] = field(default_factory=Counter)
-    """Inputs in words, `1x28x28 uint8`, as they are read."""
+    """Descriptions of the inputs as they are read: `1x28x28 uint8`."""
     values: Range = field(default_factory=Range)
     after: Range = field(default_factory=Range)
-    """Of what the transforms of the set give."""
+    """The range after the transforms of the split."""
     targets: Counter[int] = field(default_factory=Counter)
     target_values: Range = field(default_factory=Range)
-    """Of targets that are no class numbers."""
+    """The range of targets that are not class numbers."""
     moments: Moments = field(default_factory=Moments)
     broken: list[str] = field(default_factory=list)
     not_finite: list[int] = field(default_factory=list)
     blank: list[int] = field(default_factory=list)
-    """All of one value."""
+    """Samples with a single value throughout."""
     by_content: dict[bytes, list[tuple[int, int | None]]] = field(default_factory=lambda: defaultdict(list))
-    """Number and class of the samples with a content."""
+    """Index and class of the samples by the hash of their input."""
 
 
 def inspect(data: LoadedData, progress: ProgressSink) -> dict[str, SetReport]:
-    """By label, train first. A sample that cannot be read or transformed raises nothing: it is named in `broken`."""
+    """By label, train first. A sample that cannot be read or transformed is listed in `broken` and raises nothing."""
     scale = up_to_normalize(data)
     found = {}
     for label in sorted(data.opened, key=lambda label: ["train", "valid", "test"].index(label.partition("_")[0])):
@@ -120,14 +113,14 @@ def inspect(data: LoadedData, progress: ProgressSink) -> dict[str, SetReport]:
         size = len(one.dataset) if one.streamed else len(one.indices())
         classes = one.dataset.classes if isinstance(one.dataset, HasClasses) else None
         found[label] = SetReport(label, one.name, size, classes)
-        progress.begin(f"read {label}", -(-size // TOGETHER))
+        progress.begin(f"read {label}", -(-size // GROUP))
         _Reader(one, data.places, found[label], scale if label == "train" else None).read_all(progress)
         progress.end()
     return found
 
 
 def up_to_normalize(data: LoadedData) -> Pipeline:
-    """What the inputs of an evaluation go through before they are normalised."""
+    """The transforms of evaluations up to Normalize."""
     others = [one for label, one in data.opened.items() if label != "train" and one.samples]
     transforms = others[0].samples.transform.transforms if others and others[0].samples else []
     names = [type(transform).__name__ for transform in transforms]
@@ -135,7 +128,7 @@ def up_to_normalize(data: LoadedData) -> Pipeline:
 
 
 class _Reader:
-    """Of one set, with or without the moments of its inputs after `scale`."""
+    """Reads one split into a report, with the moments of its inputs after `scale` unless that is None."""
 
     def __init__(self, one: DatasetSplit, places: SampleKeys, found: SetReport, scale: Pipeline | None) -> None:
         assert one.samples is not None
@@ -143,26 +136,26 @@ class _Reader:
 
     def read_all(self, progress: ProgressSink) -> None:
         for numbers, samples in self._groups():
-            self._content(numbers, samples)
             inputs = [get_part(sample, self.places.of_input(sample)) for sample in samples]
-            own = self._transformed(self.samples.transform, inputs, numbers, tells=True)
+            self._content(numbers, samples, inputs)
+            own = self._transformed(self.samples.transform, inputs, numbers, report=True)
             for batch in _stacked(own):
                 self.found.after.add(batch)
             if self.scale is not None:
-                for batch in _stacked(self._transformed(self.scale, inputs, numbers, tells=False)):
-                    if batch.dim() > 1 and batch.shape[1] <= MOST_CHANNELS and batch.dtype not in NUMBERS_OF_THINGS:
+                for batch in _stacked(self._transformed(self.scale, inputs, numbers, report=False)):
+                    if batch.dim() > 1 and batch.shape[1] <= MOST_CHANNELS and batch.dtype not in COUNTS:
                         self.found.moments.add(as_fraction(batch))
             progress.advance(dict)
         if self.one.streamed:
             self.found.size = sum(self.found.kinds.values()) + len(self.found.broken)
 
     def _groups(self) -> Iterator[tuple[list[int], list[Any]]]:
-        """Numbers and samples of those that can be read."""
+        """Indices and samples of those that can be read."""
         numbers = list(range(self.found.size)) if self.one.streamed else self.one.indices().tolist()
         source = iter(self.one.dataset) if self.one.streamed else None
-        take = self.one.dataset.__getitem__ if source is None else functools.partial(_next_of, source)
-        for first in range(0, len(numbers), TOGETHER):
-            group = numbers[first : first + TOGETHER]
+        take = self.one.dataset.__getitem__ if source is None else lambda number: next(source, END)
+        for first in range(0, len(numbers), GROUP):
+            group = numbers[first : first + GROUP]
             together = self.samples.read(take, 0, first, group) if source is None else []
             yield self._one_by_one(take, group) if isinstance(together, Failure) or source else (group, together)
 
@@ -177,10 +170,9 @@ class _Reader:
                 samples += sample
         return good, samples
 
-    def _content(self, numbers: list[int], samples: list[Any]) -> None:
+    def _content(self, numbers: list[int], samples: list[Any], inputs: list[Any]) -> None:
         found, by_kind = self.found, defaultdict[Any, list[tuple[int, Tensor]]](list)
-        for number, sample in zip(numbers, samples, strict=True):
-            value = get_part(sample, self.places.of_input(sample))
+        for number, sample, value in zip(numbers, samples, inputs, strict=True):
             digest = blake2b(digest_size=16)
             add_to_hash(digest, value)
             found.by_content[digest.digest()].append((number, self._class_of(sample)))
@@ -196,20 +188,16 @@ class _Reader:
             found.blank += [number for (number, _), empty in zip(members, blank.tolist(), strict=True) if empty]
 
     def _class_of(self, sample: Any) -> int | None:
-        try:
-            target = as_numbers(get_part(sample, self.places.of_target(sample)))
-        except ValueError:
-            return None
-        if target is None:
-            return None
-        if target.numel() == 1 and not target.is_floating_point():
-            self.found.targets[int(target)] += 1
-            return int(target)
-        self.found.target_values.add(target)
-        return None
+        target = target_of(sample, self.places)
+        number = class_number(target)
+        if number is not None:
+            self.found.targets[number] += 1
+        elif target is not None:
+            self.found.target_values.add(target)
+        return number
 
-    def _transformed(self, pipeline: Pipeline, inputs: list[Any], numbers: list[int], tells: bool) -> list[Any]:
-        """Those that can be; `tells`: the others are broken."""
+    def _transformed(self, pipeline: Pipeline, inputs: list[Any], numbers: list[int], report: bool) -> list[Any]:
+        """The inputs that can be transformed; with `report`, the others are added to the broken ones."""
         if not inputs:
             return []
         try:
@@ -220,18 +208,14 @@ class _Reader:
             try:
                 done += pipeline.on_samples([value], 0, number)
             except SampleError as failed:
-                if tells:
+                if report:
                     where = f"{self.found.name}: sample {number}, {failed.step}"
                     self.found.broken.append(f"{where}: {words(failed.error)}")
         return done
 
 
-def _next_of(source: Iterator[Any], number: int) -> Any:
-    return next(source, END)
-
-
 def as_numbers(value: Any) -> Tensor | None:
-    """A tensor of an image, array or number; None of a text and the like."""
+    """A tensor for an image, array or number; None for anything else, such as a text."""
     try:
         tensor = as_tensor(value)
         return tensor.long() if tensor.dtype in WIDE else tensor
@@ -239,8 +223,21 @@ def as_numbers(value: Any) -> Tensor | None:
         return None
 
 
+def target_of(sample: Any, places: SampleKeys) -> Tensor | None:
+    """None without a target, or if it is not numeric."""
+    try:
+        return as_numbers(get_part(sample, places.of_target(sample)))
+    except ValueError:
+        return None
+
+
+def class_number(target: Tensor | None) -> int | None:
+    """None for a target that is not a single integer."""
+    return int(target) if target is not None and target.numel() == 1 and not target.is_floating_point() else None
+
+
 def _stacked(values: Sequence[Any]) -> Iterator[Tensor]:
-    """Batches of those that are equal in shape and type."""
+    """Batches of values with equal shape and dtype."""
     by_kind: dict[tuple[Any, Any], list[Tensor]] = defaultdict(list)
     for tensor in map(as_numbers, values):
         if tensor is not None:
@@ -249,7 +246,7 @@ def _stacked(values: Sequence[Any]) -> Iterator[Tensor]:
 
 
 def as_fraction(batch: Tensor) -> Tensor:
-    """Whole numbers as ToFloat scales them, divided by the largest of their type; floating point as it is."""
+    """Integers divided by the largest value of their dtype, as ToFloat scales them; floating point unchanged."""
     if batch.is_floating_point():
         return batch
     return batch.double() if batch.dtype == torch.bool else batch.double() / torch.iinfo(batch.dtype).max
@@ -257,15 +254,15 @@ def as_fraction(batch: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Shared:
-    """Samples of one set whose inputs another has too, or the same set again: pairs of (there, here)."""
+    """Inputs that two splits share, or that one repeats: pairs of (index in the first, index in the second)."""
 
     pairs: list[tuple[int, int]]
     other_target: int
-    """How many of them have another class there than here."""
+    """How many pairs differ in their class."""
 
 
 def shared(first: SetReport, second: SetReport) -> Shared:
-    """For each sample of `second` that `first` has too the first such one; for one set, the repetitions."""
+    """The first match in `first` of each sample of `second`; for a split and itself, the repetitions."""
     pairs, other = [], 0
     for content, here in second.by_content.items():
         there = first.by_content.get(content, [])
@@ -277,7 +274,7 @@ def shared(first: SetReport, second: SetReport) -> Shared:
 
 
 def leaks(found: Mapping[str, SetReport]) -> Iterator[tuple[str, str, Shared]]:
-    """Every pair of sets, and each set with itself, where there is something."""
+    """Every pair of splits that share samples, and every split that repeats some."""
     labels = list(found)
     for i, first in enumerate(labels):
         for second in [*labels[i + 1 :], first]:

@@ -1,4 +1,4 @@
-"""The report of inspect_data: findings as text, and a sheet of samples as a picture."""
+"""The report of tools/inspect_data.py: findings as text, and a picture of samples."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from base.protocols import HasClasses
 from data_loader.assemble import LoadedData
-from data_loader.inspect.inspect import Range, SetReport, as_numbers, leaks
+from data_loader.inspect.inspect import Range, SetReport, as_numbers, class_number, leaks, target_of
 from data_loader.open_datasets import DatasetSplit
 from data_loader.samples import get_part
 from data_loader.transforms import Pipeline, SampleError
@@ -21,12 +21,12 @@ from utils.fonts import pillow_font
 from utils.formatting import format_significant, pluralize
 
 MOST_CLASSES = 40
-"""Of more only the largest and the smallest are shown."""
+"""Of more classes, only the largest and the smallest are shown."""
 MOST_PAIRS = 5
 
 
 def report(found: Mapping[str, SetReport], normalises: Sequence[Mapping[str, Any]] = ()) -> Iterator[str]:
-    """Line by line; `normalises` are the arguments of the Normalize that the config has for evaluations."""
+    """The lines of the report. `normalises` are the arguments of Normalize in the config's `transform.eval`."""
     yield from _sets(found)
     yield ""
     yield from _classes(found)
@@ -59,11 +59,9 @@ def _input(one: SetReport) -> str:
 
 
 def _reach(values: Range) -> str:
-    return (
-        ""
-        if values.low is None or values.high is None
-        else f"{format_significant(values.low)} to {format_significant(values.high)}"
-    )
+    if values.low is None or values.high is None:
+        return ""
+    return f"{format_significant(values.low)} to {format_significant(values.high)}"
 
 
 def _classes(found: Mapping[str, SetReport]) -> Iterator[str]:
@@ -100,7 +98,7 @@ def _scale(train: SetReport, normalises: Sequence[Mapping[str, Any]]) -> Iterato
 
 
 def _to_within(mean: float, std: float) -> str:
-    """The mean to a thousandth of the deviation, and to four digits at least."""
+    """The mean to a thousandth of the standard deviation, with at least four digits."""
     ratio = abs(mean) / std if std else 0
     digits = 4 + math.ceil(math.log10(ratio)) if 1 < ratio < math.inf else 4
     return f"{mean:.{min(digits, 17)}g}"
@@ -147,13 +145,13 @@ def _table(rows: Sequence[Sequence[str]], right: set[int]) -> Iterator[str]:
 COLUMNS, CELL, GAP, MARGIN, TOP = 10, 96, 6, 110, 26
 SMALLEST = 8
 PASSES = 3
-"""How often each sample is shown as training sees it."""
+"""How often each sample is shown with the training transforms."""
 
 
 def sample_sheet(data: LoadedData) -> bytes | None:
-    """A PNG of up to ten training samples, one of each class where there are classes; None of what is no image.
+    """A PNG of up to ten training samples, one for each class if there are classes; None if they are not images.
 
-    Each row is scaled by itself, from its least to its largest value: black to white.
+    Each row is scaled separately, from its smallest value in black to its largest in white.
     """
     train = data.opened["train"]
     if train.streamed or train.samples is None:
@@ -171,27 +169,23 @@ def sample_sheet(data: LoadedData) -> bytes | None:
 
 
 def _chosen(train: DatasetSplit, data: LoadedData) -> tuple[list[Any], list[str]]:
-    """Samples that can be read, and what they are called."""
+    """Readable samples, and their class names."""
     assert train.samples is not None
     members = train.indices()
     spread = members[torch.linspace(0, len(members) - 1, min(len(members), 40 * COLUMNS)).long()]
     classes = train.dataset.classes if isinstance(train.dataset, HasClasses) else None
-    by_class: dict[Any, tuple[Any, str]] = {}
+    by_class: dict[tuple[str, int], tuple[Any, str]] = {}
     for number in spread.tolist():
         read = train.samples.read(train.dataset.__getitem__, 0, 0, [number])
         if not isinstance(read, list):
             continue
-        try:
-            target = as_numbers(get_part(read[0], data.places.of_target(read[0])))
-        except ValueError:
-            target = None
-        known = target is not None and target.numel() == 1 and not target.is_floating_point()
-        key = int(target) if known and target is not None else f"sample {number}"
-        named = classes is not None and isinstance(key, int) and 0 <= key < len(classes)
-        by_class.setdefault(key, (read[0], str(classes[key]) if named else str(key)))  # type: ignore[index]
+        target = class_number(target_of(read[0], data.places))
+        key: tuple[str, int] = ("sample ", number) if target is None else ("", target)
+        named = classes is not None and target is not None and 0 <= target < len(classes)
+        by_class.setdefault(key, (read[0], str(classes[target]) if named else f"{key[0]}{key[1]}"))
         if len(by_class) == COLUMNS:
             break
-    ordered = [by_class[key] for key in sorted(by_class, key=lambda key: (isinstance(key, str), key))]
+    ordered = [by_class[key] for key in sorted(by_class)]
     return [sample for sample, _ in ordered], [name for _, name in ordered]
 
 
@@ -199,22 +193,22 @@ def _through(pipeline: Pipeline, inputs: Sequence[Any], pass_: int) -> list[Any]
     try:
         return pipeline.on_samples(list(inputs), pass_, 0)
     except SampleError:
-        return [None] * len(inputs)  # it is told among the broken ones
+        return [None] * len(inputs)  # the report lists it among the broken samples
 
 
 def _pixels(value: Any) -> Tensor | None:
-    """(H, W) or (H, W, 3) of a (H, W) or (C, H, W) tensor or an image of PIL."""
+    """(H, W) or (H, W, 3) for a tensor (H, W) or (C, H, W) or a PIL image; None for anything else."""
     tensor = as_numbers(value)
     if tensor is None or tensor.dim() not in (2, 3) or tensor.is_complex():
         return None
     tensor = tensor.float().nan_to_num()
     if tensor.dim() == 2:
-        return tensor if min(tensor.shape) >= SMALLEST else None  # a series of some channels is no image
+        return tensor if min(tensor.shape) >= SMALLEST else None  # a short series of channels is not an image
     return tensor[:3].permute(1, 2, 0) if len(tensor) >= 3 else tensor[0]
 
 
 def _drawn(rows: Sequence[tuple[str, Sequence[Tensor | None]]], names: Sequence[str]) -> bytes:
-    from PIL import Image, ImageDraw
+    from PIL import Image, ImageDraw, ImageOps
 
     cell = CELL + GAP
     sheet = Image.new("RGB", (MARGIN + len(names) * cell, TOP + len(rows) * cell), "white")
@@ -234,10 +228,8 @@ def _drawn(rows: Sequence[tuple[str, Sequence[Tensor | None]]], names: Sequence[
             if image is not None:
                 grey = ((image - low) / max(high - low, 1e-9) * 255).round().to(torch.uint8).numpy()
                 picture = Image.fromarray(grey)
-                scale = CELL / max(picture.size)
-                size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-                kept = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BILINEAR
-                sheet.paste(picture.resize(size, kept), (MARGIN + column * cell, top))
+                method = Image.Resampling.NEAREST if max(picture.size) < CELL else Image.Resampling.BILINEAR
+                sheet.paste(ImageOps.contain(picture, (CELL, CELL), method), (MARGIN + column * cell, top))
     file = io.BytesIO()
     sheet.save(file, "PNG", optimize=True)
     return file.getvalue()
