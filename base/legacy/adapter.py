@@ -1,4 +1,4 @@
-"""What a trainer written for pytorch-template is given: its base class, `config`, writer and loaders.
+"""What a trainer written for pytorch-template works with: its base class, `config`, writer and loaders.
 
     from base import BaseTrainer
 
@@ -9,8 +9,8 @@
             ...
         def _train_epoch(self, epoch): ...
 
-A subclass of BaseTrainer defines `train_step` to use the framework's loop, or `_train_epoch(epoch)` to bring its own.
-Of the latter `with_template_base` makes a subclass whose `super()` calls lead to TemplateTrainer. The run itself is a
+A subclass of BaseTrainer defines `train_step` to use the framework's loop, or `_train_epoch(epoch)` as its own. For the
+latter, `with_template_base` makes a subclass whose `super()` calls lead to TemplateTrainer. The run itself is a
 `base.legacy.epoch_trainer.EpochTrainer`, which owns an object of that subclass.
 """
 
@@ -38,9 +38,7 @@ _LEVELS = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
 
 
 class TemplateConfig(Mapping[str, Any]):
-    """Reads as the run's config, `config["trainer"]["epochs"]`, with the names that ConfigParser has. It is read-only:
-    what was decided when the run began holds for all of it.
-    """
+    """The run's config, `config["trainer"]["epochs"]`, with the attributes of ConfigParser. It is read-only."""
 
     def __init__(self, config: Config, run: BaseTrainer, writer: TemplateWriter) -> None:
         self.config, self.run, self.writer = config, run, writer
@@ -57,7 +55,7 @@ class TemplateConfig(Mapping[str, Any]):
 
     @property
     def save_dir(self) -> Path:
-        """The run's folder, which is `log_dir`, too. RuntimeError before there is one, in a constructor."""
+        """The run's folder, as is `log_dir`. RuntimeError in a constructor, where the folder does not exist yet."""
         return _folder_of(self.run)
 
     @property
@@ -65,7 +63,7 @@ class TemplateConfig(Mapping[str, Any]):
         return _folder_of(self.run)
 
     def get_logger(self, name: str, verbosity: int = 2) -> logging.Logger:
-        """Writes to the console and train.log; `verbosity` 2 with details, 1 without, 0 warnings only."""
+        """Logs to the console and train.log; `verbosity` 2 includes details, 1 does not, 0 is warnings only."""
         logger = logging.getLogger(name)
         logger.setLevel(_LEVELS[verbosity])
         return logger
@@ -78,8 +76,8 @@ def _folder_of(run: BaseTrainer) -> Path:
 
 
 class TemplateWriter:
-    """`event_writer` gives the run's writer of the moment. Scalars of a batch are tagged `loss/step`, of a batch of
-    validation data `loss/valid_step`, beside the epoch's `loss/train` and `loss/val`, which the run writes itself.
+    """Writes to TensorBoard through `event_writer()`, the run's current writer. Scalars of a batch are tagged
+    `loss/step`, or `loss/valid_step` for validation; the run itself writes `loss/train` and `loss/val` each epoch.
     """
 
     def __init__(self, event_writer: Callable[[], EventWriter]) -> None:
@@ -100,8 +98,8 @@ class TemplateWriter:
             self.add_scalar(f"{main_tag}/{name}", value)
 
     def __getattr__(self, name: str) -> Callable[..., None]:
-        """add_image, add_figure, add_text ... of the run's writer; those that it lacks do nothing, as there without
-        TensorBoard."""
+        """add_image, add_figure, add_text ... of the run's writer. What it lacks does nothing, as in pytorch-template
+        without TensorBoard."""
         if not name.startswith("add_"):
             raise AttributeError(f"the writer has no attribute {name!r}")
 
@@ -115,10 +113,10 @@ class TemplateWriter:
 
 
 class TemplateTrainer(BaseTrainer):
-    """What pytorch-template's BaseTrainer gives its subclasses; saving, resuming and best are the run's own matter.
+    """What pytorch-template's BaseTrainer gives its subclasses; the run itself saves, resumes and tracks the best.
 
-    It never calls BaseTrainer's constructor, so nothing of the loop works here. It is a subclass to come before
-    BaseTrainer in the order in which `super()` looks.
+    It never calls BaseTrainer's constructor, so nothing of the loop works here. It is a subclass only to precede
+    BaseTrainer in the method resolution order.
     """
 
     model: Any = None  # the user's trainers assign to the names that are read-only properties of BaseTrainer
@@ -134,7 +132,7 @@ class TemplateTrainer(BaseTrainer):
     def __init__(
         self, model: Any, criterion: Any, metric_ftns: Any, optimizer: Any, *others: Any, **named: Any
     ) -> None:
-        """`others` are what the years differ in; the config is among them. TypeError if it is not."""
+        """`others` differ between the versions of pytorch-template. TypeError if the config is not among them."""
         config = next((x for x in (*others, *named.values()) if isinstance(x, TemplateConfig)), None)
         if config is None:
             raise TypeError(f"{type(self).__name__} must hand its `config` on to super().__init__")
@@ -147,18 +145,18 @@ class TemplateTrainer(BaseTrainer):
         self.start_epoch, self.epochs = 1, config.run.epochs
 
     def train_step(self, batch: Any) -> dict[str, Tensor]:
-        raise AssertionError("an epoch of its own takes its own steps")
+        raise AssertionError("_train_epoch takes its own steps")
 
     eval_step = train_step
 
     @property
     def checkpoint_dir(self) -> Path:
-        """The run's folder. RuntimeError before there is one, in a constructor."""
+        """The run's folder. RuntimeError in a constructor, where it does not exist yet."""
         return _folder_of(self._run)
 
     @property
     def mnt_best(self) -> float:
-        """The best value of the monitored name so far, else what every value is better than."""
+        """The best monitored value so far; before there is one, plus or minus infinity."""
         monitor = self._run.monitor
         worst = float("inf") if monitor.mode == "min" else -float("inf")
         return worst if monitor.best is None else monitor.best
@@ -195,8 +193,15 @@ class WrapsLoader(Protocol):
     wrapped: Any
 
 
+@runtime_checkable
+class Validates(Protocol):
+    """A trainer that can be tested."""
+
+    def _valid_epoch(self, epoch: int) -> Any: ...
+
+
 class Batches:
-    """A loader of the framework as those trainers iterate one: each epoch is a pass."""
+    """A loader of the framework in the form that those trainers iterate: each epoch is one pass."""
 
     def __init__(self, loader: Loader, request: StopRequest, pass_: Callable[[], int]) -> None:
         self.loader, self.request, self.pass_ = loader, request, pass_
@@ -210,7 +215,7 @@ class Batches:
 
 
 class NamedMetric:
-    """A metric with the name under which the run logs it, which those trainers read from `__name__`."""
+    """A metric whose `__name__` is the name under which the run logs it, as those trainers expect."""
 
     def __init__(self, name: str, function: Callable[..., Any]) -> None:
         self.__name__, self.function = name, function

@@ -1,4 +1,4 @@
-"""BaseModel and BaseDataLoader, as pytorch-template has them."""
+"""The BaseModel and BaseDataLoader of pytorch-template."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Sampler, SubsetRandomSampler, default_c
 
 
 class BaseModel(nn.Module):
-    """An nn.Module whose subclasses register under their own name and print their number of parameters."""
+    """An nn.Module that prints its number of parameters. Subclasses are registered under their own name."""
 
     def extra_repr(self) -> str:
         trainable = sum(p.numel() for p in self.parameters() if p.requires_grad)
@@ -23,19 +23,19 @@ log = logging.getLogger(__name__)
 
 
 class BaseDataLoader(DataLoader[Any]):
-    """Subclasses register under their own name and stand in a config where a dataset stands:
+    """Subclasses are registered under their own name and used in a config in place of a dataset:
 
     class Digits(BaseDataLoader):
         def __init__(self, data_dir, batch_size, shuffle=True, validation_split=0.0, num_workers=0, training=True):
             dataset = DigitFiles(data_dir, train=training)
             super().__init__(dataset, batch_size, shuffle, validation_split, num_workers)
 
-    `validation_split` is a fraction of the data, or a number of samples. `n_samples` are those of the training part.
-    The split follows from the default generator's seed, which is not drawn from: in a run, from the run's.
+    `validation_split` is a fraction of the data, or a number of samples. `n_samples` counts the training part. The
+    split depends on the seed of the default generator, in a run the run's seed, and draws no number from it.
     """
 
     supplied_by_program: ClassVar[tuple[str, ...]] = ()
-    """Arguments that no config may set: none, as the loader is built from the config alone."""
+    """Arguments that a config must not set: none, since the loader is built from the config alone."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class BaseDataLoader(DataLoader[Any]):
         collate_fn: Callable[[list[Any]], Any] = default_collate,
         **options: Any,
     ) -> None:
-        """`options` are further arguments of torch's DataLoader. ValueError if the split leaves nothing."""
+        """`options` are further arguments of torch's DataLoader. ValueError if the split leaves one part empty."""
         self.validation_split, self.shuffle = validation_split, shuffle
         self.n_samples = len(dataset)
         self.init_kwargs: dict[str, Any] = {
@@ -61,9 +61,7 @@ class BaseDataLoader(DataLoader[Any]):
         super().__init__(shuffle=self.shuffle if sampler is None else None, sampler=sampler, **self.init_kwargs)
 
     def _split_sampler(self, split: float | int) -> Any:
-        """(sampler of the training part, sampler of the validation part); None stands for all data, and for no part.
-        To be replaced by a subclass with a split of its own.
-        """
+        """(training sampler, validation sampler); (None, None) without a split. Subclasses may override it."""
         if not split:
             return None, None
         whole = self.n_samples
@@ -75,9 +73,9 @@ class BaseDataLoader(DataLoader[Any]):
         return SubsetRandomSampler(order[count:]), SubsetRandomSampler(order[:count])
 
     def split_validation(self) -> DataLoader[Any] | None:
-        """A loader of the validation part; None if there is none."""
+        """A loader of the validation part; None without a split."""
         return self.part(self.valid_sampler)
 
     def part(self, sampler: Sampler[int] | None) -> DataLoader[Any] | None:
-        """A loader of the same data and batches with another sampler; None without one."""
+        """A loader of the same data in the same batches with another sampler; None without a sampler."""
         return None if sampler is None else DataLoader(sampler=sampler, **self.init_kwargs)

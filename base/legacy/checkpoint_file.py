@@ -1,7 +1,7 @@
 """Reads checkpoints of pytorch-template without running code, and converts them to runs.
 
-`weights_only=True` lets through tensors and plain values. Every other class or function that a file names is replaced,
-name by name, by a class that keeps what it is given and does nothing: no code runs, the project's or a stranger's.
+`weights_only=True` admits tensors and plain values. Every other class or function that a file names is replaced by a
+class that stores its arguments and does nothing, so no code in a checkpoint runs.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 _MOST_NAMES = 200
 _CONFIGS = ("_config", "config", "_ConfigParser__config")
-"""What ConfigParser called its dict."""
+"""The names that ConfigParser gave its dict over the years."""
 _BLOCKED = re.compile(r"GLOBAL (\S+) whose module")
 _UNKNOWN = re.compile(r"Unsupported global: GLOBAL (\S+)")
 
 
 class Inert:
-    """Stands for an object, or for what a function would have given: keeps arguments and attributes, no more."""
+    """Stands for an object or the result of a function: stores the arguments and the state, and does nothing."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Inert:
         made = object.__new__(cls)
@@ -56,17 +56,17 @@ class OldCheckpoint:
     path: Path
     weights: dict[str, Tensor]
     epoch: int
-    """The last one that was trained."""
+    """The last trained epoch."""
     optimizer: dict[str, Any] | None
     best: float | None
     config: dict[str, Any] | None
-    """As it was parsed, plain values alone."""
+    """As parsed, without anything but plain values."""
     replaced: list[str] = field(default_factory=list)
-    """Names of classes and functions that something inert stood for."""
+    """Names of the classes and functions that were replaced by `Inert`."""
 
 
 def read_old_checkpoint(path: str | Path) -> OldCheckpoint:
-    """CheckpointError if it is no file that torch.save wrote, or holds no `state_dict`."""
+    """CheckpointError if the file was not written by torch.save, or holds no `state_dict`."""
     path = Path(path)
     content, replaced = _read(path)
     weights = content.get("state_dict") if isinstance(content, Mapping) else None
@@ -96,7 +96,7 @@ def _read(path: Path) -> tuple[Any, list[str]]:
                 return torch.load(path, map_location="cpu", weights_only=True), sorted(names)
         except OSError as error:
             raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from None
-        except Exception as error:  # the reader raises all kinds at hostile bytes
+        except Exception as error:  # torch raises any kind of error for hostile bytes
             unknown = _UNKNOWN.search(str(error))
             if unknown is None:
                 blocked = _BLOCKED.search(str(error))
@@ -108,17 +108,15 @@ def _read(path: Path) -> tuple[Any, list[str]]:
 
 
 def _config_in(value: Any) -> dict[str, Any] | None:
-    """Of a dict, or of the dict that a ConfigParser held, whatever it was called then."""
+    """From a dict, or from the dict that a ConfigParser holds."""
     if isinstance(value, Inert) and isinstance(value.state, Mapping):
-        value = next(
-            (value.state[name] for name in ("_config", "config", "_ConfigParser__config") if name in value.state), None
-        )
+        value = next((value.state[name] for name in _CONFIGS if name in value.state), None)
     found = _plain(value) if isinstance(value, Mapping) else None
     return found if isinstance(found, dict) else None
 
 
 def _plain(value: Any) -> Any:
-    """Without whatever is inert, or no value of a config."""
+    """`value` without what no config can hold."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items() if _is_plain(item)}
     return [_plain(item) for item in value if _is_plain(item)] if isinstance(value, list | tuple) else value
@@ -129,8 +127,8 @@ def _is_plain(value: Any) -> bool:
 
 
 log = logging.getLogger(__name__)
-_OURS = ("fused", "foreach", "capturable", "differentiable", "initial_lr")
-"""Of an optimizer's groups what this run decides, whatever the old one did."""
+_KEEP = ("fused", "foreach", "capturable", "differentiable", "initial_lr")
+"""Options of optimizer groups that the new run decides, whatever the checkpoint holds."""
 
 
 def convert(
@@ -141,10 +139,10 @@ def convert(
     *,
     plugins: Sequence[str] = (),
 ) -> Path:
-    """Makes a run in `save_dir` that stands at the end of the checkpoint's epoch; its folder.
+    """Makes a run in `save_dir` that is at the end of the checkpoint's epoch, and returns its folder.
 
-    `config` is a file, else the config that the checkpoint holds. CheckpointError if the weights do not fit the model
-    that it describes, ConfigError if it cannot be run.
+    `config` is a file; without it, the config in the checkpoint is used. CheckpointError if the weights do not fit the
+    model of the config, ConfigError if the config cannot be run.
     """
     from base.build import Builder
     from base.checks.start import build_checked
@@ -187,7 +185,7 @@ def _config(old: OldCheckpoint, file: str | Path | None, overrides: Sequence[str
 
 
 def _take_optimizer(trainer: BaseTrainer, old: OldCheckpoint) -> None:
-    """Its state, and schedules at the epoch that is reached, if there are one optimizer and state that fits it."""
+    """Moves schedules to the reached epoch, and loads the optimizer's state if there is one optimizer that it fits."""
     for name, schedule in trainer.schedules.items():
         if schedule.links:
             own_epoch = not schedule.links[0].every
@@ -196,12 +194,11 @@ def _take_optimizer(trainer: BaseTrainer, old: OldCheckpoint) -> None:
     if old.optimizer is None or len(trainer.optimizers) != 1:
         return
     (optimizer,) = trainer.optimizers.values()
-    groups = [dict(group) for group in optimizer.param_groups]
-    kept = [{name: group[name] for name in _OURS if name in group} for group in groups]
-    scheduled = [{name: group[name] for name in SCHEDULED if name in group} for group in groups]
+    groups = []
     try:
-        there = old.optimizer["param_groups"]
-        theirs = [first | group | last for first, group, last in zip(scheduled, there, kept, strict=True)]
-        optimizer.load_state_dict({"state": old.optimizer["state"], "param_groups": theirs})
+        for new, group in zip(optimizer.param_groups, old.optimizer["param_groups"], strict=True):
+            default, decided = ({name: new[name] for name in names if name in new} for names in (SCHEDULED, _KEEP))
+            groups.append(default | group | decided)
+        optimizer.load_state_dict({"state": old.optimizer["state"], "param_groups": groups})
     except (ValueError, KeyError, TypeError) as error:
-        log.warning("the optimizer begins afresh, its state does not fit: %s", error)
+        log.warning("the optimizer starts afresh, its state does not fit: %s", error)

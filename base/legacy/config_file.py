@@ -1,9 +1,11 @@
-"""Translates a config in pytorch-template's shape."""
+"""Translates configs of pytorch-template."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 
 from base.config.document import ALIASES, Document, KeyPath, Source, dotted, nested
 from base.config.fields import Component, Section
@@ -12,23 +14,23 @@ from base.config.lookup import section_of
 from base.errors import Fault
 
 SPLIT = "split"
-"""`data.valid` of a loader that sets its validation part aside itself."""
+"""`data.valid` for a loader that splits off its validation part itself."""
 
 
 def translate(files: Sequence[Document], faults: list[Fault], notes: list[str]) -> list[Document]:
-    """The files in our shape, and a note for the user."""
+    """The files in the framework's shape; adds a note for the user."""
     own = {key: None for file in reversed(files) for key in _translate(file, faults)}
-    kept = f"; keys of your own: {', '.join(own)}" if own else ""
-    notes.append(f"read as a config of pytorch-template{kept}")
+    listed = f"; keys of your own: {', '.join(own)}" if own else ""
+    notes.append(f"read as a config of pytorch-template{listed}")
     return list(files)
 
 
 def _translate(file: Document, faults: list[Fault]) -> list[str]:
-    """Changes one file to our shape; gives the dotted names of the keys of the project's own."""
-    for theirs, ours in ALIASES.items():
-        if theirs in file.values and ours in file.sources:
-            hint = f"it is the same as {dotted(ours)}, which is there too; keep one of them"
-            faults.append(Fault(file.sources[theirs,].key_origin, theirs, "given twice", hint=hint))
+    """Changes one file to the framework's shape; returns the dotted names of the project's own keys."""
+    for alias, path in ALIASES.items():
+        if alias in file.values and path in file.sources:
+            hint = f"it is the same as {dotted(path)}, which is there too; keep one of them"
+            faults.append(Fault(file.sources[alias,].key_origin, alias, "given twice", hint=hint))
     _rename(file)
     found: list[KeyPath] = []
     _set_aside(file, Settings, (), found, faults)
@@ -42,18 +44,18 @@ def _translate(file: Document, faults: list[Fault]) -> list[str]:
 
 def _rename(file: Document) -> None:
     loader = file.sources.get(("data_loader",))
-    share = file.get(("data_loader", "args", "validation_split"))
-    splits = ("data_loader", "args", "validation_split") not in file.sources or share not in (0, None)
-    renamed = {ours: part for theirs, ours in ALIASES.items() if (part := file.pop((theirs,)))}
-    for ours, part in renamed.items():
-        _put(file, ours, part)
+    split = ("data_loader", "args", "validation_split")
+    splits = split not in file.sources or file.get(split) not in (0, None)
+    renamed = {path: part for alias, path in ALIASES.items() if (part := file.pop((alias,)))}
+    for path, part in renamed.items():
+        _put(file, path, part)
     if loader is not None and splits and ("data", "valid") not in file.sources:
         source = Source(loader.origin, loader.key_origin, SPLIT)
         _put(file, ("data", "valid"), Document(SPLIT, {(): source}))
 
 
 def _put(file: Document, path: KeyPath, part: Document) -> None:
-    """Puts `part` at `path`; mappings on the way are made where `part` was written."""
+    """Puts `part` at `path`. Missing mappings on the way get the origin of `part`."""
     source = part.sources[()]
     for length in range(1, len(path)):
         if not isinstance(file.get(path[:length]), dict):
@@ -63,7 +65,7 @@ def _put(file: Document, path: KeyPath, part: Document) -> None:
 
 
 def _set_aside(file: Document, section: type[Section], at: KeyPath, found: list[KeyPath], faults: list[Fault]) -> None:
-    """Collects the keys at `at` that the section does not have: in `found`, or as `faults` if they look like typos."""
+    """Collects the keys at `at` that are unknown to the section: in `found`, or in `faults` if they look like typos."""
     values = file.get(at)
     for key, value in list(values.items()):
         path = (*at, key)
@@ -72,7 +74,7 @@ def _set_aside(file: Document, section: type[Section], at: KeyPath, found: list[
             known = [*section.model_fields, *(() if at else ALIASES)]
             if meant := near_miss(key, [name for name in known if name not in values]):
                 hint = f"did you mean {meant!r}? a key of your own needs a name less like it"
-                faults.append(Fault(file.sources[path].key_origin, _theirs(path), "unknown key", hint=hint))
+                faults.append(Fault(file.sources[path].key_origin, _as_written(path), "unknown key", hint=hint))
                 file.pop(path)
             else:
                 found.append(path)
@@ -84,31 +86,16 @@ def _set_aside(file: Document, section: type[Section], at: KeyPath, found: list[
 
 
 def near_miss(key: str, known: list[str]) -> str | None:
-    """The known name from which `key` is one edit or one swap of neighbours away. A known name with a suffix of its own
-    (`optimizer_G`, `tensorboardX`) is no miss."""
-    for name in known:
-        suffix = key.removeprefix(name)
-        own = suffix != key and not (suffix[:1].isalpha() and suffix[:1].islower())
-        if not own and _one_edit(key, name):
-            return name
-    return None
-
-
-def _one_edit(one: str, other: str) -> bool:
-    short, long = sorted((one, other), key=len)
-    start = next((i for i, (a, b) in enumerate(zip(short, long, strict=False)) if a != b), len(short))
-    if len(long) - len(short) == 1:
-        return short[start:] == long[start + 1 :]
-    swapped = short[start + 1 : start + 2] + short[start : start + 1] + short[start + 2 :]
-    return (
-        len(long) == len(short)
-        and one != other
-        and (short[start + 1 :] == long[start + 1 :] or swapped == long[start:])
-    )
+    """The known name that `key` looks like a typo of. A known name with a suffix (`optimizer_G`, `tensorboardX`) is a
+    key of the project's own."""
+    candidates = [
+        name for name in known if abs(len(name) - len(key)) < 2 and not re.fullmatch(rf"{re.escape(name)}[^a-z].*", key)
+    ]
+    return next(iter(get_close_matches(key, candidates, 1, 0.75)), None)
 
 
 def _reshape(file: Document) -> None:
-    """Values that have another shape there."""
+    """Rewrites values that have another shape in pytorch-template."""
     if isinstance(file.get(("metrics",)), dict):
         metrics = list(_metrics(file.part(("metrics",))))
         entries = {(i, *path): source for i, metric in enumerate(metrics) for path, source in metric.sources.items()}
@@ -120,7 +107,7 @@ def _reshape(file: Document) -> None:
 
 
 def _metrics(metrics: Document) -> Iterator[Document]:
-    """Entries of a mapping: a component by its name in the logs, the arguments of a metric by its type, or a group."""
+    """The metrics of a mapping, whose values are a component by its logged name, arguments by type, or a group."""
     for key, value in metrics.values.items():
         entry = metrics.part((key,))
         source = entry.sources[()]
@@ -145,12 +132,11 @@ def _metrics(metrics: Document) -> Iterator[Document]:
 
 
 def in_their_words(fault: Fault) -> Fault:
-    """The fault with its key under the name that stands in the file."""
-    return replace(fault, key=_theirs(tuple(fault.key.split("."))))
+    """The fault with its key as the file has it."""
+    return replace(fault, key=_as_written(tuple(fault.key.split("."))))
 
 
-def _theirs(path: KeyPath) -> str:
-    for theirs, ours in ALIASES.items():
-        if path[: len(ours)] == ours:
-            return dotted((theirs, *path[len(ours) :]))
-    return dotted(path)
+def _as_written(path: KeyPath) -> str:
+    aliases = ((alias, path[len(ours) :]) for alias, ours in ALIASES.items() if path[: len(ours)] == ours)
+    alias, rest = next(aliases, ("", path))
+    return dotted((alias, *rest) if alias else rest)

@@ -1,8 +1,8 @@
-"""Runs a trainer written for pytorch-template, whose epochs are its own `_train_epoch(epoch)`.
+"""Runs a trainer written for pytorch-template, which trains an epoch in its own `_train_epoch(epoch)`.
 
-The run keeps what does not depend on that code: it saves at the end of each epoch, knows the best, stops early, logs,
-and resumes bit-exactly there, since all generators start afresh from (seed, epoch). Inside an epoch it sees only the
-optimizers' steps: there it counts them, looks at the gradients, and heeds a signal.
+The run does what does not depend on that code: it saves at the end of each epoch, tracks the best, stops early, logs,
+and resumes bit-exactly at the end of an epoch, since all generators are seeded by (seed, epoch). Within an epoch it
+only sees the optimizers' steps: it counts them, checks the gradients, and reacts to signals.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,15 @@ from torch.optim import Optimizer
 
 from base.checkpoint.attribute_state import AttributeState
 from base.errors import ConfigError, DataError, Fault, NotFiniteError, Origin
-from base.legacy.adapter import Batches, NamedMetric, TemplateConfig, TemplateTrainer, TemplateWriter, WrapsLoader
+from base.legacy.adapter import (
+    Batches,
+    NamedMetric,
+    TemplateConfig,
+    TemplateTrainer,
+    TemplateWriter,
+    Validates,
+    WrapsLoader,
+)
 from base.loop.base_trainer import BaseTrainer
 from base.loop.components import TrainerComponents
 from base.loop.metrics import LossAverager, Mean, MetricCollection, Observer
@@ -33,7 +41,7 @@ if TYPE_CHECKING:
     from base.config import Config
 
 log = logging.getLogger(__name__)
-_NOT_THERE = {
+_LOOP_KEYS = {
     "accumulate": "counts batches",
     "clip": "changes gradients",
     "precision": "wraps the forward pass",
@@ -42,51 +50,43 @@ _NOT_THERE = {
     "validate_every": "decides when to validate",
     "check_gradients": "decides when to look; here it is at each step",
 }
-"""Keys of `trainer` that belong to the framework's loop, and what they do there."""
+"""Keys of `trainer` that only the framework's loop obeys, and what they do there."""
 
 
 class EpochTrainer(BaseTrainer):
-    """`make` calls the constructor of the class, with what it is to be supplied with by name."""
+    """`make` calls the constructor of the user's class with the arguments it is given by name."""
 
     def __init__(
         self, parts: TrainerComponents, config: Config, kind: type[TemplateTrainer], make: Callable[..., Any]
     ) -> None:
         super().__init__(parts)
-        self._refuse_what_has_no_effect(kind)
+        self._refuse_loop_keys(kind)
         self.name, self.lost = kind.__name__, 0
-        self.train_metrics = MetricCollection({})  # theirs are their own affair
+        self.train_metrics = MetricCollection({})  # the user's code computes its own
         self.writer = TemplateWriter(lambda: self.log.writer)
-        for schedule in self.schedules.values():  # they step them
+        for schedule in self.schedules.values():  # the user's code steps them
             schedule.links = [replace(link, every="") for link in schedule.links]
-        given = self._offered(TemplateConfig(config, self, self.writer))
+        given = self._arguments(TemplateConfig(config, self, self.writer))
         names = inspect.signature(kind).parameters
         self._valid_loader = given["valid_data_loader"]
-        self.theirs = make(**{name: value for name, value in given.items() if name in names})
-        if not isinstance(getattr(self.theirs, "_run", None), EpochTrainer):
+        self.user_trainer = make(**{name: value for name, value in given.items() if name in names})
+        if not isinstance(getattr(self.user_trainer, "_run", None), EpochTrainer):
             raise TypeError(f"{self.name}.__init__ must call super().__init__")
-        parts.stateful["trainer"] = AttributeState(self.theirs, [*given.values(), *vars(self).values(), self])
+        parts.stateful["trainer"] = AttributeState(self.user_trainer, [*given.values(), *vars(self).values(), self])
 
-    def _refuse_what_has_no_effect(self, kind: type) -> None:
+    def _refuse_loop_keys(self, kind: type) -> None:
         default = type(self.settings)(epochs=1)
-        wrong = {
-            name: does for name, does in _NOT_THERE.items() if getattr(self.settings, name) != getattr(default, name)
-        }
-        if self.settings.non_finite == "skip":
-            wrong["non_finite"] = "undoes a step when it skips"
-        chains = [name for name, schedule in self.schedules.items() if len(schedule.links) > 1]
-        faults = [
-            Fault(Origin("the config"), "lr_scheduler", f"a chain, and {kind.__name__} steps one schedule itself")
-            for _ in chains[:1]
-        ]
-        faults += [
-            Fault(Origin("the config"), f"trainer.{name}", f"{does}, and {kind.__name__} has a _train_epoch of its own")
-            for name, does in wrong.items()
-        ]
-        if faults:
-            raise ConfigError(faults)
+        given = [name for name in _LOOP_KEYS if getattr(self.settings, name) != getattr(default, name)]
+        given += ["non_finite"] * (self.settings.non_finite == "skip")
+        own = f"and {kind.__name__} has a _train_epoch of its own"
+        wrong = {f"trainer.{name}": f"{_LOOP_KEYS.get(name, 'undoes a step when it skips')}, {own}" for name in given}
+        if any(len(schedule.links) > 1 for schedule in self.schedules.values()):
+            wrong["lr_scheduler"] = f"a chain, and {kind.__name__} steps one schedule itself"
+        if wrong:
+            raise ConfigError(Fault(Origin("the config"), key, what) for key, what in wrong.items())
 
-    def _offered(self, config: TemplateConfig) -> dict[str, Any]:
-        """By every name that a constructor of some year has for it."""
+    def _arguments(self, config: TemplateConfig) -> dict[str, Any]:
+        """What a constructor may ask for, by every name that pytorch-template has used."""
         valid = next(iter(self.data.valid.values()), None)
         test = next(iter(self.data.test.values()), None)
         chain = next(iter(self.schedules.values()), None)
@@ -105,27 +105,28 @@ class EpochTrainer(BaseTrainer):
         return offered
 
     def _raw(self, loader: Loader, pass_: Callable[[], int] = lambda: 0) -> Any:
-        """The project's own loader behind one of the framework's, or what iterates like one."""
+        """The loader that the project wrote, or else the framework's in the form of one."""
         return loader.wrapped if isinstance(loader, WrapsLoader) else Batches(loader, self.request, pass_)
 
     @staticmethod
     def _one(several: Mapping[str, Any]) -> Any:
-        """The only one, or all of them by name."""
+        """The only value, or all values by name."""
         return next(iter(several.values())) if len(several) == 1 else dict(several)
 
     def train_step(self, batch: Any) -> dict[str, Tensor]:
-        raise AssertionError("an epoch of its own takes its own steps")
+        raise AssertionError("_train_epoch takes its own steps")
 
     eval_step = train_step
 
     def _run_epoch(self) -> None:
         progress = self.progress
         self._begin_epoch()
-        total = getattr(self.theirs, "len_epoch", None) or self.steps_per_epoch
+        total = getattr(self.user_trainer, "len_epoch", None) or self.steps_per_epoch
         self.log.begin_phase(f"train {progress.epoch}/{self.epochs}", total)
         try:
             with self._watching():
-                self.tally = _TheirLog(self._numbers(self.theirs._train_epoch(progress.epoch)), self.data.train.size)
+                returned = self.user_trainer._train_epoch(progress.epoch)
+                self.tally = ReturnedValues(self._numbers(returned), self.data.train.size)
         except Interrupted:
             self.lost = progress.epoch_step
             return
@@ -138,10 +139,10 @@ class EpochTrainer(BaseTrainer):
 
     @contextmanager
     def _watching(self) -> Iterator[None]:
-        """Hooks on every optimizer there is, those that the trainer made itself too. Hooks on the models as well: what
-        is frozen stays so, though the epoch calls `model.train()`."""
-        own = [value for value in vars(self.theirs).values() if isinstance(value, Optimizer)]
-        optimizers = list({id(one): one for one in (*self.optimizers.values(), *own)}.values())
+        """Hooks into every optimizer, also those that the trainer made, and into the models, of which frozen parts stay
+        frozen although the epoch calls `model.train()`."""
+        own = [value for value in vars(self.user_trainer).values() if isinstance(value, Optimizer)]
+        optimizers = list(dict.fromkeys([*self.optimizers.values(), *own]))
         hooks = [optimizer.register_step_pre_hook(self._before_step) for optimizer in optimizers]
         hooks += [optimizer.register_step_post_hook(self._after_step) for optimizer in optimizers[:1]]
         for name, freezing in self.parts.freezing.items():
@@ -173,44 +174,42 @@ class EpochTrainer(BaseTrainer):
         if self._interrupted():
             raise Interrupted
 
-    def _numbers(self, told: Any) -> dict[str, float]:
-        """What an epoch or a validation returned: numbers by name. Lists of metrics, as in 2018, by the metrics' names.
-        ValueError, which shows what came, if it is no dict.
-        """
-        if not isinstance(told, Mapping):
-            raise ValueError(f"{self.name} returned {told!r} for an epoch, expected a dict such as {{'loss': 0.1}}")
+    def _numbers(self, returned: Any) -> dict[str, float]:
+        """The numbers that an epoch or a validation returned. Lists of metrics, as in 2018, get the metrics' names.
+        ValueError for anything but a dict."""
+        if not isinstance(returned, Mapping):
+            raise ValueError(f"{self.name} returned {returned!r} for an epoch, expected a dict such as {{'loss': 0.1}}")
         numbers: dict[str, float] = {}
-        for key, value in told.items():
-            prefix, _, kind = str(key).rpartition("_")
-            if kind == "metrics" and prefix in ("", "val") and isinstance(value, list | tuple | torch.Tensor):
-                start = f"{prefix}_" if prefix else ""
+        for key, value in returned.items():
+            if key in ("metrics", "val_metrics") and isinstance(value, list | tuple | torch.Tensor):
+                start = str(key).removesuffix("metrics")
                 numbers |= {start + name: float(item) for name, item in zip(self.eval_metrics, value, strict=False)}
                 continue
-            try:
+            with suppress(TypeError, ValueError):  # what is not a number is not logged
                 numbers[str(key)] = float(value)
-            except (TypeError, ValueError):
-                continue  # no number: nothing to log
         return numbers
 
     def _evaluate_all(self, sets: Mapping[str, Loader], kind: str) -> dict[str, float]:
-        return {} if kind == "val" else super()._evaluate_all(sets, kind)  # validation is in the epoch
+        return {} if kind == "val" else super()._evaluate_all(sets, kind)  # the epoch validates itself
 
     def evaluate(self, loader: Loader, title: str, observer: Observer | None = None) -> dict[str, float]:
-        """What `_valid_epoch` says of other data. DataError if there is none. Nobody can observe its outputs."""
-        theirs = self.theirs
-        if not hasattr(theirs, "_valid_epoch"):
+        """What `_valid_epoch` returns with `loader` in place of the validation loader; nothing can observe its outputs.
+        DataError if the trainer has no `_valid_epoch`."""
+        if not isinstance(self.user_trainer, Validates):
             raise DataError(f"{self.name} has no _valid_epoch(epoch): nothing says how to test it")
-        places = [name for name, value in vars(theirs).items() if value is not None and value is self._valid_loader]
-        before = dict(vars(theirs))
-        vars(theirs).update(dict.fromkeys(places or ["valid_data_loader"], self._raw(loader)))
+        attributes = vars(self.user_trainer)
+        names = [name for name, value in attributes.items() if value is not None and value is self._valid_loader]
+        names = names or ["valid_data_loader"]
+        before = {name: attributes.get(name) for name in names}
+        attributes.update(dict.fromkeys(names, self._raw(loader)))
         self.writer.muted = True
         try:
             with torch.no_grad():
-                told = self._numbers(theirs._valid_epoch(self.progress.epoch))
+                found = self._numbers(self.user_trainer._valid_epoch(self.progress.epoch))
         finally:
             self.writer.muted = False
-            vars(theirs).update({name: before.get(name) for name in places or ["valid_data_loader"]})
-        return {name.removeprefix("val_"): value for name, value in told.items()}
+            attributes.update(before)
+        return {name.removeprefix("val_"): value for name, value in found.items()}
 
     def _judge(self, row: Mapping[str, Any]) -> bool:
         name = self.monitor.name
@@ -229,19 +228,19 @@ class EpochTrainer(BaseTrainer):
         )
 
 
-class _TheirLog(LossAverager):
-    """The log that an epoch returned, in place of the sums of losses."""
+class ReturnedValues(LossAverager):
+    """The values that an epoch returned, in place of averaged losses."""
 
-    def __init__(self, told: Mapping[str, float], count: int) -> None:
+    def __init__(self, values: Mapping[str, float], samples: int) -> None:
         super().__init__()
-        self.told, self.samples = dict(told), count
+        self.values, self.samples = values, samples
 
     @property
     def count(self) -> int:
         return self.samples
 
     def means(self) -> dict[str, float]:
-        return dict(self.told)
+        return dict(self.values)
 
 
 def _named(name: str, metric: Any) -> Any:
