@@ -1,4 +1,4 @@
-"""Tests a run: the same evaluation as in training, with the weights of one of its checkpoints."""
+"""Tests a run: evaluates one of its checkpoints as training does."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from base.evaluation.predictions import Predictions
 
 WORST = 16
-"""Samples in each part of worst.png."""
+"""Samples in each half of worst.png."""
 COLUMNS = 100
-"""Classes up to which predictions.csv has the probability of each."""
+"""With more classes, predictions.csv has no column for each."""
 log = logging.getLogger(__name__)
 
 
@@ -36,11 +36,11 @@ def evaluate(
     pictures: bool = True,
     plugins: Sequence[str] = (),
 ) -> dict[str, float]:
-    """The losses and metrics of a run, or of one of its checkpoints, on `test`, `valid` or a set by its name.
+    """The losses and metrics of a run, or of one of its checkpoints, on `test`, `valid` or another dataset by name.
 
-    Of a run the best checkpoint is taken, else the last. Writes into the run's folder, and touches nothing else of it:
-    `test/<set>/metrics.json`; `predictions.csv` for outputs and targets that are tensors; of a classification, the
-    numbers of each class and, unless `pictures` is false, what they look like; and an event file for TensorBoard.
+    A run is tested with its best checkpoint, else its last. Writes `test/<name>/metrics.json` into the run's folder,
+    `predictions.csv` if outputs and targets are tensors, for a classification the scores of each class and, unless
+    `pictures` is false, plots of them, and an event file for TensorBoard. Nothing else in the folder is changed.
     """
     from base.build import Builder
     from base.checkpoint.restore import load_saved
@@ -80,7 +80,7 @@ def evaluate(
 def _write_results(
     folder: RunDir, data: str, saved: Checkpoint, found: Predictions, pictures: bool
 ) -> dict[str, float]:
-    """Writes everything but the log; returns the scores, with the calibration error of a classification."""
+    """Writes everything but the log. Returns the scores, for a classification with the calibration error."""
     result = {"checkpoint": saved.name, "save": saved.info["save"], "data": saved.info["data"]["data"], **found.scores}
     if found.classes:
         result |= in_numbers(found)
@@ -92,7 +92,7 @@ def _write_results(
 
 
 def write(target: Path, result: Mapping[str, Any], found: Predictions, drawn: Mapping[str, bytes]) -> None:
-    """Into the folder `target`, in place of what an earlier test has left there."""
+    """Replaces what an earlier test left in the folder `target`."""
     with writing(target):
         target.mkdir(parents=True, exist_ok=True)
         for earlier in (*target.glob("*.png"), *target.glob("predictions.csv")):
@@ -105,7 +105,7 @@ def write(target: Path, result: Mapping[str, Any], found: Predictions, drawn: Ma
 
 
 def in_numbers(found: Predictions) -> dict[str, Any]:
-    """Of a classification: the confusion matrix (rows are the true classes), scores by class, calibration."""
+    """The confusion matrix (rows are true classes), the scores of each class, and the calibration."""
     return {
         "ece": found.ece,
         "classes": found.classes,
@@ -116,12 +116,12 @@ def in_numbers(found: Predictions) -> dict[str, Any]:
 
 
 def as_json(result: Mapping[str, Any]) -> str:
-    """A line for each key."""
+    """JSON with one line for each key."""
     return "{\n" + ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in result.items()) + "\n}\n"
 
 
 def in_words(found: Predictions) -> str:
-    """A line for each class, the hardest first; of many classes the hardest 20."""
+    """One line for each class, the lowest f1 first; at most 20."""
     rows = sorted(zip(found.classes, found.class_scores, strict=True), key=lambda row: row[1].f1)[:20]
     width = max(len(name) for name, _ in rows)
     head = f"  {'':<{width}}  precision  recall      f1  samples"
@@ -143,7 +143,7 @@ def draw(found: Predictions) -> dict[str, bytes]:
 
 
 def table(found: Predictions) -> str:
-    """CSV, one line a sample in the data's order."""
+    """CSV with one line a sample, in the order of the dataset."""
     assert found.outputs is not None and found.targets is not None
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""Predicts images and .npz files with a run's model; the training data need not exist."""
+"""Predicts image and .npz files with the model of a run; the training data is not needed."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from base.config import Config
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-"""PIL's name for 8 bits in so many channels: gray, colours, colours with transparency."""
+"""The PIL mode for a number of channels of 8 bits: gray, colour, colour with transparency."""
 EIGHT_BITS = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 SUFFIXES = (".npz", ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
-"""What is taken of a folder."""
+"""The files of a folder that are predicted."""
 
 
 def files_in(path: Path) -> list[Path]:
-    """The file itself, or of a folder the images and .npz files that lie in it, by name."""
+    """The file itself, or the images and .npz files of a folder, sorted by name."""
     if not path.exists():
         raise DataError(f"{path}: there is no such file or folder")
     if not path.is_dir():
@@ -46,7 +46,7 @@ def files_in(path: Path) -> list[Path]:
 
 
 def samples_of(file: Path, given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Each with a name. `given` says what the run's datasets give: a `mode` of PIL, or `dtype` and `shape`."""
+    """Samples with their names. `given` describes the run's samples: a PIL `mode`, or `dtype` and `shape`."""
     if file.suffix.lower() == ".npz":
         yield from _rows(file, given)
     else:
@@ -54,7 +54,7 @@ def samples_of(file: Path, given: Mapping[str, Any]) -> Iterator[tuple[str, Any]
 
 
 def _image(file: Path, given: Mapping[str, Any]) -> Any:
-    """An image of PIL, or uint8 (C, H, W), as the run's datasets have it. Transparency is dropped, not blended."""
+    """A PIL image or uint8 (C, H, W), as the run's datasets give it. Transparency is dropped, not blended."""
     from PIL import Image, UnidentifiedImageError
 
     mode = given.get("mode")
@@ -68,15 +68,14 @@ def _image(file: Path, given: Mapping[str, Any]) -> Any:
         )
     try:
         with Image.open(file) as image:
-            if image.mode not in EIGHT_BITS:
-                raise DataError(f"{file}: its pixels are of mode {image.mode}; expected 8 bits a channel")
-            converted = image.convert(mode)
+            image.load()
     except UnidentifiedImageError:
         raise DataError(f"{file}: not an image, nor an .npz file") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if isinstance(error, DataError):
-            raise
         raise DataError(f"{file}: cannot be read: {error}") from None
+    if image.mode not in EIGHT_BITS:
+        raise DataError(f"{file}: its pixels are of mode {image.mode}; expected 8 bits a channel")
+    converted = image.convert(mode)
     if "mode" in given:
         return converted
     pixels = np.array(converted)
@@ -84,18 +83,16 @@ def _image(file: Path, given: Mapping[str, Any]) -> Any:
 
 
 def _rows(file: Path, given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Of the array `input`, or of the only one: (N, ...) samples, or one sample (...)."""
+    """The samples in the array `input`, or in the only array, which is (N, ...), or a single sample (...)."""
     try:
         with np.load(file, allow_pickle=False) as arrays:
             names = list(arrays)
-            name = "input" if "input" in names else names[0] if len(names) == 1 else None
-            if name is None:
-                raise DataError(f"{file}: which array? expected one named 'input', or a single one; found {names}")
-            array = arrays[name]
+            name = "input" if "input" in names or len(names) != 1 else names[0]
+            array = arrays[name] if name in names else None
     except (OSError, zipfile.BadZipFile, ValueError, EOFError) as error:
-        if isinstance(error, DataError):
-            raise
         raise DataError(f"{file}: cannot be read as .npz: {error}") from None
+    if array is None:
+        raise DataError(f"{file}: which array? expected one named 'input', or a single one; found {names}")
     if "mode" in given:
         raise DataError(f"{file}: the run was trained on images of mode {given['mode']}; expected image files")
     shape, found = list(given["shape"]), f"{array.dtype} of shape {array.shape}"
@@ -115,18 +112,17 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Prediction:
-    """`source` is a file, or a row of one: `images.npz[3]`."""
+    """`source` is a file, or a row in a file: `images.npz[3]`."""
 
     source: str
     output: tuple[float, ...]
-    """What the model gave; of a classifier the probabilities of all classes."""
+    """The output of the model; for a classifier, the probabilities of all classes."""
     top: tuple[tuple[str, float], ...]
-    """Of a classifier the likeliest classes with their probabilities, else empty."""
+    """For a classifier, the likeliest classes with their probabilities; else empty."""
 
     def __str__(self) -> str:
-        if self.top:
-            return "   ".join([self.source, *(f"{name} {probability:.4f}" for name, probability in self.top)])
-        return "   ".join([self.source, *(f"{value:.6g}" for value in self.output)])
+        classes = [f"{name} {probability:.4f}" for name, probability in self.top]
+        return "   ".join([self.source, *(classes or (f"{value:.6g}" for value in self.output))])
 
 
 def predict(
@@ -137,11 +133,11 @@ def predict(
     *,
     plugins: Sequence[str] = (),
 ) -> Iterator[Prediction]:
-    """What the best checkpoint of a run, else its last, or a checkpoint that is named says of each input.
+    """Predictions of a run's best checkpoint, else its last, or of the checkpoint that `run` names.
 
-    `inputs` is an image, an .npz file, or a folder of them. They go through the run's own `data.transform.eval`. An
-    image is first turned into the kind of samples that the run was trained on: gray, RGB or RGBA, 8 bits a channel. Its
-    size is changed by nothing but the transforms. DataError if a file cannot be read or does not fit.
+    `inputs` is an image, an .npz file, or a folder of them; the run's `data.transform.eval` is applied. Images are
+    first converted to the kind that the run was trained on: gray, RGB or RGBA with 8 bits a channel. Only transforms change
+    their size. DataError if a file cannot be read or does not fit.
     """
     from base.checkpoint.store import CheckpointStore
     from base.config import Config
@@ -163,9 +159,8 @@ def _predictions(config: Config, saved: Checkpoint, inputs: Path, top_k: int) ->
     try:
         device = select_device(config.settings.device)
     except ValueError as error:
-        raise ConfigError(
-            [config.fault("device", str(error), hint="device=cpu at the end of the command")], config.source
-        ) from None
+        fault = config.fault("device", str(error), hint="device=cpu at the end of the command")
+        raise ConfigError([fault], config.source) from None
     model = _model(config, saved, known["facts"], device)
     prepare = LOADERS.get("EvalTransforms")(config.settings.data, known["facts"])
     precision = select_precision(config.settings.trainer.precision, device)
@@ -174,9 +169,9 @@ def _predictions(config: Config, saved: Checkpoint, inputs: Path, top_k: int) ->
         for source, sample in samples_of(file, known["input"]["given"]):
             waiting.append((source, _fitting(prepare, source, sample, known["input"]["taken"], config)))
             if len(waiting) == BATCH:
-                yield from _say(model, precision, waiting, known, top_k)
+                yield from _predict(model, precision, waiting, known, top_k)
                 waiting = []
-    yield from _say(model, precision, waiting, known, top_k)
+    yield from _predict(model, precision, waiting, known, top_k)
 
 
 def _model(config: Config, saved: Checkpoint, facts: Mapping[str, Any], device: torch.device) -> nn.Module:
@@ -184,9 +179,8 @@ def _model(config: Config, saved: Checkpoint, facts: Mapping[str, Any], device: 
 
     components = config.settings.models
     if len(components) > 1:
-        raise CheckpointError(
-            f"{saved.path}: this run has {len(components)} models; a prediction is made by a single one"
-        )
+        what = f"this run has {len(components)} models; a prediction is made by a single one"
+        raise CheckpointError(f"{saved.path}: {what}")
     ((name, component),) = components.items()
     try:
         model: nn.Module = build(MODELS, component, facts).to(device)
@@ -197,7 +191,7 @@ def _model(config: Config, saved: Checkpoint, facts: Mapping[str, Any], device: 
 
 
 def _fitting(prepare: Any, source: str, sample: Any, taken: Sequence[int], config: Config) -> Tensor:
-    """The transformed input, if it has the shape that the model was trained on."""
+    """The transformed input. DataError unless it has the shape that the model was trained on."""
     try:
         input: Tensor = prepare(sample)
     except DataError as error:
@@ -212,7 +206,7 @@ def _fitting(prepare: Any, source: str, sample: Any, taken: Sequence[int], confi
     raise DataError(f"{what}; resize the file, or add: {command(f'data.transform.eval={json.dumps(resize)}')}")
 
 
-def _say(
+def _predict(
     model: nn.Module, precision: Any, waiting: Sequence[tuple[str, Tensor]], known: Mapping[str, Any], top_k: int
 ) -> Iterator[Prediction]:
     import torch
@@ -225,9 +219,8 @@ def _say(
     with torch.inference_mode(), precision.autocast():
         output = model(torch.stack([input for _, input in waiting]).to(device))
     if not isinstance(output, torch.Tensor) or output.dim() not in (1, 2):
-        found = (
-            f"a tensor of shape {tuple(output.shape)}" if isinstance(output, torch.Tensor) else type(output).__name__
-        )
+        is_tensor = isinstance(output, torch.Tensor)
+        found = f"a tensor of shape {tuple(output.shape)}" if is_tensor else type(output).__name__
         raise DataError(f"the model gives {found}: a prediction can show one row of numbers for each input")
     output = output.float().cpu().reshape(len(waiting), -1)
     names = _class_names(known, output.shape[1])
@@ -240,7 +233,7 @@ def _say(
 
 
 def _class_names(known: Mapping[str, Any], count: int) -> list[str]:
-    """Of a classifier of so many classes; empty if the run knows of no such classes."""
+    """The names of `count` classes; empty unless the run is a classification with as many."""
     if len(known["classes"]) == count:
         return list(known["classes"])
     return [str(i) for i in range(count)] if known["facts"].get("data.num_classes", math.nan) == count else []

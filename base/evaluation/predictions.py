@@ -30,36 +30,36 @@ if TYPE_CHECKING:
 
 @dataclass
 class SamplePrediction:
-    """A sample that the model did badly on."""
+    """A sample with a poor prediction."""
 
     badness: float
     index: int
-    """Its position in the dataset's order."""
+    """Its position in the dataset."""
     target: int
     prediction: int
     probability: float
-    """Of what was predicted."""
+    """The probability of the predicted class."""
     input: Tensor = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Of a pass over a dataset, in its order: the outputs and targets, tensors on the CPU with one row a sample; None
-    if they are anything else. `scores` are what an evaluation gives."""
+    """Outputs and targets of a pass over a dataset, as tensors on the CPU with one row a sample; None if they have any
+    other form. `scores` are those of the evaluation."""
 
     scores: dict[str, float]
     outputs: Tensor | None
     targets: Tensor | None
     classes: list[str]
-    """Of a classification, the classes by name; else empty."""
+    """Class names of a classification; else empty."""
     unlikely: list[SamplePrediction]
-    """Those whose own class got the lowest probability, the lowest first."""
+    """Samples whose true class has the lowest probability, the lowest first."""
     sure: list[SamplePrediction]
-    """Those that were taken for a wrong class with the highest probability, the highest first."""
+    """Samples with the highest probability for a wrong class, the highest first."""
 
     @property
     def probabilities(self) -> Tensor:
-        """(N, C), of a classification."""
+        """(N, C), for a classification."""
         assert self.outputs is not None
         return probabilities(self.outputs)
 
@@ -84,16 +84,16 @@ class Predictions:
 
 
 def collect_predictions(trainer: BaseTrainer, loader: Loader, title: str, samples: int = 0) -> Predictions:
-    """Evaluates as the trainer does, and keeps outputs and targets, and of a classification the worst `samples`.
+    """Evaluates as the trainer does and collects outputs, targets, and of a classification the worst `samples`.
 
-    `Interrupted` on a signal, as from any evaluation. Nothing of the trainer is changed.
+    Raises `Interrupted` on a signal, as any evaluation does. Changes nothing in the trainer.
     """
     watched = _Watched(loader)
-    keeper = PredictionCollector(trainer, watched, samples)
-    scores = trainer.evaluate(watched, title, keeper.observe)
-    outputs, targets = keeper.together()
+    collector = PredictionCollector(trainer, watched, samples)
+    scores = trainer.evaluate(watched, title, collector.observe)
+    outputs, targets = collector.concatenated()
     classes = class_names(trainer, outputs.shape[1]) if _is_classification(outputs, targets) else []
-    return Predictions(scores, outputs, targets, classes, keeper.unlikely, keeper.sure)
+    return Predictions(scores, outputs, targets, classes, collector.worst["unlikely"], collector.worst["sure"])
 
 
 def watch_layers(
@@ -114,13 +114,13 @@ def watch_layers(
 
 
 def class_names(trainer: BaseTrainer, count: int) -> list[str]:
-    """As the dataset calls them, else their numbers."""
+    """The dataset's class names, else the class numbers."""
     names: Sequence[str] = trainer.data.decisions.get("classes") or []
     return list(names) if len(names) == count else [str(number) for number in range(count)]
 
 
 class _Watched:
-    """A loader that remembers the batch it gave last."""
+    """A loader that remembers its latest batch."""
 
     def __init__(self, loader: Loader) -> None:
         self.loader, self.name, self.size = loader, loader.name, loader.size
@@ -137,14 +137,13 @@ class _Watched:
 
 
 class PredictionCollector:
-    """Keeps the outputs and targets of an evaluation, as long as they have one row of numbers a sample."""
+    """Collects the outputs and targets of an evaluation, if they have one row of numbers a sample."""
 
     def __init__(self, trainer: BaseTrainer, watched: _Watched, samples: int) -> None:
         self.trainer, self.watched, self.samples = trainer, watched, samples
         self.outputs: list[Tensor] = []
         self.targets: list[Tensor] = []
-        self.unlikely: list[SamplePrediction] = []
-        self.sure: list[SamplePrediction] = []
+        self.worst: dict[str, list[SamplePrediction]] = {"unlikely": [], "sure": []}
         self.seen, self.simple = 0, True
 
     def observe(self, output: Any, target: Any) -> None:
@@ -155,37 +154,39 @@ class PredictionCollector:
         self.outputs.append(output.float().cpu())
         self.targets.append(class_numbers(target.cpu()))
         if self.samples and _is_classification(self.outputs[-1], self.targets[-1]):
-            self._judge(probabilities(self.outputs[-1]), self.targets[-1])
+            self._collect_worst(probabilities(self.outputs[-1]), self.targets[-1])
         self.seen += len(target)
 
-    def together(self) -> tuple[Any, Any]:
+    def concatenated(self) -> tuple[Any, Any]:
         if not self.simple or not self.outputs:
             return None, None
         return torch.cat(self.outputs), torch.cat(self.targets)
 
-    def _judge(self, chances: Tensor, targets: Tensor) -> None:
+    def _collect_worst(self, chances: Tensor, targets: Tensor) -> None:
         inputs = input_of(self.trainer, self.watched.batch)
         if not isinstance(inputs, Tensor) or len(inputs) != len(targets):
             return
         own = chances.gather(1, targets[:, None])[:, 0]
         highest, predictions = chances.max(1)
-        for worst, badness in (("unlikely", -own), ("sure", highest.where(predictions != targets, -1.0))):
+        wrong = predictions != targets
+        for kind, badness in (("unlikely", -own), ("sure", highest.where(wrong, -1.0))):
             found = [
                 SamplePrediction(
-                    float(badness[i]), self.seen + i, *_said(i, targets, predictions, highest), inputs[i].cpu()
+                    float(badness[i]),
+                    self.seen + i,
+                    int(targets[i]),
+                    int(predictions[i]),
+                    float(highest[i]),
+                    inputs[i].cpu(),
                 )
                 for i in badness.topk(min(self.samples, len(badness))).indices.tolist()
-                if predictions[i] != targets[i]
+                if wrong[i]
             ]
-            setattr(self, worst, sorted(getattr(self, worst) + found, key=lambda s: -s.badness)[: self.samples])
+            self.worst[kind] = sorted(self.worst[kind] + found, key=lambda s: -s.badness)[: self.samples]
 
 
-def _said(i: int, targets: Tensor, predictions: Tensor, highest: Tensor) -> tuple[int, int, float]:
-    return int(targets[i]), int(predictions[i]), float(highest[i])
-
-
-def input_of(trainer: Any, batch: Any) -> Any:
-    """What of a batch the model is given, by `Trainer.unpack` if there is one."""
+def input_of(trainer: BaseTrainer, batch: Any) -> Any:
+    """The model's input in a batch, by `Trainer.unpack` if the trainer has it."""
     if isinstance(trainer, Unpacks):
         return trainer.unpack(batch)[0]
     if isinstance(batch, Mapping):
@@ -194,7 +195,7 @@ def input_of(trainer: Any, batch: Any) -> Any:
 
 
 def _is_classification(outputs: Any, targets: Any) -> bool:
-    """(B, C) outputs of two classes or more, whole numbers (B,) below C as targets."""
+    """Outputs (B, C) with C > 1, and integer targets (B,) below C."""
     return (
         isinstance(outputs, Tensor)
         and outputs.dim() == 2
