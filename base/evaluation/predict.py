@@ -136,8 +136,8 @@ def predict(
     """Predictions of a run's best checkpoint, else its last, or of the checkpoint that `run` names.
 
     `inputs` is an image, an .npz file, or a folder of them; the run's `data.transform.eval` is applied. Images are
-    first converted to the kind that the run was trained on: gray, RGB or RGBA with 8 bits a channel. Only transforms change
-    their size. DataError if a file cannot be read or does not fit.
+    first converted to the kind that the run was trained on: gray, RGB or RGBA with 8 bits a channel. Only transforms
+    change their size. DataError if a file cannot be read or does not fit.
     """
     from base.checkpoint.store import CheckpointStore
     from base.config import Config

@@ -9,7 +9,7 @@ import itertools
 import math
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from inspect import Parameter
 from typing import Any
@@ -68,6 +68,10 @@ class Entry:
     @property
     def public_name(self) -> str:
         return public_name(self.target, self.name)
+
+    def unset(self, given: Collection[str]) -> list[Argument]:
+        """The arguments that are left to their defaults if a config gives these."""
+        return [argument for argument in self.arguments if argument.name not in given and not argument.needed]
 
 
 def names_by_source(registry: Registry) -> dict[str, list[str]]:

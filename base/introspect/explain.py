@@ -1,4 +1,4 @@
-"""What --explain prints: every value of a config with its origin, and the program's own decisions with reasons."""
+"""What --explain prints: every value of a config with its origin, and the program's decisions with their reasons."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from base.config.document import KeyPath, dotted
 from base.config.lookup import field_at, registries_at
 from base.config.torch_facts import usual_unit
 from base.errors import ConfigError, Origin, UserError, did_you_mean
-from base.introspect.catalogue import Argument, Entry, default_text, entry, inline, plain
+from base.introspect.catalogue import Entry, default_text, entry, inline, plain
 from base.registry import REGISTRIES
 
 if TYPE_CHECKING:
@@ -66,13 +66,13 @@ def _known(builder: Builder) -> dict[str, Any]:
 
 
 _REMARK = "\t# "
-"""Between a line of YAML and its remark, until all remarks are lined up."""
+"""Separates a line of YAML from its remark until all remarks are aligned."""
 
 
 def explain(config: Config, key: str = "") -> str:
     """The text for a whole config, or for the part of it at `key` (`optimizer.args.lr`).
 
-    Raises ConfigError if nothing stands at `key`.
+    Raises ConfigError if there is nothing at `key`.
     """
     if key:
         return _aligned(_Explained(config, {}).one(key).splitlines())
@@ -92,33 +92,30 @@ class _Explained:
         path: KeyPath = tuple(int(part) if part.isdecimal() else part for part in key.split("."))
         value: Any = self.values
         for i, part in enumerate(path):
-            inside = value if isinstance(value, Mapping) else dict(enumerate(value if isinstance(value, list) else ()))
+            inside = _children(value)
             if part not in inside:
                 return self._default_argument(key, path, i, inside)
             value = inside[part]
-        remarks = self._remarks(path, value)
-        lines = list(self.lines(value, path))
         if isinstance(value, Mapping | list) and value:
-            return "\n".join([f"{key}:", *("  " + line for line in lines)])
+            return "\n  ".join([f"{key}:", *self.lines(value, path)])
         field = field_at(path)
-        about = [f"  {field.description}"] if field and field.description else []
-        return "\n".join([f"{key}: {inline(value)}", *("  " + remark for remark in remarks), *about])
+        about = [field.description] if field and field.description else []
+        return "\n  ".join([f"{key}: {inline(value)}", *self._remarks(path, value), *about])
 
     def _default_argument(self, key: str, path: KeyPath, known: int, inside: Mapping[Any, Any]) -> str:
-        names = list(inside)
-        if known == len(path) - 1 and path[known - 1] == "args":
-            for argument, origin in self._defaults(path[: known - 1], inside):
-                names.append(argument.name)
-                if argument.name == path[-1]:
-                    about = [f"  {argument.about}"] if argument.about else []
-                    return "\n".join([f"{key}: {default_text(argument.default)}", f"  {origin}", *about])
-        hint = did_you_mean(path[known], map(str, names))
-        raise ConfigError(
-            [self.config.fault(dotted(path[:known]), f"nothing stands at {key}", hint=hint)], self.config.source
-        )
+        """The text for an argument that the config does not give. ConfigError if there is no such argument."""
+        is_argument = known == len(path) - 1 and path[known - 1] == "args"
+        component = self._entry_at(path[: known - 1]) if is_argument else None
+        defaults = {argument.name: argument for argument in component.unset(inside)} if component else {}
+        if component and (argument := defaults.get(str(path[-1]))):
+            lines = [f"{key}: {default_text(argument.default)}", f"default of {component.public_name}", argument.about]
+            return "\n  ".join(filter(None, lines))
+        hint = did_you_mean(path[known], map(str, [*inside, *defaults]))
+        fault = self.config.fault(dotted(path[:known]), f"nothing stands at {key}", hint=hint)
+        raise ConfigError([fault], self.config.source)
 
     def lines(self, value: Any, path: KeyPath) -> Iterator[str]:
-        """The YAML lines of a value; of a mapping or list those of what is in it."""
+        """The YAML lines of the entries of a mapping or list."""
         if isinstance(value, Mapping):
             for key, child in value.items():
                 yield from self._entry(f"{inline(key)}:", child, (*path, key))
@@ -130,28 +127,26 @@ class _Explained:
 
     def _entry(self, head: str, child: Any, path: KeyPath) -> Iterator[str]:
         is_args = path[-1] == "args" and self._entry_at(path[:-1]) is not None
-        if (isinstance(child, Mapping | list) and child and not _is_flat(child)) or is_args:
-            inner = list(self.lines(child, path))
-            if not inner:
-                return
-            dropped = [f"  # dropped: {was}" for was in self._covered(path)] if isinstance(child, Mapping) else []
-            if head == "-" and inner:
-                yield f"- {inner[0]}"
-                yield from ("  " + line for line in [*inner[1:], *dropped])
-            else:
-                yield from (head, *dropped, *("  " + line for line in inner))
+        is_flat = isinstance(child, list) and not any(isinstance(item, Mapping | list) for item in child)
+        if not is_args and (is_flat or not child or not isinstance(child, Mapping | list)):
+            yield f"{head} {inline(child)}{_REMARK}{'; '.join(self._remarks(path, child))}"
             return
-        yield _remarked(f"{head} {inline(child)}", "; ".join(self._remarks(path, child)))
+        inner = [f"  {line}" for line in self.lines(child, path)]
+        dropped = [f"  # dropped: {was}" for was in self._covered(path)] if isinstance(child, Mapping) else []
+        if head == "-" and inner:
+            yield from (f"- {inner[0][2:]}", *inner[1:], *dropped)
+        elif inner:
+            yield from (head, *dropped, *inner)
 
     def _remarks(self, path: KeyPath, value: Any) -> list[str]:
-        """Where a value comes from, and what it took the path of."""
+        """Where a value comes from, and what it overrides."""
         key = dotted(path)
-        said = self._origin(self.config.origin(key))
+        origin = self._origin(self.config.origin(key))
         name = fact(value)
         if name is not None:
             known = inline(self.facts[name]) if name in self.facts else "known once the data is read"
-            said = f"{name.partition('.')[0]}: {known}; {said}"
-        return [said, *(f"instead of {was}" for was in self._covered(path))]
+            origin = f"{name.partition('.')[0]}: {known}; {origin}"
+        return [origin, *(f"instead of {was}" for was in self._covered(path))]
 
     def _covered(self, path: KeyPath) -> Iterator[str]:
         written = self.config.written(dotted(path))
@@ -171,44 +166,31 @@ class _Explained:
         return f"extends {at}"
 
     def _entry_at(self, path: KeyPath) -> Entry | None:
-        """What stands behind the component at `path`."""
+        """What the component at `path` names."""
         name: Any = self.values
         for part in (*path, "type"):
-            inside: dict[Any, Any] = dict(enumerate(name)) if isinstance(name, list) else name or {}
-            name = inside.get(part)
+            name = _children(name).get(part)
         symbols = registries_at(path) if isinstance(name, str) else ()
         found = [REGISTRIES[symbol] for symbol in symbols if name in REGISTRIES[symbol]]
         return entry(found[0], name) if found else None
-
-    def _defaults(self, path: KeyPath, given: Mapping[str, Any]) -> Iterator[tuple[Argument, str]]:
-        """Arguments of a component that the config does not give, and the words for where their value comes from."""
-        component = self._entry_at(path)
-        for argument in component.arguments if component else ():
-            if argument.name not in given and not argument.needed:
-                assert component is not None
-                yield argument, f"default of {component.public_name}"
 
     def _default_lines(self, path: KeyPath, given: Mapping[str, Any]) -> Iterator[str]:
         component = self._entry_at(path)
         if component is None:
             return
-        for argument, origin in self._defaults(path, given):
+        for argument in component.unset(given):
             try:
-                yield _remarked(f"{argument.name}: {inline(plain(argument.default))}", origin)
+                line = f"{argument.name}: {inline(plain(argument.default))}"
             except ValueError:
-                yield _remarked(f"# {argument.name}: {default_text(argument.default)}", origin)
+                line = f"# {argument.name}: {default_text(argument.default)}"
+            yield f"{line}{_REMARK}default of {component.public_name}"
         names = {argument.name for argument in component.arguments}
         for name in (name for name in given if name not in names):
             yield f"# {name} is not checked: {component.name} takes any argument"
 
 
-def _is_flat(value: Any) -> bool:
-    """A list of scalars is written in one line."""
-    return isinstance(value, list) and not any(isinstance(item, Mapping | list) for item in value)
-
-
-def _remarked(line: str, remark: str) -> str:
-    return line + _REMARK + remark
+def _children(value: Any) -> Mapping[Any, Any]:
+    return value if isinstance(value, Mapping) else dict(enumerate(value if isinstance(value, list) else ()))
 
 
 def _aligned(lines: list[str]) -> str:
