@@ -1,4 +1,4 @@
-"""One table of runs: how they ended, how good they are, and the keys of their configs that differ.
+"""Compares runs in a table: how they ended, their metrics, and the config keys that differ.
 
 python tools/compare.py saved 'val_accuracy>0.9' optimizer.type=SGD --sort val_accuracy
 python tools/compare.py saved --html report.html
@@ -31,13 +31,15 @@ def main(argv: Sequence[str]) -> int:
         "words", nargs="*", metavar="FOLDER|FILTER", help="folders of runs (default: saved), and filters"
     )
     parser.add_argument("--sort", metavar="NAME", help="a metric (best first), a key, time, state ...")
-    parser.add_argument("--reverse", action="store_true", help="the other way round")
+    parser.add_argument("--reverse", action="store_true", help="reverse the order")
     parser.add_argument("--diff", nargs=2, metavar=("A", "B"), help="two runs: config, code, environment, metrics")
     forms = parser.add_mutually_exclusive_group()
     for name in ("json", "csv", "markdown"):
         forms.add_argument(f"--{name}", dest="form", action="store_const", const=name, help=f"print {name}")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the curves (also .svg, .pdf)")
-    parser.add_argument("--html", type=Path, metavar="FILE.html", help="a page of its own: table, curves, confusion")
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE.html", help="write a page with table, curves and confusion matrices"
+    )
     options = parser.parse_intermixed_args(argv)
     form = options.form or "text"
     if options.diff and form in ("csv", "markdown"):

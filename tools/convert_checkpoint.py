@@ -1,4 +1,7 @@
-"""python tools/convert_checkpoint.py saved/models/Mnist_LeNet/0101_120000/model_best.pth -c config.json"""
+"""Converts a checkpoint of pytorch-template to a run.
+
+python tools/convert_checkpoint.py saved/models/Mnist_LeNet/0101_120000/model_best.pth -c config.json
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,12 @@ from utils.process import command
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Makes a run of a checkpoint of pytorch-template. No code of it runs.")
+    parser = argparse.ArgumentParser(
+        description="Converts a checkpoint of pytorch-template to a run, without running code in it."
+    )
     parser.add_argument("checkpoint", help="a .pth file")
-    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="lies over the config")
-    parser.add_argument("-c", "--config", help="the project's config (default: the one that the checkpoint holds)")
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="overrides the config")
+    parser.add_argument("-c", "--config", help="the project's config (default: the config in the checkpoint)")
     parser.add_argument("--save-dir", default="saved", help="the folder of all runs (default: saved)")
     parser.add_argument("--plugin", action="append", default=[], metavar="MODULE", help="a module that registers names")
     arguments = parser.parse_intermixed_args()

@@ -1,4 +1,4 @@
-"""What a run would learn from: sizes, classes, means to paste, a sheet of samples, duplicates, broken files.
+"""Inspects the data of a config: sizes, classes, means to paste, a sheet of samples, duplicates, broken files.
 
 python tools/inspect_data.py -c configs/fashion_mnist.yaml
 python tools/inspect_data.py -c configs/fashion_mnist.yaml data.valid=0.2 --out samples.png
@@ -21,7 +21,7 @@ from utils.files import replace_file
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description="Reads every sample of a config's datasets once.", allow_abbrev=False)
     parser.add_argument("-c", "--config", required=True, metavar="CONFIG", help="a YAML or JSON file")
-    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="lies over the config, read as YAML")
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="overrides the config, read as YAML")
     parser.add_argument("--plugin", action="append", default=[], metavar="MODULE", help="a module that registers names")
     parser.add_argument(
         "--out", type=Path, metavar="FILE.png", help="the sheet of samples (default: inspect_<name>.png, here)"
@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     overrides = [*options.overrides, "device=cpu"]
     config = Config.read(options.config, overrides, plugins=options.plugin)
     if not issubclass(DATASETS.get(config.settings.data.train.type), DataLoader):
-        # A sample that cannot be read is what this is to find: it must not end it.
+        # Unreadable samples are to be reported, all of them, and must not end the program.
         overrides += ["data.on_error=skip", "data.max_errors=1000000000"]
         config = Config.read(options.config, overrides, plugins=options.plugin)
     WRITERS.get("console")()
@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
             replace_file(path, sheet)
         print(f"samples before and after the transforms: {path}")
     else:
-        print("no sheet of samples: the inputs are no images")
+        print("no sheet of samples: the inputs are not images")
     return DataError.exit_code if is_broken(found) else 0
 
 

@@ -1,6 +1,6 @@
-"""python tools/new_project.py ../my_project
+"""Makes a project from the framework: its history, so that updates can be pulled, and an example of each component.
 
-Makes a project from the framework: its history, so that news can be pulled, and an example of each component.
+python tools/new_project.py ../my_project
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from base.errors import UserError, WriteError
 from utils.process import command
 
 FILES = ROOT / "tools" / "project_files"
-"""What a project begins with; PROJECT stands for its name."""
+"""The files of a new project; PROJECT is replaced by its name."""
 REMOTE = "framework"
 
 
 def new_project(folder: str | Path) -> Path:
-    """Makes the project in a folder that is not there yet, named after it; gives the folder.
+    """Makes a project named after its folder, which must not exist, and returns the folder.
 
-    UserError if the name is none, or the framework lies here without its history; WriteError if it cannot be made.
+    UserError for a bad name, or if the framework has no git history; WriteError if the folder cannot be made.
     """
     folder = Path(folder).resolve()
     name = folder.name
@@ -40,7 +40,7 @@ def new_project(folder: str | Path) -> Path:
     git(ROOT, "clone", "--quiet", "--no-hardlinks", "--origin", REMOTE, str(ROOT), str(folder))
     branch = git(folder, "branch", "--show-current") or "main"
     upstream = git(ROOT, "config", "--default", "", "--get", "remote.origin.url")
-    if upstream and (upstream.startswith("/") or ":" in upstream):  # not a relative path, which means another here
+    if upstream and (upstream.startswith("/") or ":" in upstream):  # a relative path would mean another folder here
         git(folder, "remote", "set-url", REMOTE, upstream)
     for file in sorted(path for path in FILES.rglob("*") if path.is_file() and path.suffix != ".pyc"):
         target = folder / str(file.relative_to(FILES)).replace("PROJECT", name.replace("-", "_"))
@@ -55,13 +55,13 @@ def new_project(folder: str | Path) -> Path:
 
 
 def _author(folder: Path) -> list[str]:
-    """Git refuses to commit for somebody unknown."""
+    """Options of an author, without whom git refuses to commit; none if git knows the user."""
     known = git(folder, "config", "--default", "", "--get", "user.email")
     return [] if known else ["-c", "user.name=new project", "-c", "user.email=nobody@localhost"]
 
 
 def git(folder: Path, *command: str) -> str:
-    """What git prints. WriteError with its words if it fails."""
+    """The output of git. WriteError with its message if it fails."""
     if shutil.which("git") is None:
         raise UserError("git is not installed, or not on the PATH")
     done = subprocess.run(["git", "-C", str(folder), *command], capture_output=True, text=True)

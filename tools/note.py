@@ -1,4 +1,4 @@
-"""Write down why a run was made, or give it tags, at any time: tools/compare.py shows and finds them.
+"""Adds a note or tags to a run at any time; tools/compare.py shows and finds them.
 
 python tools/note.py saved/fashion_mnist/20261120-164203 "the one to beat" --tag baseline
 """
@@ -17,7 +17,7 @@ from base.runs.run_dir import Note, read_notes, resolve_resume
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(description="Adds a note or tags to a run; prints all that it has.")
+    parser = argparse.ArgumentParser(description="Adds a note or tags to a run; prints all of them.")
     parser.add_argument("run", metavar="RUN", help="the run's folder")
     parser.add_argument("text", nargs="?", default="", metavar="TEXT", help="the note")
     parser.add_argument("--tag", action="append", default=[], metavar="WORD", help="a word to find the run by")

@@ -1,4 +1,4 @@
-"""Write what is generated from the code: configs/schema.json, docs/config.md, docs/faults_of_configs.md.
+"""Writes the files that are generated from the code: configs/schema.json, docs/config.md, docs/faults_of_configs.md.
 
 python -m tools.write_reference
 """
@@ -61,10 +61,10 @@ _FAULTS_PAGE = """\
 # What is said of a wrong config
 
 Written by `make docs` from tests/base/config (faults.txt and test_document.py), where each case is a test: the text and
-the place, to the letter. Every fault of a config is told at once, with file, line and column, and nothing is started:
+the place, to the letter. Every fault is reported at once, with file, line and column, and nothing is started:
 exit code 2.
 
-Each case changes this config, a line replacing the one that begins with the same key; `$` is the command line:
+Each case changes this config: a line replaces the line that starts with the same key; `$` is the command line:
 
 ```text
 {base}

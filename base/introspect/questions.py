@@ -17,7 +17,7 @@ def answer(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
     for module in arguments.plugin:
         load_plugin(module)
     if arguments.list is not None:
-        from base.introspect.listings import describe_registry
+        from base.introspect.catalogue import describe_registry
 
         print(describe_registry(arguments.list))
     if arguments.schema is not None:

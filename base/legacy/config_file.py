@@ -27,9 +27,9 @@ def translate(files: Sequence[Document], faults: list[Fault], notes: list[str]) 
 
 def _translate(file: Document, faults: list[Fault]) -> list[str]:
     """Changes one file to the framework's shape; returns the dotted names of the project's own keys."""
-    for alias, path in ALIASES.items():
-        if alias in file.values and path in file.sources:
-            hint = f"it is the same as {dotted(path)}, which is there too; keep one of them"
+    for alias, ours in ALIASES.items():
+        if alias in file.values and ours in file.sources:
+            hint = f"it is the same as {dotted(ours)}, which is there too; keep one of them"
             faults.append(Fault(file.sources[alias,].key_origin, alias, "given twice", hint=hint))
     _rename(file)
     found: list[KeyPath] = []
@@ -46,9 +46,9 @@ def _rename(file: Document) -> None:
     loader = file.sources.get(("data_loader",))
     split = ("data_loader", "args", "validation_split")
     splits = split not in file.sources or file.get(split) not in (0, None)
-    renamed = {path: part for alias, path in ALIASES.items() if (part := file.pop((alias,)))}
-    for path, part in renamed.items():
-        _put(file, path, part)
+    renamed = {ours: part for alias, ours in ALIASES.items() if (part := file.pop((alias,)))}
+    for ours, part in renamed.items():
+        _put(file, ours, part)
     if loader is not None and splits and ("data", "valid") not in file.sources:
         source = Source(loader.origin, loader.key_origin, SPLIT)
         _put(file, ("data", "valid"), Document(SPLIT, {(): source}))

@@ -173,7 +173,7 @@ def _chosen(train: DatasetSplit, data: LoadedData) -> tuple[list[Any], list[str]
     assert train.samples is not None
     members = train.indices()
     spread = members[torch.linspace(0, len(members) - 1, min(len(members), 40 * COLUMNS)).long()]
-    classes = train.dataset.classes if isinstance(train.dataset, HasClasses) else None
+    classes = (train.dataset.classes if isinstance(train.dataset, HasClasses) else None) or ()
     by_class: dict[tuple[str, int], tuple[Any, str]] = {}
     for number in spread.tolist():
         read = train.samples.read(train.dataset.__getitem__, 0, 0, [number])
@@ -181,8 +181,8 @@ def _chosen(train: DatasetSplit, data: LoadedData) -> tuple[list[Any], list[str]
             continue
         target = class_number(target_of(read[0], data.places))
         key: tuple[str, int] = ("sample ", number) if target is None else ("", target)
-        named = classes is not None and target is not None and 0 <= target < len(classes)
-        by_class.setdefault(key, (read[0], str(classes[target]) if named else f"{key[0]}{key[1]}"))
+        named = target is not None and 0 <= target < len(classes)
+        by_class.setdefault(key, (read[0], str(classes[key[1]]) if named else f"{key[0]}{key[1]}"))
         if len(by_class) == COLUMNS:
             break
     ordered = [by_class[key] for key in sorted(by_class)]

@@ -85,24 +85,24 @@ def verdicts(comparison: Comparison, groups: Sequence[RunGroup]) -> list[str]:
     known = [(found, group) for group in groups if (found := spread(comparison, group, metric))]
     known.sort(key=lambda pair: pair[0].mean if comparison.lower_is_better(metric) else -pair[0].mean)
     several = [(found, group) for found, group in known if found.std is not None]
-    others = [(found, group, welch_interval(several[0][0], found)) for found, group in several[1:]]
-    sentences = [_verdict(metric, *several[0], *other) for other in others[:MOST_VERDICTS]]
+    others = several[1:]
+    sentences = [_verdict(metric, several[0], other) for other in others[:MOST_VERDICTS]]
     if more := others[MOST_VERDICTS:]:
-        within = sum(low <= 0 <= high for _, _, (low, high) in more)
+        intervals = [welch_interval(several[0][0], found) for found, _ in more]
+        within = sum(low <= 0 <= high for low, high in intervals)
         sentences.append(f"{metric}: of {len(more)} more groups {within} lie within seed noise of the best")
     if alone := [group.label for found, group in known if found.std is None]:
         sentences.append(f"{metric}: one run alone does not show the noise: {listing(alone, 'and')}")
     return sentences
 
 
-def _verdict(
-    metric: str, best: Spread, of_best: RunGroup, other: Spread, of_other: RunGroup, interval: tuple[float, float]
-) -> str:
-    low, high = interval
-    names = f"{of_best.label} ({best}, n={best.n}) against {of_other.label} ({other}, n={other.n})"
+def _verdict(metric: str, best: tuple[Spread, RunGroup], other: tuple[Spread, RunGroup]) -> str:
+    low, high = welch_interval(best[0], other[0])
+    names = " against ".join(f"{group.label} ({found}, n={found.n})" for found, group in (best, other))
     what = "lies within seed noise" if low <= 0 <= high else "is more than seed noise"
-    test = f"{CONFIDENCE:.0%} interval by Welch's t: {format_number(low)} to {format_number(high)}"
-    return f"{metric}: {names}: the difference of {format_number(abs(best.mean - other.mean))} {what} ({test})"
+    interval = f"{CONFIDENCE:.0%} interval by Welch's t: {format_number(low)} to {format_number(high)}"
+    distance = format_number(abs(best[0].mean - other[0].mean))
+    return f"{metric}: {names}: the difference of {distance} {what} ({interval})"
 
 
 def welch_interval(one: Spread, other: Spread, confidence: float = CONFIDENCE) -> tuple[float, float]:

@@ -143,8 +143,8 @@ def test_what_belongs_to_the_loop_is_refused(data: Path, tmp_path: Path) -> None
     config = small_config(tmp_path, data, trainer__type="Year2018", **changes)
     with pytest.raises(ConfigError) as error:
         fit(config)
-    told = [str(fault).partition("config.yaml:")[2].partition(" ")[2] for fault in error.value.faults]
-    assert sorted(told) == [
+    found = [str(fault).partition("config.yaml:")[2].partition(" ")[2] for fault in error.value.faults]
+    assert sorted(found) == [
         "trainer.clip: changes gradients, and Year2018 has a _train_epoch of its own",
         "trainer.ema: follows each step, and Year2018 has a _train_epoch of its own",
         "trainer.non_finite: undoes a step when it skips, and Year2018 has a _train_epoch of its own",
@@ -155,11 +155,13 @@ def test_its_arguments_are_checked_and_those_of_the_program_are_not_set(data: Pa
     config = small_config(tmp_path, data, trainer__type="Year2018", trainer__args={"twise": True, "model": "x"})
     with pytest.raises(ConfigError) as error:
         Config.read(config)
-    told = [fault.what + fault.hint for fault in error.value.faults]
-    assert told == ["Year2018 has no such argumentdid you mean 'twice'?", "is set by the programremove it"]
+    found = [fault.what + fault.hint for fault in error.value.faults]
+    assert found == ["Year2018 has no such argumentdid you mean 'twice'?", "is set by the programremove it"]
 
 
-def test_a_name_that_nothing_logs_is_told(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_monitored_name_that_nothing_logs_is_reported(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     run = fit(small_config(tmp_path, data, trainer__type="Year2018", trainer__monitor="max val_f1", trainer__epochs=1))
     assert run.best is None
     assert (

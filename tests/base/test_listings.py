@@ -1,4 +1,4 @@
-"""`--list`: kinds, names, and all about one name, with the YAML that names it."""
+"""`--list`: kinds, names, and everything about one name, with the YAML that names it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from base.introspect.catalogue import (
     YOURS,
     argument_docs,
     block,
+    describe_entry,
+    describe_registry,
     doc_line,
     entry,
     names_by_source,
     place_of,
     public_name,
 )
-from base.introspect.listings import describe, describe_registry
 from base.registry import FUNCTIONS, LOSSES, METRICS, MODELS, OPTIMIZERS, REGISTRIES, SCHEDULERS
 
 NAMES = [(symbol, name) for symbol, registry in REGISTRIES.items() if place_of(symbol) for name in registry.names()]
@@ -73,7 +74,7 @@ def test_the_names_of_a_kind_stand_where_they_come_from() -> None:
 
 
 def test_all_about_one_name() -> None:
-    assert describe(entry(SCHEDULERS, "StepLR")).splitlines() == [
+    assert describe_entry(entry(SCHEDULERS, "StepLR")).splitlines() == [
         "scheduler StepLR, torch.optim.lr_scheduler.StepLR",
         "  Decays the learning rate of each parameter group by gamma every step_size epochs",
         "",
@@ -90,7 +91,7 @@ def test_all_about_one_name() -> None:
     assert lines[0].startswith("metric accuracy, model/metrics.py:") and lines[-1] == "- {type: accuracy}"
     assert describe_registry("LambdaLR").endswith("args: {lr_lambda: <the name of a registered function>}")
     assert describe_registry("MinMaxMetric").endswith("no key of a config names it: no config can write base_metric")
-    assert "any other argument is taken, and not checked" in describe(entry(METRICS, "Accuracy"))
+    assert "any other argument is taken, and not checked" in describe_entry(entry(METRICS, "Accuracy"))
 
 
 def test_facts_stand_where_a_number_would_be_a_guess() -> None:
@@ -105,7 +106,7 @@ def test_a_word_that_is_nothing(capsys: pytest.CaptureFixture[str]) -> None:
         assert capsys.readouterr().err == f"--list {word}: neither a kind nor a name; did you mean {hint}?\n"
 
 
-def test_a_paragraph_about_an_argument_is_told_whole() -> None:
+def test_a_paragraph_about_an_argument_is_one_sentence() -> None:
     class Thing:
         """What it is.
 
@@ -130,9 +131,9 @@ def test_docstrings_of_libraries_become_plain_lines() -> None:
 
     assert doc_line(Thing) == "Draws a Box of x, see the paper"
     assert argument_docs(Thing) == {"size": "how large it is", "name": "what it is called"}
-    told = argument_docs(Thing)
+    docs = argument_docs(Thing)
     Thing.__doc__ = inspect.cleandoc(Thing.__doc__ or "")  # as Python 3.13 keeps it
     argument_docs.cache_clear()
-    assert argument_docs(Thing) == told
+    assert argument_docs(Thing) == docs
     assert public_name(OPTIMIZERS.get("SGD"), "SGD") == "torch.optim.SGD"
     assert public_name(MODELS.get("resnet18"), "resnet18") == "torchvision.models.resnet18"

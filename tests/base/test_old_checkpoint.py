@@ -1,4 +1,4 @@
-"""Checkpoints of pytorch-template become runs of ours; nothing that is in them runs."""
+"""Checkpoints of pytorch-template become runs; no code in them runs."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from base import MODELS, OPTIMIZERS, TRAINERS, BaseTrainer, ConfigError, evaluate, fit
 from base.config import Config
-from base.introspect.listings import describe_registry
+from base.introspect.catalogue import describe_registry
 from base.run import check
 from tests.small_run import small_config
 from trainer import Trainer

@@ -117,5 +117,5 @@ def test_one_thing_at_a_time(run: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_a_device_that_is_not_there(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = str(run.parents[2] / "all.npz")
     assert cli.test(["-r", str(run), "--input", file, "device=cuda:99"]) == 2
-    told = capsys.readouterr().err
-    assert "device" in told and "cuda:99" in told and "device=cpu at the end of the command" in told
+    printed = capsys.readouterr().err
+    assert "device" in printed and "cuda:99" in printed and "device=cpu at the end of the command" in printed

@@ -61,7 +61,7 @@ def test_a_run_under_way_is_running_and_one_whose_process_is_gone_is_not(tmp_pat
     assert read_run(path).state == "killed"
 
 
-def test_a_torn_last_line_is_no_damage_and_a_damaged_one_is_told(tmp_path: Path) -> None:
+def test_a_torn_last_line_is_no_damage_and_a_damaged_one_is_reported(tmp_path: Path) -> None:
     path = plant(tmp_path, "20261120-164203", [0.5], end=None)
     whole = (path / "metrics.jsonl").read_bytes()
     (path / "metrics.jsonl").write_bytes(whole + b'{"epoch": 2, "st')

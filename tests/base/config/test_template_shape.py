@@ -1,4 +1,4 @@
-"""Configs of pytorch-template read as they stand: renamed, reshaped, their own keys kept, their typos told."""
+"""Configs of pytorch-template are read unchanged: keys renamed and reshaped, own keys preserved, typos reported."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ def read(changes: dict[str, Any] | None = None, *overrides: str, without: str = 
     return Config.read("config.json", overrides)
 
 
-def told(changes: dict[str, Any]) -> list[str]:
+def faults_of(changes: dict[str, Any]) -> list[str]:
     with pytest.raises(ConfigError) as error:
         read(changes)
     return [str(fault) for fault in error.value.faults]
 
 
-def test_their_file_is_ours_by_other_names() -> None:
+def test_a_file_of_pytorch_template_is_read_by_other_names() -> None:
     config = read()
     assert config.settings.model.type == config["arch"]["type"] == "LeNet"
     assert config.settings.data.train.args["batch_size"] == config["data_loader"]["args"]["batch_size"] == 32
@@ -73,14 +73,14 @@ def test_their_file_is_ours_by_other_names() -> None:
     assert config.notes[0] == "read as a config of pytorch-template"
 
 
-def test_what_contradicts_itself_there_is_told_and_runs_all_the_same() -> None:
+def test_a_contradiction_is_reported_and_the_config_is_read_all_the_same() -> None:
     assert [note.partition(":")[2].partition(";")[0] for note in read().notes[1:]] == [
         "40:23: trainer.early_stop: never acts",
         "31:26: lr_scheduler.args.step_size: the rate never changes",
     ]
 
 
-def test_keys_of_their_own_are_kept_and_read_where_they_stood() -> None:
+def test_keys_of_the_project_are_preserved_and_read_where_they_were() -> None:
     config = read({"optimizer_G": {"type": "Adam"}, "trainer": {**THEIRS["trainer"], "warm": [1, {"a": 2}]}})
     assert config.notes[0] == "read as a config of pytorch-template; keys of your own: trainer.warm, optimizer_G"
     assert config["optimizer_G"] == {"type": "Adam"}
@@ -91,21 +91,21 @@ def test_keys_of_their_own_are_kept_and_read_where_they_stood() -> None:
     assert again["arch"] == config["arch"] and difference(config, again) == []
 
 
-def test_near_misses_are_told_by_the_names_in_the_file() -> None:
+def test_typos_are_reported_by_the_names_in_the_file() -> None:
     trainer = {key: value for key, value in THEIRS["trainer"].items() if key != "epochs"}
     hint = "a key of your own needs a name less like it"
-    assert told({"trainer": {**trainer, "epoch": 5}}) == [
+    assert faults_of({"trainer": {**trainer, "epoch": 5}}) == [
         "config.json:35:5: trainer.epochs: missing; expected a whole number, 1 or more",
         f"config.json:40:9: trainer.epoch: unknown key; did you mean 'epochs'? {hint}",
     ]
-    assert told({"arch": {"type": "LeNet", "agrs": {}}}) == [
+    assert faults_of({"arch": {"type": "LeNet", "agrs": {}}}) == [
         f"config.json:6:9: arch.agrs: unknown key; did you mean 'args'? {hint}"
     ]
-    assert told({"data_loader": {"type": "ToyLoader", "args": {"data_dir": "x", "batch_sise": 3}}}) == [
+    assert faults_of({"data_loader": {"type": "ToyLoader", "args": {"data_dir": "x", "batch_sise": 3}}}) == [
         "config.json:9:17: data_loader.args.batch_size: ToyLoader needs this argument; expected a whole number",
         "config.json:12:13: data_loader.args.batch_sise: ToyLoader has no such argument; did you mean 'batch_size'?",
     ]
-    assert told({"model": "LeNet"}) == [
+    assert faults_of({"model": "LeNet"}) == [
         "config.json:4:5: arch: given twice; it is the same as model, which is there too; keep one of them"
     ]
 
@@ -120,11 +120,13 @@ def test_near_misses_are_told_by_the_names_in_the_file() -> None:
         ("seed2", ["seed"], None),
         ("losss", ["loss"], "loss"),
         ("sed", ["seed"], "seed"),
+        ("agrs", ["args"], "args"),
+        ("valid_data_loader", ["data_loader"], None),
         ("my_knob", ["loss", "seed"], None),
         ("epoch", [], None),
     ],
 )
-def test_a_near_miss_is_one_edit_or_swap_from_an_absent_key(key: str, known: list[str], meant: str | None) -> None:
+def test_a_near_miss_looks_like_a_typo_of_an_absent_key(key: str, known: list[str], meant: str | None) -> None:
     assert near_miss(key, known) == meant
 
 
@@ -177,8 +179,8 @@ def test_options_are_flags_of_the_command_line(capsys: pytest.CaptureFixture[str
     assert exit_.value.code == 2
 
 
-def test_a_wrong_option_is_told_at_its_place() -> None:
-    assert told({"options": {"bs": {"flags": ["bs"], "target": ""}, "x": {"target": "a.b"}}}) == [
+def test_a_wrong_option_is_reported_at_its_place() -> None:
+    assert faults_of({"options": {"bs": {"flags": ["bs"], "target": ""}, "x": {"target": "a.b"}}}) == [
         'config.json:45:17: options.bs.flags.0: does not fit; found "bs"; expected flags such as --dropout',
         'config.json:47:23: options.bs.target: does not fit; found ""; '
         "expected a path such as model.args.dropout, its parts with '.' or ';' between them",

@@ -11,7 +11,7 @@ from base import DATASETS, TRANSFORMS
 
 @DATASETS.register
 class Points(Dataset[Any]):
-    """Two half circles that hold each other: float32 (2,) and a class, 0 or 1."""
+    """Two interlocking half circles: float32 (2,) and a class, 0 or 1."""
 
     classes = ("upper", "lower")
 
@@ -33,7 +33,7 @@ class Points(Dataset[Any]):
 
 @TRANSFORMS.register
 class Jitter:
-    """Moves a point a little; random numbers drawn here are the same again when a run is resumed."""
+    """Moves a point a little; a resumed run draws the same random numbers here."""
 
     def __init__(self, by: float = 0.05) -> None:
         self.by = by

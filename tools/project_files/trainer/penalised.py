@@ -10,7 +10,7 @@ from trainer import Trainer
 
 @TRAINERS.register
 class Penalised(Trainer):
-    """Keeps outputs small; each term has a curve of its own."""
+    """Penalises large outputs; each loss has its own curve."""
 
     def compute_loss(self, output: Any, target: Any, batch: Any) -> dict[str, Tensor]:
         return {"fit": self.criterion(output, target), "size": 1e-4 * output.square().mean()}
