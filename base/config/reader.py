@@ -63,13 +63,13 @@ def scalar(text: str) -> Any:
     return text
 
 
-def read_yaml(text: str, source: str, faults: list[Fault]) -> Document | None:
+def read_yaml(text: str, source: str, faults: list[Fault], loader_type: Any = None) -> Document | None:
     """The document of a YAML text; None after a fault of grammar. Repeated keys, tags and numbers out of range are
     added to `faults` and the rest is read on.
     """
     loader: Any = None
     try:
-        loader = _Loader(text, source, faults)
+        loader = (loader_type or YAMLLoader)(text, source, faults)
         root = loader.get_single_node()
         if root is None:
             start = Origin(source, 1, 1)
@@ -85,7 +85,7 @@ def read_yaml(text: str, source: str, faults: list[Fault]) -> Document | None:
     return None
 
 
-class _Loader(yaml.BaseLoader):
+class YAMLLoader(yaml.BaseLoader):
     """A text into PyYAML's nodes, whose scalars are texts, and these into plain values and their sources. Tags are
     refused, aliases are written out up to a bound, and depth is bounded before the interpreter's stack is.
     """
@@ -133,11 +133,7 @@ class _Loader(yaml.BaseLoader):
 
     def scalar(self, node: Any, origin: Origin) -> tuple[Any, str]:
         """The value, and the text as it was written."""
-        try:
-            text = node.value.encode("utf-16", "surrogatepass").decode("utf-16")  # joins escaped surrogate pairs
-        except UnicodeDecodeError:
-            self.faults.append(Fault(origin, "", "half of a surrogate pair is no character"))
-            return None, ""
+        text = self.text(node, origin)
         if node.style is not None:
             return text, f'"{text}"'
         try:
@@ -147,14 +143,23 @@ class _Loader(yaml.BaseLoader):
             self.faults.append(Fault(origin, "", str(error), text[:40], "a finite number", hint))
             return None, node.value
 
+    def text(self, node: Any, origin: Origin) -> str:
+        """The text of a scalar, with escaped surrogate pairs joined."""
+        try:
+            return str(node.value).encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            self.faults.append(Fault(origin, "", "half of a surrogate pair is no character"))
+            return ""
+
     def mapping(self, pairs: list[tuple[Any, Any]], path: KeyPath) -> dict[str, Any]:
         items: dict[str, Any] = {}
         for key_node, value_node in pairs:
             origin = _origin(self.source, key_node.start_mark)
-            key = str(key_node.value)
             if not isinstance(key_node, yaml.ScalarNode):
                 self.faults.append(Fault(origin, "", "a list or mapping as a key", expected="text"))
-            elif key == "<<" and key_node.style is None:
+                continue
+            key = self.text(key_node, origin)
+            if key == "<<" and key_node.style is None:
                 hint = "write the keys out, or put them in a file named by extends"
                 self.faults.append(Fault(origin, key, "merge keys are not read", hint=hint))
             else:
@@ -275,10 +280,13 @@ def read_file(path: Path, faults: list[Fault], asked: Origin | None = None) -> D
 
 def _parse(text: str, path: Path, faults: list[Fault]) -> Document | None:
     """The mapping in `text`; the faults of single values get their keys."""
-    read, wrong = read_yaml, list[Fault]()
+    wrong: list[Fault] = []
     if path.suffix.lower() == ".json":
-        from base.config.json_reader import read_json as read
-    file = read(text, path.as_posix(), wrong)
+        from base.config.json_reader import read_json
+
+        file = read_json(text, path.as_posix(), wrong)
+    else:
+        file = read_yaml(text, path.as_posix(), wrong)
     written = file.sources.items() if file else ()
     keys = {at: dotted(path) for path, source in written for at in (source.key_origin, source.origin)}
     faults.extend(replace(fault, key=keys.get(fault.origin, fault.key)) for fault in wrong)
@@ -322,17 +330,17 @@ def _decode(data: bytes, source: str, faults: list[Fault]) -> str | None:
         before = data[: error.start].decode("utf-8-sig", "replace")
         found = f"the byte 0x{data[error.start]:02x}"
         what, hint = ("a binary file", "name a text file") if b"\0" in data else ("not UTF-8 text", "save it as UTF-8")
-        faults.append(Fault(_end_of(before, source), "", what, found, hint=hint))
+        faults.append(Fault(end_of(before, source), "", what, found, hint=hint))
         return None
     if bad := _UNPRINTABLE.search(text):
         found = f"the character 0x{ord(bad[0]):02x}"
         what = "a binary file" if bad[0] == "\0" else "a control character"
-        faults.append(Fault(_end_of(text[: bad.start()], source), "", what, found, "text"))
+        faults.append(Fault(end_of(text[: bad.start()], source), "", what, found, "text"))
         return None
     return text
 
 
-def _end_of(text: str, source: str) -> Origin:
+def end_of(text: str, source: str) -> Origin:
     return Origin(source, text.count("\n") + 1, len(text) - text.rfind("\n"))
 
 

@@ -124,24 +124,30 @@ BAD_JSON = {
     '{"a": 1,}': "1:8: a comma after the last entry; found ','; remove it: JSON allows none there",
     '{"a": [1,\n2,\n]}': "2:2: a comma after the last entry; found ','; remove it: JSON allows none there",
     '{"a": 1 // one\n}': "1:9: JSON has no comments; found '/'; remove it, or write the config as YAML",
-    '{"a": 1 "b": 2}': "1:9: no comma between two entries; found '\"'; expected ',' or '}'",
-    '{"a" 1}': "1:6: no ':' after the key 'a'; found '1'",
+    '{"a": 1 "b": 2}': "1:9: no comma between two entries; found '\"'; expected ',' or a closing bracket",
+    '{"a" 1}': "1:6: no ':' after the key; found '1'; expected ':'",
     "{a: 1}": "1:2: a key without double quotes; found 'a'; expected \"key\": value",
     "{\"a\": 'b'}": '1:7: no JSON value; found "\'"; expected a number, text, true, false, null, [ or {; '
     "text is written in double quotes",
     '{"a": True}': "1:7: no JSON value; found 'True'; expected a number, text, true, false, null, [ or {; write true",
-    '{"a": NaN}': "1:7: no JSON value; found 'NaN'; expected a number, text, true, false, null, [ or {; "
-    "text is written in double quotes",
+    '{"a": NaN}': "1:7: not a finite number; found NaN; expected a finite number; put it in quotes if text is meant",
     '{"a": 01}': "1:7: no JSON value; found '01'; expected a number, text, true, false, null, [ or {",
-    '{"a": 1e999}': "1:7: too large for a number; found 1e999",
+    '{"a": 1e999}': "1:7: too large for a number; found 1e999; expected a finite number; "
+    "put it in quotes if text is meant",
     '{"a": 1, "a": 2}': "1:10: a: key given twice; the first is at a.json:1:2; keep one of them",
     '{"a": [1, 2': "1:7: this bracket is never closed; found '['; is the file cut off?",
     '{"a": "b': "1:7: the text in quotes is not closed; found '\"'; is the file cut off?",
     '{"a": "b\nc"}': "1:9: a line break or tab inside quotes; found '\\n'; write \\n or \\t",
     '{"a": "\\q"}': "1:8: an unknown escape; found '\\\\'; write \\\\ for a backslash",
-    '{"a": "\\ud83d"}': "1:7: half of a surrogate pair is no character; found '\"'",
+    '{"a": "\\ud83d"}': "1:7: half of a surrogate pair is no character",
     '{"a": 1} {"b": 2}': "1:10: text after the end of the config; found '{'; a JSON config is one { ... }",
-    "[" * 70: "1:65: nested more than 64 deep",
+    '{"a": tru}': "1:7: no JSON value; found 'tru'; expected a number, text, true, false, null, [ or {; "
+    "text is written in double quotes",
+    '{"a": -Infinity}': "1:7: not a finite number; found -Infinity; expected a finite number; "
+    "put it in quotes if text is meant",
+    "[" * 70: "1:70: this bracket is never closed; found '['; is the file cut off?",
+    "[" * 70 + "]" * 70: "1:65: nested more than 64 deep",
+    "[" * 100_000 + "]" * 100_000: "1:65: nested more than 64 deep",
 }
 
 
@@ -152,7 +158,7 @@ def test_no_bad_yaml_gets_through(text: str, message: str) -> None:
     assert list(map(str, faults)) == [f"a.yaml:{message}"]
 
 
-@pytest.mark.parametrize(("text", "message"), BAD_JSON.items())
+@pytest.mark.parametrize(("text", "message"), BAD_JSON.items(), ids=lambda text: text[:40])
 def test_no_bad_json_gets_through(text: str, message: str) -> None:
     faults: list[Fault] = []
     read_json(text, "a.json", faults)
@@ -245,6 +251,17 @@ def test_json_knows_its_places_among_tabs_and_after_a_byte_order_mark(tmp_path: 
     found = node.sources["a", 1, "b"]
     assert found.key_origin is not None
     assert (found.origin.line, found.origin.column, found.key_origin.column) == (3, 9, 4)
+
+
+def test_json_may_be_laid_out_as_yaml_may_not() -> None:
+    """A colon on the next line, keys of any length, surrogate pairs in keys, and characters that YAML takes for line
+    breaks.
+    """
+    long, faults = "k" * 1500, list[Fault]()
+    text = f'{{"a"\n\t: 1,"{long}":2,\t"\\ud83d\\ude00" : "b\u2028c\u2029d\x85e\\/"}}'
+    document = read_json(text, "a.json", faults)
+    assert not faults and document is not None
+    assert document.values == json.loads(text) == {"a": 1, long: 2, "😀": "b\u2028c\u2029d\x85e/"}
 
 
 def test_python_values_must_be_plain() -> None:
