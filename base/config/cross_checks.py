@@ -5,7 +5,6 @@ length of the training. Torch is not imported.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from base.config.document import Document, KeyPath, dotted
@@ -233,47 +232,36 @@ def _said_together(document: Document, path: KeyPath) -> bool:
 
 
 def _lengths(document: Document, chain: Sequence[KeyPath], ticks: Mapping[str, int]) -> Iterator[Fault]:
-    before: dict[str, int] = {}
+    """The lengths that schedules are given against the epochs or steps that they have: a link of a chain its `steps`,
+    the last link what the links before it leave of the training.
+    """
+    used, unit_before = 0, ""
     for path in chain:
         link = document.get(path)
         if not isinstance(link, dict):
             return
-        unit = str(link.get("every") or usual_unit(str(link.get("type"))))
-        steps = link["steps"] if type(link.get("steps")) is int else 0
-        used = sum(before.values())
-        length = _Length(unit, steps or ticks.get(unit, 0) - used, "this link" if steps else "the training", not used)
-        if set(before) <= {unit} and length.ticks > 0 and unit in ticks:
-            yield from _schedule(document, path, str(link.get("type")), length)
-        before[unit] = before.get(unit, 0) + steps
+        kind, steps = str(link.get("type")), link["steps"] if type(link.get("steps")) is int else 0
+        unit = str(link.get("every") or usual_unit(kind))
+        available, of = (steps, "this link") if steps else (ticks.get(unit, 0) - used, "the training")
+        if unit_before in ("", unit) and available > 0 and unit in ticks:
+            fact = "trainer.epochs" if unit == "epoch" else "trainer.total_steps"
+            hint = "" if used or steps else f'write "${{{fact}}}"'
+            yield from _length(document, path, kind, of, available, f"{available} {unit}{'s' * (available != 1)}", hint)
+        used, unit_before = used + steps, unit if unit_before in ("", unit) else "several"
 
 
-@dataclass(frozen=True)
-class _Length:
-    """How long a link of the schedule has."""
-
-    unit: str
-    ticks: int
-    of: str
-    whole: bool
-
-    def __str__(self) -> str:
-        return f"{self.ticks} {self.unit}{'s' if self.ticks != 1 else ''}"
-
-    @property
-    def hint(self) -> str:
-        fact = "trainer.epochs" if self.unit == "epoch" else "trainer.total_steps"
-        return f'write "${{{fact}}}"' if self.whole and self.of == "the training" else ""
-
-
-def _schedule(document: Document, link: KeyPath, kind: str, has: _Length) -> Iterator[Fault]:
+def _length(
+    document: Document, link: KeyPath, kind: str, of: str, available: int, in_words: str, hint: str
+) -> Iterator[Fault]:
+    """The length of one schedule against what is `available`: epochs or steps `of` the training or of its link."""
     path = (*link, "args", LENGTHS.get(kind, ""))
     length = document.get(path)
     if type(length) is not int:
         return
     at, found, together = document.sources[path].origin, document.found(path), _said_together(document, path)
-    if kind == "OneCycleLR" and length < has.ticks:
-        yield Fault(at, dotted(path), f"over before {has.of} is, and then it fails", found, str(has), has.hint)
-    elif kind == "StepLR" and length >= has.ticks and together:
-        yield Fault(at, dotted(path), "the rate never changes", found, f"less than the {has} of {has.of}")
-    elif kind != "StepLR" and length > has.ticks and together:
-        yield Fault(at, dotted(path), f"longer than {has.of}", found, f"{has} at most", has.hint)
+    if kind == "OneCycleLR" and length < available:
+        yield Fault(at, dotted(path), f"over before {of} is, and then it fails", found, in_words, hint)
+    elif kind == "StepLR" and length >= available and together:
+        yield Fault(at, dotted(path), "the rate never changes", found, f"less than the {in_words} of {of}")
+    elif kind != "StepLR" and length > available and together:
+        yield Fault(at, dotted(path), f"longer than {of}", found, f"{in_words} at most", hint)

@@ -102,6 +102,6 @@ def kind_of_set(value: Any) -> str:
     return "<word>" if isinstance(value, str) else "<fraction>" if isinstance(value, float) else "<count>"
 
 
-def by_name(sets: Any) -> dict[str, Any]:
-    """Datasets by name; the usual single one is named ""."""
-    return {} if sets is None else dict(sets) if isinstance(sets, dict) else {"": sets}
+def by_name(value: Any, own: str = "") -> dict[str, Any]:
+    """What a key holds by name; the usual single one is named `own`."""
+    return {} if value is None else dict(value) if isinstance(value, dict) else {own: value}

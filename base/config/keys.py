@@ -29,14 +29,14 @@ class UnfreezeConfig(Section):
     epoch: int = key("at the beginning of this epoch, the first being 1", ge=1)
 
 
+def _weights(use: str) -> Any:
+    """The key of a file of weights, for one model or for all."""
+    about = f"a run, a checkpoint or a .safetensors file {use}"
+    return key(about, None, min_length=1, resume="harmless", expected="a path, or off")
+
+
 class ModelConfig(Component):
-    init_from: Annotated[str | None, Off] = key(
-        "a run, a checkpoint or a .safetensors file whose weights it begins with",
-        None,
-        min_length=1,
-        resume="harmless",
-        expected="a path, or off",
-    )
+    init_from: Annotated[str | None, Off] = _weights("whose weights it begins with")
     frozen: bool = key("it does not learn: no gradients, always in eval mode, given to no optimizer", False)
     freeze: Patterns = key(
         "patterns for what of it does not learn, by names or kinds of parameters",
@@ -313,13 +313,7 @@ class Settings(Section):
     )
     n_gpu: int | None = key("pytorch-template's: how many GPUs; 0: the cpu", None, ge=0)
     threads: int | None = key("threads of torch on the CPU; null: as torch decides", None, ge=1)
-    init_from: Annotated[str | None, Off] = key(
-        "a run, a checkpoint or a .safetensors file whose weights a new run begins with",
-        None,
-        min_length=1,
-        resume="harmless",
-        expected="a path, or off",
-    )
+    init_from: Annotated[str | None, Off] = _weights("whose weights a new run begins with")
     plugins: tuple[str, ...] = key(
         "modules that register names", (), strict=False, resume="harmless", expected="a list of names"
     )
@@ -355,15 +349,15 @@ class Settings(Section):
     @property
     def models(self) -> dict[str, ModelConfig]:
         """By name; the usual single one is named `model`, as losses are `loss` and optimizers `optimizer`."""
-        return self._named("model")
+        return by_name(self.model, "model")
 
     @property
     def losses(self) -> dict[str, LossConfig]:
-        return self._named("loss")
+        return by_name(self.loss, "loss")
 
     @property
     def optimizers(self) -> dict[str, OptimizerConfig]:
-        return self._named("optimizer")
+        return by_name(self.optimizer, "optimizer")
 
     @property
     def schedules(self) -> dict[str, tuple[SchedulerConfig, ...]]:
@@ -381,7 +375,3 @@ class Settings(Section):
     def place(self, section: str, name: str) -> str:
         """Where the component of that name stands: `model`, of several `model.generator`."""
         return f"{section}.{name}" if isinstance(getattr(self, section), dict) else section
-
-    def _named(self, section: str) -> dict[str, Any]:
-        value = getattr(self, section)
-        return dict(value) if isinstance(value, dict) else {section: value}
