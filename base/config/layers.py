@@ -39,26 +39,30 @@ def _is_template_shaped(values: Mapping[str, Any]) -> bool:
     return "arch" in values or isinstance(loader, str) or (isinstance(loader, dict) and "type" in loader)
 
 
-def write_out_names(document: Document, at: KeyPath = ()) -> Document:
-    """The document with every component that is a bare name as `{type: Name}`; `at` is where it will stand."""
-    for path, value, _ in component_paths(document.values, at):
+def write_out_names(document: Document) -> Document:
+    """The document with every component that is a bare name as `{type: Name}`."""
+    for path, value, _ in component_paths(document.values):
         if not isinstance(value, str) or value in _OFF or path == ("trainer",):
             continue
-        inner = path[len(at) :]
-        source = document.sources[inner]
-        name = Document(document.get(inner), {(): replace(source, key_origin=source.origin, overridden=())})
-        document.put(inner, nested(("type",), name, replace(source, text="")))
+        source = document.sources[path]
+        name = Document(value, {(): replace(source, key_origin=source.origin, overridden=())})
+        document.put(path, nested(("type",), name, replace(source, text="")))
     return document
 
 
-def merge(below: Document, above: Document, path: KeyPath = (), at: KeyPath = ()) -> None:
+def merge(below: Document, above: Document, path: KeyPath = ()) -> None:
     """Lays `above` onto `below`: mappings merge, everything else replaces. A new `type` drops `args` from below; one
-    component and several by name replace each other. Both begin at the path `at` of a config.
+    component and several by name replace each other. A mapping from indexes changes entries of a list.
     """
     old, new = below.get(path), above.get(path)
     was, now = below.sources[path], above.sources[path]
+    entries = isinstance(old, list) and isinstance(new, dict) and all(isinstance(key, int) for key in new)
+    if entries and new:
+        for index in new:
+            merge(below, above, (*path, index))
+        return
     both = isinstance(old, dict) and isinstance(new, dict)
-    if not both or of_another_kind((*at, *path), old, new):
+    if not both or of_another_kind(path, old, new):
         overridden = (*now.overridden, below.part(path), *was.overridden)
         below.put(path, above.part(path))
         below.sources[path] = replace(now, overridden=overridden)
@@ -67,7 +71,7 @@ def merge(below: Document, above: Document, path: KeyPath = (), at: KeyPath = ()
     dropped = below.pop((*path, "args")) if retyped else None
     for key in new:
         if key in old:
-            merge(below, above, (*path, key), at)
+            merge(below, above, (*path, key))
         else:
             below.put((*path, key), above.part((*path, key)))
     reported = now if now.origin.line else was  # what a section lacks is reported at the file that says most of it
@@ -99,9 +103,27 @@ def apply_overrides(document: Document, overrides: Overrides, faults: list[Fault
         read = _from_texts(overrides, document, faults)
     ours = [(_our_keys(document, keys), value) for keys, value in read]
     for keys, value in sorted(ours, key=lambda override: len(override[0])):
-        layer = _layer(document, keys, value, (), faults)
-        if layer is not None:
-            merge(document, layer)
+        origin = value.sources[()].origin
+        path = document.path(dotted(keys))
+        fault = _obstacle(document, path, origin)
+        if fault:
+            faults.append(fault)
+        else:
+            merge(document, write_out_names(nested(path, value, Source(origin, origin))))
+
+
+def _obstacle(document: Document, path: KeyPath, origin: Origin) -> Fault | None:
+    """Why nothing can be set at `path`: a list without such an entry, or a value that holds nothing."""
+    for length in range(1, len(path)):
+        around, there, part = path[:length], document.get(path[:length]), path[length]
+        if isinstance(there, list) and not (isinstance(part, int) and part < len(there)):
+            what = f"{dotted(around)} is a list of {len(there)} and has no entry {str(part)!r}"
+            hint = "the first is 0" if there else ""
+            return Fault(origin, dotted(path), what if there else "the list is empty", hint=hint)
+        if there is not None and not isinstance(there, list | dict):
+            what = f"{dotted(around)} holds {document.found(around)}, and nothing below it"
+            return Fault(origin, dotted(path), what, hint="set it as a whole")
+    return None
 
 
 def add_plugins(document: Document, names: Iterable[str]) -> None:
@@ -173,39 +195,3 @@ def _our_keys(document: Document, keys: Keys) -> Keys:
     if keys == ("data", "loader", "batch_size"):
         others.append(("data", "train", "args", "batch_size"))
     return next((path for path in (keys, *others) if path in document.sources), keys)
-
-
-def _layer(below: Document, keys: Keys, value: Document, path: KeyPath, faults: list[Fault]) -> Document | None:
-    """The layer that, merged onto what stands at `path` below, brings `value` to `keys` there; None after a fault. A
-    number indexes a list.
-    """
-    if not keys:
-        return write_out_names(value, path)
-    key, rest, source, there = keys[0], keys[1:], value.sources[()], below.get(path)
-    if isinstance(there, list):
-        return _list_layer(below, keys, value, path, faults)
-    if there is not None and not isinstance(there, dict):
-        what = f"{dotted(path)} holds {below.found(path)}, and nothing below it"
-        faults.append(Fault(source.origin, dotted((*path, *keys)), what, hint="set it as a whole"))
-        return None
-    inner = _layer(below, rest, value, (*path, key), faults)
-    return inner and nested((key,), inner, Source(source.origin, source.origin))
-
-
-def _list_layer(below: Document, keys: Keys, value: Document, path: KeyPath, faults: list[Fault]) -> Document | None:
-    """The whole list, with one entry changed."""
-    key, count, origin = keys[0], len(below.get(path)), value.sources[()].origin
-    if not key.isdecimal() or int(key) >= count:
-        what = f"{dotted(path)} is a list of {count} and has no entry {key!r}" if count else "the list is empty"
-        faults.append(Fault(origin, dotted((*path, *keys)), what, hint="the first is 0" if count else ""))
-        return None
-    index = int(key)
-    entry = _layer(below, keys[1:], value, (*path, index), faults)
-    if entry is None:
-        return None
-    entries = below.part(path)
-    changed = entries.part((index,))
-    merge(changed, entry, at=(*path, index))
-    entries.put((index,), changed)
-    entries.sources[()] = replace(entries.sources[()], key_origin=origin, overridden=())
-    return entries

@@ -49,25 +49,22 @@ def _inside(value: Any, part: str | int, pattern: KeyPath) -> Iterator[tuple[str
     """What stands in `value` under a part of a pattern, `pattern` being the part before it."""
     if part == "#":
         yield from enumerate(value) if isinstance(value, list) else ()
+        yield from ((i, child) for i, child in value.items() if isinstance(i, int)) if isinstance(value, dict) else ()
     elif isinstance(value, dict):
         own = KEYS_OF_ONE.get(pattern, ("type", "args"))
         names = [name for name in value if name not in own] if part == "*" else [part] if part in value else []
         yield from ((name, value[name]) for name in names)
 
 
-def component_paths(values: Any, at: KeyPath = ()) -> list[tuple[KeyPath, Any, tuple[str, ...]]]:
-    """Every place below `at` that may hold a component and holds something: its path, its value, the symbols of its
-    registries (`"MODELS"`). `values` is what stands at `at`.
+def component_paths(values: Any) -> list[tuple[KeyPath, Any, tuple[str, ...]]]:
+    """Every place that may hold a component and holds something: its path, its value, the symbols of its registries
+    (`"MODELS"`). `values` are those of a config; of an override, a mapping from indexes may stand for a list.
     """
     found = []
     for pattern, symbols in COMPONENT_PATHS.items():
-        if len(pattern) < len(at) or not _matches(pattern[: len(at)], at):
-            continue
-        level = [(at, values)]
-        for i in range(len(at), len(pattern)):
-            level = [
-                ((*path, key), child) for path, value in level for key, child in _inside(value, pattern[i], pattern[:i])
-            ]
+        level: list[tuple[KeyPath, Any]] = [((), values)]
+        for i, part in enumerate(pattern):
+            level = [((*path, key), child) for path, value in level for key, child in _inside(value, part, pattern[:i])]
         found += [(path, value, symbols) for path, value in level]
     return found
 
