@@ -2,7 +2,7 @@
 
 base/cli.py reads the flags and calls `fit` in base/run.py, which is the whole story. Where its steps live:
 
-    config          _plan             base/config/config.py        files and overrides, checked as a whole
+    config          _plan             base/config/__init__.py      files and overrides, checked as a whole
     run directory   plan.claim        base/runs/start.py           a resumed run is locked: base/runs/resume.py
     data            load_data         data_loader/assemble.py      datasets, transforms, loaders
     model           build_models      base/registry.py             from a name to a class to an object

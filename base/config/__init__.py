@@ -1,18 +1,176 @@
-"""What a config says, where it says it, and whether it can be: texts, layers, sections, signatures."""
+"""A config: read from files and overrides, checked as a whole, then fixed."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from base.config.document import ALIASES, Document, Source, freeze, from_plain
+from base.config.reader import read_files, to_yaml
+from base.errors import DEFAULT, ConfigError, Fault, Origin
 
 if TYPE_CHECKING:
-    from base.config.config import Config
+    from base.config.keys import Settings
 
-__all__ = ["Config"]
+Overrides = Sequence[str] | Mapping[str, Any]
 
 
-def __getattr__(name: str) -> object:
-    if name == "Config":
-        from base.config.config import Config
+class Config(Mapping[str, Any]):
+    """Everything that decides a run, read-only.
 
-        return Config
-    raise AttributeError(f"module 'base.config' has no attribute {name!r}")
+    `config.settings` has every key with its type, `config["trainer"]["epochs"]` reads the same as plain values. What
+    stands under `project` reads without that word, too, and `arch` and `data_loader` are other names of `model` and
+    `data.train`, as in pytorch-template. `notes` are lines for the user.
+    """
+
+    def __init__(
+        self,
+        document: Document,
+        settings: Settings,
+        source: str,
+        of_run: bool,
+        notes: Sequence[str] = (),
+    ) -> None:
+        self.settings, self.source, self.of_run, self.notes = settings, source, of_run, notes
+        self._document, values = document, self.to_dict()
+        self._values = freeze(_laid_under(values, values["project"]))
+
+    @classmethod
+    def read(
+        cls, path: str | Path, overrides: Overrides = (), *, plugins: Iterable[str] = (), of_run: bool = False
+    ) -> Config:
+        """The config of a YAML or JSON file with overrides: `key.path=value` texts (`--lr=0.1` is one, too), or a
+        mapping of such paths to values. `plugins` are modules that the command line allows in addition to the
+        project's; they are added to the config's own `plugins`. `of_run`: the file is a run's own, whose lengths may
+        contradict each other, for the command line had its say in them.
+
+        Raises ConfigError with every fault that the texts, the sections, the registries and the signatures show.
+        """
+        faults: list[Fault] = []
+        files = read_files(Path(path), faults)
+        if files is None:
+            raise ConfigError(faults, str(path))
+        return cls._checked(files, overrides, faults, str(path), plugins, of_run)
+
+    @classmethod
+    def from_dict(
+        cls,
+        values: Mapping[str, Any],
+        source: str = "checkpoint",
+        overrides: Overrides = (),
+        *,
+        plugins: Iterable[str] = (),
+    ) -> Config:
+        """The config that `to_dict` gave, or one put together in code; raises ConfigError as `read` does."""
+        faults: list[Fault] = []
+        given = from_plain(values, Origin(source), faults)
+        return cls._checked([given], overrides, faults, source, plugins, True)
+
+    @classmethod
+    def _checked(
+        cls,
+        files: Sequence[Document],
+        overrides: Overrides,
+        faults: list[Fault],
+        source: str,
+        plugins: Iterable[str],
+        of_run: bool,
+    ) -> Config:
+        # Imported here, for these need pydantic, and a file that cannot be read is told without it.
+        from base.config import cross_checks, layers, validate
+
+        notes: list[str] = []
+        document = layers.merge_files(files, faults, notes)
+        layers.apply_overrides(document, overrides, faults)
+        layers.add_plugins(document, plugins)
+        layers.remove_nulls(document)
+        settings, wrong = validate.check_sections(document)
+        schedules = [] if of_run else cross_checks.check_schedules(document)
+        if notes:  # a template's file runs there as it stands, and so it does here
+            schedules, notes = [], [*notes, *map(str, schedules)]
+        wrong += [*cross_checks.check_together(document), *schedules, *validate.check_code(document, plugins)]
+        unread = {(fault.origin, fault.key) for fault in faults}  # left without a value, which is no second fault
+        faults += [fault for fault in wrong if (fault.origin, fault.key) not in unread]
+        if faults or settings is None:
+            raise ConfigError((_worded(fault, notes) for fault in faults), source)
+        return cls(document, settings, source, of_run, notes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values: components as `{type, args}`, `${facts}` kept, and every default that means something."""
+        values = self.settings.model_dump(mode="json")
+        loader = values["data"]["loader"]
+        for decider, decided in self.settings.data.loader.DECIDES.items():
+            for name in decided if loader.get(decider) else ():
+                loader.pop(name, None)
+        return values
+
+    def to_yaml(self) -> str:
+        """`to_dict` as a YAML text that reads back as an equal config."""
+        return to_yaml(self.to_dict())
+
+    def origin(self, key: str) -> Origin:
+        """Where the value at `key` (`optimizer.args.lr`) was written, or `default`."""
+        source = self.written(key)
+        return source.origin if source else DEFAULT
+
+    def written(self, key: str) -> Source | None:
+        """Where and how the value at `key` was written and what it overrode; None if nothing was."""
+        return self._document.sources.get(self._document.path(key))
+
+    def fault(self, key: str, what: str, found: str = "", expected: str = "", hint: str = "") -> Fault:
+        """A fault at the place of `key`, or of the nearest section above that was written."""
+        origin = self._document.nearest(self._document.path(key)).origin
+        return _worded(Fault(origin, key, what, found, expected, hint), self.notes)
+
+    def error(self, key: str, what: str, found: str = "", expected: str = "", hint: str = "") -> ConfigError:
+        """The error with this one fault."""
+        return ConfigError([self.fault(key, what, found, expected, hint)], self.source)
+
+    def faults_of_lengths(self, steps: int) -> list[Fault]:
+        """Lengths that do not go together in a run of so many optimizer steps."""
+        from base.config.cross_checks import check_schedules
+
+        return [] if self.of_run or self.notes else check_schedules(self._document, steps)
+
+    def placed(self, faults: Iterable[Fault]) -> ConfigError:
+        """What was found by those who know the keys alone, at the places of the keys."""
+        return ConfigError((replace(fault, origin=self.fault(fault.key, "").origin) for fault in faults), self.source)
+
+    def __getitem__(self, key: str) -> Any:
+        if key in self._values:
+            return self._values[key]
+        value: Any = self._values
+        for part in ALIASES.get(key, (key,)):
+            value = value[part]
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Config({self.settings.name!r} from {self.source})"
+
+
+def _worded(fault: Fault, notes: Sequence[str]) -> Fault:
+    """The fault; of a config in pytorch-template's shape, which has notes, by the names that stand in the file."""
+    if not notes:
+        return fault
+    from base.legacy.config_file import in_their_words
+
+    return in_their_words(fault)
+
+
+def _laid_under(values: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with the keys of the project's own at the places where they were written, too."""
+    merged = dict(values)
+    for key, value in own.items():
+        if key not in merged:
+            merged[key] = value
+        elif isinstance(merged[key], Mapping) and isinstance(value, Mapping) and key != "project":
+            merged[key] = _laid_under(merged[key], value)
+    return merged

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from base.config.document import Document, KeyPath, dotted
+from base.config.keys import LoaderConfig
 from base.config.lookup import chains, named
-from base.config.torch_facts import DECIDES, LENGTHS, ONE_RATE, usual_unit
+from base.config.torch_facts import LENGTHS, ONE_RATE, usual_unit
 from base.errors import Fault, Origin, did_you_mean, listing
 
 _NOTHING: tuple[Any, ...] = (None, "off", False, 0, [], {})
@@ -45,8 +46,10 @@ def _loader(document: Document) -> Iterator[Fault]:
     """What torch's DataLoader refuses."""
     loader = _entry(document, ("data", "loader"))
     on = [name for name, value in loader.items() if value not in _NOTHING]
-    for decider in (decider for decider in DECIDES if decider in on):
-        for name in (name for name in DECIDES[decider] if name in on):
+    for decider, decided in LoaderConfig.DECIDES.items():
+        for name in decided if decider in on else ():
+            if name not in on:
+                continue
             what, hint = f"{decider} decides this", f"remove {name} or {decider}"
             yield _fault(document, ("data", "loader", name), what, hint)
     if loader.get("num_workers", 0) == 0:

@@ -131,6 +131,11 @@ def nested(keys: KeyPath, part: Document, source: Source) -> Document:
     return Document(values, {keys[:length]: source for length in range(len(keys))} | sources)
 
 
+def origin_of(source: str, text: str, at: int) -> Origin:
+    """The line and column of the character at `at`."""
+    return Origin(source, text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at))
+
+
 def repeated(key: str, origin: Origin, first: Source) -> Fault:
     """The fault of a key that stands twice in a mapping."""
     return Fault(origin, key, "key given twice", hint=f"the first is at {first.key_origin}; keep one of them")

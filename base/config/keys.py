@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
@@ -147,6 +147,9 @@ class SampleKeysConfig(Section):
 
 
 class LoaderConfig(Section):
+    DECIDES: ClassVar = {"batch_sampler": ("batch_size", "shuffle", "sampler", "drop_last"), "sampler": ("shuffle",)}
+    """Keys that leave others of them without meaning."""
+
     batch_size: int = key("samples in a batch of training data", 64, ge=1, resume="epoch_end")
     eval_batch_size: int | None = key("samples in a batch of other data; null: as batch_size", None, ge=1)
     shuffle: bool = key("a new order for each pass over the training data", True, resume="epoch_end")

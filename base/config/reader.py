@@ -11,34 +11,28 @@ from typing import Any
 
 import yaml
 
-from base.config.document import DEPTH, DIGITS, SIZE, Document, KeyPath, Source, Unreadable, dotted, repeated, walk
+from base.config.document import (
+    DEPTH,
+    DIGITS,
+    SIZE,
+    Document,
+    KeyPath,
+    Source,
+    Unreadable,
+    dotted,
+    origin_of,
+    repeated,
+    walk,
+)
 from base.errors import Fault, Origin, listing, suggest
 
 _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_JSON_AS_YAML = str.maketrans({"\t": " ", "\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"})
+"""YAML allows no tab between tokens, and takes the others, which JSON allows in texts, for line breaks."""
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-_SAID = {
-    r"character '\t'": ("a tab", "YAML is indented with spaces: replace it"),
-    "could not find expected ':'": ("no ':' after the key", "write key: value, with a space after the ':'"),
-    "but found '<stream end>'": ("the file ends in the middle of a value", "is it cut off?"),
-    "but found '}'": ("a '}' that closes nothing", "remove it"),
-    "but found ']'": ("a ']' that closes nothing", "remove it"),
-    "but found '<scalar>'": ("text after the end of a value", "is a ':', a comma or a quote missing?"),
-    "but found '-'": ("a list entry among keys", "indent it below the key it belongs to"),
-    "expected <block end>": ("not lined up with the lines above", "line it up with its neighbours, by spaces"),
-    "expected ',' or ']'": ("the list opened by '[' is not closed, or lacks a comma", "write [1, 2]"),
-    "expected ',' or '}'": ("the mapping opened by '{' is not closed, or lacks a comma", "write {a: 1, b: 2}"),
-    "unexpected end of stream": ("the text in quotes is not closed", "is the file cut off?"),
-    "another document": ("a second document after '---'", "a config is one document"),
-    "undefined alias": ("an alias of nothing", "write &name before the value that *name repeats"),
-    "unknown escape": ("an unknown escape in double quotes", "write \\\\ for a backslash, or use single quotes"),
-    "sequence entries": ("a '-' where no list can begin", "begin the list on a line of its own"),
-    "cannot start any token": ("a character that begins no value", "put the text in quotes"),
-    "expected the node content": ("no value here", "is a comma left over?"),
-}
-"""PyYAML's words; what is wrong and how to mend it in ours. The first that fits is used."""
 
 
 def scalar(text: str) -> Any:
@@ -63,13 +57,27 @@ def scalar(text: str) -> Any:
     return text
 
 
-def read_yaml(text: str, source: str, faults: list[Fault], loader_type: Any = None) -> Document | None:
+def read_yaml(text: str, source: str, faults: list[Fault]) -> Document | None:
     """The document of a YAML text; None after a fault of grammar. Repeated keys, tags and numbers out of range are
-    added to `faults` and the rest is read on.
+    added to `faults`, and reading goes on.
     """
+    return _read(_Loader, text, source, faults)
+
+
+def read_json(text: str, source: str, faults: list[Fault]) -> Document | None:
+    """As `read_yaml`, of a JSON text: once its grammar is checked, JSON is YAML but for a few characters."""
+    from base.config.grammar import json_fault
+
+    if fault := json_fault(text, source):
+        faults.append(fault)
+        return None
+    return _read(_JSONLoader, text.translate(_JSON_AS_YAML), source, faults)
+
+
+def _read(kind: type[_Loader], text: str, source: str, faults: list[Fault]) -> Document | None:
     loader: Any = None
     try:
-        loader = (loader_type or YAMLLoader)(text, source, faults)
+        loader = kind(text, source, faults)
         root = loader.get_single_node()
         if root is None:
             start = Origin(source, 1, 1)
@@ -78,14 +86,16 @@ def read_yaml(text: str, source: str, faults: list[Fault], loader_type: Any = No
     except Unreadable as error:
         faults.append(error.fault)
     except yaml.MarkedYAMLError as error:
-        faults.append(_grammar(error, text, source))
+        from base.config.grammar import yaml_fault
+
+        faults.append(yaml_fault(error, text, source))
     except (yaml.YAMLError, ValueError, OverflowError):  # such as "\UFFFFFFFF", which PyYAML lets chr() refuse
         origin = _origin(source, loader.get_mark()) if loader else Origin(source, 1, 1)
         faults.append(Fault(origin, "", "a character that no text can hold"))
     return None
 
 
-class YAMLLoader(yaml.BaseLoader):
+class _Loader(yaml.BaseLoader):
     """A text into PyYAML's nodes, whose scalars are texts, and these into plain values and their sources. Tags are
     refused, aliases are written out up to a bound, and depth is bounded before the interpreter's stack is.
     """
@@ -171,27 +181,26 @@ class YAMLLoader(yaml.BaseLoader):
         return items
 
 
+class _JSONLoader(_Loader):
+    def __init__(self, text: str, source: str, faults: list[Fault]) -> None:
+        super().__init__(text, source, faults)
+        self.json = text
+
+    def stale_possible_simple_keys(self) -> None:
+        """Keys are texts in quotes. YAML's limits on them (one line, 1,024 characters) are not JSON's."""
+        keys = self.possible_simple_keys.items()
+        self.possible_simple_keys = {level: key for level, key in keys if self.json[key.index] == '"'}
+
+    def scalar(self, node: Any, origin: Origin) -> tuple[Any, str]:
+        value, text = super().scalar(node, origin)
+        if text in ("NaN", "Infinity", "-Infinity"):  # Python's parser takes these
+            hint = "put it in quotes if text is meant"
+            self.faults.append(Fault(origin, "", "not a finite number", text, "a finite number", hint))
+        return value, text
+
+
 def _origin(source: str, mark: Any) -> Origin:
     return Origin(source, mark.line + 1, mark.column + 1)
-
-
-def _grammar(error: Any, text: str, source: str) -> Fault:
-    """The place of an error and what it means: not always the place where PyYAML noticed it."""
-    mark = error.problem_mark or error.context_mark
-    line = [*text.splitlines(), "", ""][mark.line]
-    before = line[: mark.column]
-    if "mapping values are not allowed" in error.problem:
-        if ": " in before:
-            what, hint = "a second ':' in this line", "put text that holds ': ' in quotes"
-            return Fault(_origin(source, mark), "", what, hint=hint)
-        what, hint = "not lined up with the lines above", "line it up; or is a ':' missing in the line above?"
-        return Fault(Origin(source, mark.line + 1, len(before) - len(before.lstrip()) + 1), "", what, hint=hint)
-    what, hint = next((ours for words, ours in _SAID.items() if words in error.problem), (error.problem, ""))
-    if "opened by" in what and "${" in line:
-        return Fault(_origin(source, mark), "", "a '{' inside brackets", hint='in [ ] and { } write "${...}" in quotes')
-    if ("not closed" in what or "no ':'" in what) and error.context_mark:  # where it begins, not where it is missed
-        mark = error.context_mark
-    return Fault(_origin(source, mark), "", what, hint=hint)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -281,12 +290,8 @@ def read_file(path: Path, faults: list[Fault], asked: Origin | None = None) -> D
 def _parse(text: str, path: Path, faults: list[Fault]) -> Document | None:
     """The mapping in `text`; the faults of single values get their keys."""
     wrong: list[Fault] = []
-    if path.suffix.lower() == ".json":
-        from base.config.json_reader import read_json
-
-        file = read_json(text, path.as_posix(), wrong)
-    else:
-        file = read_yaml(text, path.as_posix(), wrong)
+    read = read_json if path.suffix.lower() == ".json" else read_yaml
+    file = read(text, path.as_posix(), wrong)
     written = file.sources.items() if file else ()
     keys = {at: dotted(path) for path, source in written for at in (source.key_origin, source.origin)}
     faults.extend(replace(fault, key=keys.get(fault.origin, fault.key)) for fault in wrong)
@@ -330,18 +335,14 @@ def _decode(data: bytes, source: str, faults: list[Fault]) -> str | None:
         before = data[: error.start].decode("utf-8-sig", "replace")
         found = f"the byte 0x{data[error.start]:02x}"
         what, hint = ("a binary file", "name a text file") if b"\0" in data else ("not UTF-8 text", "save it as UTF-8")
-        faults.append(Fault(end_of(before, source), "", what, found, hint=hint))
+        faults.append(Fault(origin_of(source, before, len(before)), "", what, found, hint=hint))
         return None
     if bad := _UNPRINTABLE.search(text):
         found = f"the character 0x{ord(bad[0]):02x}"
         what = "a binary file" if bad[0] == "\0" else "a control character"
-        faults.append(Fault(end_of(text[: bad.start()], source), "", what, found, "text"))
+        faults.append(Fault(origin_of(source, text, bad.start()), "", what, found, "text"))
         return None
     return text
-
-
-def end_of(text: str, source: str) -> Origin:
-    return Origin(source, text.count("\n") + 1, len(text) - text.rfind("\n"))
 
 
 def flags_of(values: Any) -> dict[str, str]:

@@ -62,8 +62,6 @@ FUSED_ON_ACCELERATORS = FUSED | {"SGD", "Adagrad"}
 """On a CPU these gain nothing, and other bits; on an accelerator a fused one can leave out an update by itself."""
 ONE_RATE = {"OneCycleLR": ("base_lr", "max_lr"), "CyclicLR": ("base_lr", "max_lr")}
 """Arguments of schedules that set one learning rate for all parameter groups, unless they are lists."""
-DECIDES = {"sampler": ("shuffle",), "batch_sampler": ("batch_size", "shuffle", "sampler", "drop_last")}
-"""Arguments of a DataLoader that leave others of them without meaning."""
 PER_STEP = {"OneCycleLR", "CyclicLR"}
 """Schedules that step after every optimizer step."""
 LENGTHS = {

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from base.config.document import Document, Source, from_plain, nested, walk
-from base.config.json_reader import read_json
-from base.config.reader import read_file, read_yaml, to_yaml
+from base.config.reader import read_file, read_json, read_yaml, to_yaml
 from base.errors import Fault, Origin
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -13,8 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from base.config import Config
-from base.config.json_reader import read_json
-from base.config.reader import read_yaml, to_yaml
+from base.config.reader import read_json, read_yaml, to_yaml
 from base.errors import ConfigError
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
