@@ -1,4 +1,4 @@
-"""A config: read from files and overrides, checked as a whole, then fixed."""
+"""The config of a run: read from files and overrides, checked as a whole, read-only."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Overrides = Sequence[str] | Mapping[str, Any]
 class Config(Mapping[str, Any]):
     """Everything that decides a run, read-only.
 
-    `config.settings` has every key with its type, `config["trainer"]["epochs"]` reads the same as plain values. What
-    stands under `project` reads without that word, too, and `arch` and `data_loader` are other names of `model` and
-    `data.train`, as in pytorch-template. `notes` are lines for the user.
+    `config.settings` has every key with its type; `config["trainer"]["epochs"]` gives plain values. Keys under
+    `project` can also be read at the top level, and `arch` and `data_loader` mean `model` and `data.train`, as in
+    pytorch-template. `notes` are lines for the user.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Config(Mapping[str, Any]):
         """The config of a YAML or JSON file with overrides: `key.path=value` texts (`--lr=0.1` is one, too), or a
         mapping of such paths to values. `plugins` are modules that the command line allows in addition to the
         project's; they are added to the config's own `plugins`. `of_run`: the file is a run's own, whose lengths may
-        contradict each other, for the command line had its say in them.
+        contradict each other, because the command line may have changed some.
 
         Raises ConfigError with every fault that the texts, the sections, the registries and the signatures show.
         """
@@ -78,7 +78,7 @@ class Config(Mapping[str, Any]):
         plugins: Iterable[str],
         of_run: bool,
     ) -> Config:
-        # Imported here, for these need pydantic, and a file that cannot be read is told without it.
+        # Imported here because these need pydantic: an unreadable file is reported without it.
         from base.config import cross_checks, layers, validate
 
         notes: list[str] = []
@@ -88,13 +88,13 @@ class Config(Mapping[str, Any]):
         layers.remove_nulls(document)
         settings, wrong = validate.check_sections(document)
         schedules = [] if of_run else cross_checks.check_schedules(document)
-        if notes:  # a template's file runs there as it stands, and so it does here
+        if notes:  # pytorch-template does not check this, so its files run here, too
             schedules, notes = [], [*notes, *map(str, schedules)]
         wrong += [*cross_checks.check_together(document), *schedules, *validate.check_code(document, plugins)]
-        unread = {(fault.origin, fault.key) for fault in faults}  # left without a value, which is no second fault
+        unread = {(fault.origin, fault.key) for fault in faults}  # these have no value, which is not a second fault
         faults += [fault for fault in wrong if (fault.origin, fault.key) not in unread]
         if faults or settings is None:
-            raise ConfigError((_worded(fault, notes) for fault in faults), source)
+            raise ConfigError((_with_file_key(fault, notes) for fault in faults), source)
         return cls(document, settings, source, of_run, notes)
 
     def to_dict(self) -> dict[str, Any]:
@@ -122,20 +122,20 @@ class Config(Mapping[str, Any]):
     def fault(self, key: str, what: str, found: str = "", expected: str = "", hint: str = "") -> Fault:
         """A fault at the place of `key`, or of the nearest section above that was written."""
         origin = self._document.nearest(self._document.path(key)).origin
-        return _worded(Fault(origin, key, what, found, expected, hint), self.notes)
+        return _with_file_key(Fault(origin, key, what, found, expected, hint), self.notes)
 
     def error(self, key: str, what: str, found: str = "", expected: str = "", hint: str = "") -> ConfigError:
         """The error with this one fault."""
         return ConfigError([self.fault(key, what, found, expected, hint)], self.source)
 
     def faults_of_lengths(self, steps: int) -> list[Fault]:
-        """Lengths that do not go together in a run of so many optimizer steps."""
+        """Faults of schedules and patience in a run of so many optimizer steps."""
         from base.config.cross_checks import check_schedules
 
         return [] if self.of_run or self.notes else check_schedules(self._document, steps)
 
     def placed(self, faults: Iterable[Fault]) -> ConfigError:
-        """What was found by those who know the keys alone, at the places of the keys."""
+        """A ConfigError of faults that name keys only, with the origins of the keys filled in."""
         return ConfigError((replace(fault, origin=self.fault(fault.key, "").origin) for fault in faults), self.source)
 
     def __getitem__(self, key: str) -> Any:
@@ -156,8 +156,8 @@ class Config(Mapping[str, Any]):
         return f"Config({self.settings.name!r} from {self.source})"
 
 
-def _worded(fault: Fault, notes: Sequence[str]) -> Fault:
-    """The fault; of a config in pytorch-template's shape, which has notes, by the names that stand in the file."""
+def _with_file_key(fault: Fault, notes: Sequence[str]) -> Fault:
+    """The fault; for a config in pytorch-template's shape, which has notes, with the key as the file names it."""
     if not notes:
         return fault
     from base.legacy.config_file import in_their_words
@@ -166,7 +166,7 @@ def _worded(fault: Fault, notes: Sequence[str]) -> Fault:
 
 
 def _laid_under(values: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` with the keys of the project's own at the places where they were written, too."""
+    """`values` with the project's own keys added where the file had them."""
     merged = dict(values)
     for key, value in own.items():
         if key not in merged:

@@ -1,4 +1,4 @@
-"""Annotations of Python: whether a plain value fits one, what it becomes, and what to say of one that does not fit."""
+"""Converts plain values to what Python annotations ask for, and describes annotations in words."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ class Mismatch(ValueError):
 
 
 def fit(value: Any, annotation: Any, path: KeyPath = ()) -> Any:
-    """`value` as `annotation` asks for it: lists become tuples or tensors, texts become paths, enum members, dtypes
-    or, for a Callable, the registered function of that name. Scalars stay what they are, but for an int where a float
-    is asked for. Raises Mismatch; also for a number out of the limits of an `Annotated`.
+    """Converts `value` to the type `annotation`: lists become tuples or tensors; strings become paths, enum members,
+    dtypes or, for a Callable, the registered function of that name; an int becomes a float where one is asked for.
+    No other scalar is converted. Raises Mismatch, also for a number outside the limits of an `Annotated`.
     """
     if typing.get_origin(annotation) is Annotated:
         return _fit_annotated(value, annotation, path)
@@ -98,7 +98,7 @@ def _fit_annotated(value: Any, annotation: Any, path: KeyPath) -> Any:
 
 
 def _within(value: Any, metadata: list[Any]) -> bool:
-    """True unless `value` is a number outside a limit that `metadata` may hold."""
+    """False if `value` is a number outside a limit in `metadata`."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return True
     compare = {"ge": operator.ge, "gt": operator.gt, "le": operator.le, "lt": operator.lt}
@@ -162,7 +162,7 @@ def _fit_scalar(value: Any, annotation: Any, path: KeyPath) -> Any:
         fits = type(value) in (int, float)
     elif annotation in (bool, int, float, str, type(None)):
         fits = type(value) is annotation
-    elif not isinstance(annotation, type):  # an annotation of a kind that Python has added since
+    elif not isinstance(annotation, type):  # a kind of annotation that is newer than this code
         return value
     elif isinstance(value, str) and (issubclass(annotation, pathlib.PurePath) or annotation is os.PathLike):
         return pathlib.Path(value)
@@ -206,7 +206,7 @@ def _fit_torch(value: Any, annotation: type, path: KeyPath) -> Any:
 
 
 def bare(annotation: Any) -> Any:
-    """The annotation without aliases and decoration; Any for what says nothing that can be checked."""
+    """The annotation without aliases and metadata; Any if it cannot be checked."""
     while True:
         if typing.get_origin(annotation) is typing.Annotated:
             annotation = typing.get_args(annotation)[0]
@@ -276,14 +276,14 @@ def _describe_class(annotation: Any) -> str:
 
 
 def limits(metadata: Iterable[Any]) -> str:
-    """`, 1 or more`: the limits in an Annotated or a pydantic field; empty if there are none."""
+    """The limits in an Annotated or a pydantic field, such as `, 1 or more`; empty if there are none."""
     names = ("ge", "gt", "le", "lt")
     bounds = {name: getattr(item, name) for item in metadata for name in names if getattr(item, name, None) is not None}
     return _LIMITS.get(tuple(sorted(bounds)), "").format(**bounds)
 
 
 def suggest_fix(value: Any, text: str, annotation: Any) -> str:
-    """`write 8, without quotes`; empty if nothing likely was meant. `text` is the value as it was written."""
+    """A likely fix, such as `write 8, without quotes`; empty if there is none. `text` is the value as written."""
     kinds = {bare(kind) for kind in choices(bare(annotation))}
     if isinstance(value, str):
         word = value.strip()

@@ -1,4 +1,4 @@
-"""The arguments of a component, bound to the signature of what they will call before anything is built."""
+"""Checks a component's arguments against the signature of its class or function, before anything is built."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ELSEWHERE = {
     "fused": "optimizer.fused",
     "params": "optimizer.params",
 }
-"""Arguments that the program supplies, and the key that decides them."""
+"""Arguments that the program supplies, and the config key that sets each."""
 FACTS: dict[str, tuple[str, Any]] = {
     "data.num_classes": ("a whole number", 10),
     "data.input_shape": ("a list of whole numbers", [1, 28, 28]),
@@ -37,20 +37,20 @@ FACTS: dict[str, tuple[str, Any]] = {
     "trainer.total_steps": ("a whole number", 1000),
     "trainer.steps_per_epoch": ("a whole number", 100),
 }
-"""By name: the type in words, and a value of that type for arguments to be checked with."""
+"""By name: the type in words, and an example value, with which arguments are checked."""
 _FACT = re.compile(r"\$\{([^{}]*)\}")
 Parameters = dict[str, Parameter]
 _NAMED = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
 
 def build(registry: Registry, component: Any, facts: Mapping[str, Any] | None = None, **supplied: Any) -> Any:
-    """The object that a config's `{type, args}` describes, with facts such as `${data.num_classes}` put in."""
+    """Builds the object that `{type, args}` describes, with facts such as `${data.num_classes}` filled in."""
     target = registry.get(component.type)
     return registry.call(target, convert(target, substitute(component.args, facts or {})), supplied)
 
 
 def substitute(value: Any, facts: Mapping[str, Any]) -> Any:
-    """`value` with every string `${name}` in it replaced by the fact of that name."""
+    """`value` with every string `${name}` in it replaced by the value of that fact."""
     name = fact(value)
     if name is not None:
         return facts[name]
@@ -62,18 +62,16 @@ def substitute(value: Any, facts: Mapping[str, Any]) -> Any:
 
 
 def convert(target: Callable[..., Any], args: Mapping[str, Any]) -> dict[str, Any]:
-    """`args` as the annotations of `target` ask for them: lists as tuples or tensors, texts as paths, enum members or
-    registered functions. Raises Mismatch, a ValueError, where one does not fit.
-    """
+    """Converts `args` to the types in the signature of `target`, as `fit` does. Raises Mismatch, a ValueError."""
     known, _ = parameters(target)
-    nothing = {name for name in known if known[name].default is None}  # which may be given: `size: int = None`
-    checked = {name for name, value in args.items() if name in known and not (value is None and name in nothing)}
+    optional = {name for name in known if known[name].default is None}  # `size: int = None` takes None
+    checked = {name for name, value in args.items() if name in known and not (value is None and name in optional)}
     asked = {name: annotation(target, known[name]) for name in checked}
     return {name: fit(value, asked[name], (name,)) if name in checked else value for name, value in args.items()}
 
 
 def annotation(target: Any, parameter: Parameter) -> Any:
-    """What a parameter asks for; without an annotation the type of its default. Ranges that are known are added."""
+    """The annotation of a parameter, or else the type of its default, with the known range of values added."""
     asked, default, module = parameter.annotation, parameter.default, str(getattr(target, "__module__", ""))
     if asked is Parameter.empty:
         asked = type(default) if type(default) in (bool, int, float, str, list, tuple, dict) else Any
@@ -91,8 +89,8 @@ def check_arguments(
     origin: Origin,
     supplied: Collection[str] = (),
 ) -> list[Fault]:
-    """Every argument of the component at this path that `target` cannot be called with: unknown, missing, of a wrong
-    type, or among those that the program supplies. `name` is the component's type, written at `origin`.
+    """The faults in the arguments of the component at this path: unknown, missing, of a wrong type, or supplied by
+    the program. `name` is the component's type, written at `origin`.
     """
     known, any_other = parameters(target)
     known = {name: p for name, p in known.items() if not name.startswith("_")}
@@ -106,8 +104,8 @@ def check_arguments(
         at_key = document.sources[path].key_origin
         if argument in settable:
             asked = annotation(target, settable[argument])
-            nothing = value is None and settable[argument].default is None
-            faults += of_facts.get(argument) or ([] if nothing else _misfit(document, path, value, asked))
+            is_default = value is None and settable[argument].default is None
+            faults += of_facts.get(argument) or ([] if is_default else _misfit(document, path, value, asked))
         elif argument in supplied:
             hint = f"write it in {_ELSEWHERE[argument]}" if argument in _ELSEWHERE else "remove it"
             faults.append(Fault(at_key, dotted(path), "is set by the program", hint=hint))
@@ -123,7 +121,7 @@ def check_arguments(
 
 
 def _misfit(document: Document, argument: KeyPath, value: Any, asked: Any) -> list[Fault]:
-    """The fault of an argument whose value does not fit what is asked for."""
+    """The fault of an argument whose value does not fit the annotation `asked`."""
     try:
         fit(substitute(value, {name: example for name, (_, example) in FACTS.items()}), asked, argument)
     except Mismatch as mismatch:
@@ -155,7 +153,7 @@ def _facts_at(path: KeyPath) -> Collection[str]:
 
 
 def _check_facts(document: Document, args: KeyPath) -> dict[str, list[Fault]]:
-    """By argument every `${...}` in it that stands for nothing there."""
+    """By argument, the faults of every `${...}` in it that names no fact known there."""
     known, faults = _facts_at(args), dict[str, list[Fault]]()
     for path, value in walk(document.get(args), args):
         if isinstance(value, str) and _FACT.search(value) and fact(value) not in known:
@@ -177,8 +175,8 @@ def _wrong(text: str, known: Collection[str]) -> tuple[str, str, str, str]:
 
 @functools.cache
 def parameters(target: Callable[..., Any], seen: frozenset[Any] = frozenset()) -> tuple[Parameters, bool]:
-    """What `target` may be given by name, its annotations resolved, and whether any other name may be given too: true
-    for `**kwargs` that cannot be followed. `seen` are the functions on the way here.
+    """The parameters of `target` that can be given by name, with annotations resolved, and whether it takes any other
+    name, too: True for `**kwargs` that cannot be followed. `seen` are the functions followed so far.
     """
     try:
         signature = _signature(target)
@@ -198,7 +196,7 @@ def parameters(target: Callable[..., Any], seen: frozenset[Any] = frozenset()) -
 
 
 def _signature(target: Any) -> inspect.Signature:
-    """Of a deprecated class that of its `__init__`: before Python 3.14 the `__new__` that warns stood before it."""
+    """The signature; for a deprecated class that of `__init__`, which before Python 3.14 a warning `__new__` hides."""
     if not (inspect.isclass(target) and "__deprecated__" in vars(target)):
         return inspect.signature(target)
     initialize = inspect.signature(target.__init__)
@@ -214,7 +212,7 @@ def _function(target: Any) -> types.FunctionType | None:
 
 
 def _resolved(annotation: Any, scope: dict[str, Any]) -> Any:
-    """A string annotation as what it names; empty when that is known to type checkers only."""
+    """The type that a string annotation names; `Parameter.empty` if only type checkers know it."""
     if not isinstance(annotation, str):
         return annotation
     try:
@@ -238,9 +236,9 @@ def _behind(target: Any, function: Any, keywords: str, seen: frozenset[Any]) -> 
                 other = True
                 continue
             followed = True
-            theirs, more = parameters(callee, seen)
-            bound = {k.arg for k in call.keywords} | set(list(theirs)[: len(call.args)])
-            found |= {name: p for name, p in theirs.items() if name not in bound and name not in found}
+            inner, more = parameters(callee, seen)
+            bound = {k.arg for k in call.keywords} | set(list(inner)[: len(call.args)])
+            found |= {name: p for name, p in inner.items() if name not in bound and name not in found}
             other |= more
     return found, other or not followed
 

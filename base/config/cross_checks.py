@@ -1,6 +1,4 @@
-"""Keys that are right one by one and wrong together, as far as the texts tell; schedules and patience against the
-length of the training. Torch is not imported.
-"""
+"""Checks keys against each other, and schedules and patience against the length of the training, without torch."""
 
 from __future__ import annotations
 
@@ -22,13 +20,13 @@ _ONLY_WITH: dict[KeyPath, tuple[Any, KeyPath, Any]] = {
 
 
 def check_together(document: Document) -> list[Fault]:
-    """Contradictions between keys of any kind."""
+    """The faults of keys that contradict each other."""
     checks = (_loader, _monitor, _logged, _names, _schedules, _freezing, _without_effect)
     return [fault for check in checks for fault in check(document)]
 
 
 def _on(document: Document, *path: str) -> bool:
-    """True if the key is written and switches something on."""
+    """True if the key is written and its value turns something on."""
     return document.get(path) not in _NOTHING
 
 
@@ -100,19 +98,19 @@ def _without_effect(document: Document) -> Iterator[Fault]:
 
 
 def _metric_names(document: Document) -> list[tuple[KeyPath, str]]:
-    """How metrics are called in the logs, each with the path of the key that says so."""
+    """The names of the metrics in the logs, each with the path of the key that gives it."""
     metrics = document.values.get("metrics")
     keys = [
         [(("metrics", i, key), metric.get(key)) for key in ("name", "type")]
         for i, metric in enumerate(metrics if isinstance(metrics, list) else ())
         if isinstance(metric, dict)
     ]
-    said = ([(path, name) for path, name in both if isinstance(name, str) and name != "off"] for both in keys)
-    return [names[0] for names in said if names]
+    given = ([(path, name) for path, name in both if isinstance(name, str) and name != "off"] for both in keys)
+    return [names[0] for names in given if names]
 
 
 def _logged(document: Document) -> Iterator[Fault]:
-    """Each metric has a name of its own; a loss has a type or is made of terms, whose names are free."""
+    """Metrics have different names; a loss has either a type or terms, whose names nothing else is logged under."""
     seen: dict[str, Origin] = {}
     for path, name in _metric_names(document):
         origin = document.sources[path].origin
@@ -134,12 +132,12 @@ def _logged(document: Document) -> Iterator[Fault]:
 
 
 def _schedules(document: Document) -> Iterator[Fault]:
-    """A link that never ends hides the next; one learning rate for all groups would take their own away."""
+    """A link without `steps` would hide the next; a single rate would override those of the parameter groups."""
     optimizers = named(document, "optimizer")
     groups = {name: _entry(document, path).get("groups") for name, path in optimizers.items()}
     for name, chain in chains(document).items():
-        mine = (value for of, value in groups.items() if name in (of, "lr_scheduler"))
-        grouped = any(value and isinstance(value, list) for value in mine)
+        scheduled = (value for optimizer, value in groups.items() if name in (optimizer, "lr_scheduler"))
+        grouped = any(value and isinstance(value, list) for value in scheduled)
         for path in chain:
             link = document.get(path)
             if path != chain[-1] and isinstance(link, dict) and link.get("steps") in _NOTHING:
@@ -166,7 +164,7 @@ def _freezing(document: Document) -> Iterator[Fault]:
 
 
 def _names(document: Document) -> Iterator[Fault]:
-    """Of an optimizer its model's, of a schedule its optimizer's."""
+    """Each optimizer is named after a model, each schedule after an optimizer."""
     models, optimizers, schedules = (named(document, key) for key in ("model", "optimizer", "lr_scheduler"))
     for name, path in optimizers.items() if "optimizer" not in optimizers else ():
         if "params" not in _entry(document, path) and name not in models:
@@ -179,21 +177,24 @@ def _names(document: Document) -> Iterator[Fault]:
 
 
 def check_monitor(document: Document) -> list[Fault]:
-    """`trainer.monitor`, or its default, against the names that a run logs as far as the config tells: `loss`,
-    `accuracy`, `val_loss`, `val_accuracy` ...
+    """Checks `trainer.monitor`, or its default, against the names that the config lets a run log: `loss`, `accuracy`,
+    `val_loss`, `val_accuracy` ...
     """
     path, valid, metrics = ("trainer", "monitor"), document.get(("data", "valid")), _metric_names(document)
     monitor = document.get(path) if path in document.sources else "min val_loss"
-    words, origin = str(monitor).split(), document.nearest(path).origin
-    if _monitor_is_off(document) or len(words) != 2:
+    parts, origin = str(monitor).split(), document.nearest(path).origin
+    if _monitor_is_off(document) or len(parts) != 2:
         return []
-    name, names = words[1], ["loss", *_entry(document, ("loss", "terms")), *(called for _, called in metrics)]
+    name, names = (
+        parts[1],
+        ["loss", *_entry(document, ("loss", "terms")), *(called for _, called in metrics)],
+    )
     if valid not in _NOTHING:
         by_name = isinstance(valid, dict) and "type" not in valid and "args" not in valid
         prefixes = [f"val_{part}_" for part in valid] if by_name else ["val_"]
         names += [prefix + each for prefix in prefixes for each in names]
     per_class = [called for at, called in metrics if (*at[:2], "args", "average") in document.sources]
-    if name in names or any(f"{called}_" in name for called in per_class):  # of these the dry run tells
+    if name in names or any(f"{called}_" in name for called in per_class):  # the dry run checks these
         return []
     what, hint = f"nothing logs {name!r}", did_you_mean(name, names) or f"there are {listing(names, 'and')}"
     if name.startswith("val_") and valid in _NOTHING:
@@ -202,9 +203,9 @@ def check_monitor(document: Document) -> list[Fault]:
 
 
 def check_schedules(document: Document, steps: int | None = None) -> list[Fault]:
-    """Lengths of schedules and patience against the training; those that count optimizer steps once it is known how
-    many the run has. A run cut short from the command line is no contradiction of its file: only what is said in one
-    place, and what cannot go well, is a fault.
+    """Checks schedules and patience against the length of the training; those that count optimizer steps only if the
+    number of `steps` is given. The command line may shorten a run, so a length that merely never takes effect is a
+    fault only if it stands in the same file as the length of the training.
     """
     epochs = document.get(("trainer", "epochs"))
     if type(epochs) is not int:
@@ -222,14 +223,14 @@ def _patience(document: Document, epochs: int) -> Iterator[Fault]:
     if type(patience) is not int or in_steps:
         return
     evaluations = epochs // max(every if type(every) is int else 1, 1)
-    if _said_together(document, path) and patience >= evaluations:
+    if _in_one_file(document, path) and patience >= evaluations:
         expected = f"less than {evaluations}, the evaluations in {epochs} epochs, or off"
         origin, found = document.sources[path].origin, document.found(path)
         yield Fault(origin, "trainer.early_stop", "never acts", found, expected)
 
 
-def _said_together(document: Document, path: KeyPath) -> bool:
-    """True if the value stands in one file with the length of the training."""
+def _in_one_file(document: Document, path: KeyPath) -> bool:
+    """True if the value and the length of the training are written in the same file."""
     one, other = document.sources[path].origin, document.sources["trainer", "epochs"].origin
     return one.source == other.source and bool(one.line)
 
@@ -254,17 +255,17 @@ def _lengths(document: Document, chain: Sequence[KeyPath], ticks: Mapping[str, i
 
 
 def _length(
-    document: Document, link: KeyPath, kind: str, of: str, available: int, in_words: str, hint: str
+    document: Document, link: KeyPath, kind: str, of: str, available: int, length_in_words: str, hint: str
 ) -> Iterator[Fault]:
     """The length of one schedule against what is `available`: epochs or steps `of` the training or of its link."""
     path = (*link, "args", LENGTHS.get(kind, ""))
     length = document.get(path)
     if type(length) is not int:
         return
-    at, found, together = document.sources[path].origin, document.found(path), _said_together(document, path)
+    at, found, together = document.sources[path].origin, document.found(path), _in_one_file(document, path)
     if kind == "OneCycleLR" and length < available:
-        yield Fault(at, dotted(path), f"over before {of} is, and then it fails", found, in_words, hint)
+        yield Fault(at, dotted(path), f"over before {of} is, and then it fails", found, length_in_words, hint)
     elif kind == "StepLR" and length >= available and together:
-        yield Fault(at, dotted(path), "the rate never changes", found, f"less than the {in_words} of {of}")
+        yield Fault(at, dotted(path), "the rate never changes", found, f"less than the {length_in_words} of {of}")
     elif kind != "StepLR" and length > available and together:
-        yield Fault(at, dotted(path), f"longer than {of}", found, f"{in_words} at most", hint)
+        yield Fault(at, dotted(path), f"longer than {of}", found, f"{length_in_words} at most", hint)

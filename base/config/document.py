@@ -1,4 +1,4 @@
-"""A config as plain values, beside a table that tells by key path where each was written and what it overrode."""
+"""A config as plain values, with a table by key path of where each was written and what it overrode."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ DEPTH = 64
 SIZE = 100_000
 """How many values a config may hold, its aliases written out."""
 DIGITS = 300
-"""How many a whole number may have: where a float is asked for it becomes one, and 10^308 is the last."""
+"""How many a whole number may have, so that it can be converted to a float, whose largest is about 10^308."""
 ALIASES: dict[str, tuple[str, ...]] = {"arch": ("model",), "data_loader": ("data", "train")}
-"""Top-level names of pytorch-template, and where ours stand."""
+"""Top-level keys of pytorch-template, and the paths of the keys that they stand for."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a value was written, and how."""
+    """Where and how a value was written."""
 
     origin: Origin
     key_origin: Origin
-    """Where its key was written; of an entry of a list the origin."""
+    """Where its key was written; for an entry of a list, the same as `origin`."""
     text: str = ""
     """A scalar as it was written: `1e-3`, `"8"`."""
     overridden: tuple[Document, ...] = ()
-    """What stood here before, the latest first: values of files below, `args` of another `type`."""
+    """Values that this one replaced, latest first: from extended files, or the `args` of another `type`."""
 
 
 @dataclass
 class Document:
-    """`values` are dicts, lists and scalars; `sources` has an entry for each of them by its path."""
+    """`values` are dicts, lists and scalars; `sources` has the source of each by its path."""
 
     values: Any
     sources: dict[KeyPath, Source]
@@ -66,7 +66,7 @@ class Document:
         return path
 
     def nearest(self, path: KeyPath) -> Source:
-        """The source of the value at `path`, or of the nearest one around it that was written."""
+        """The source of the value at `path`, or of the innermost written value around it."""
         while path not in self.sources:
             path = path[:-1]
         return self.sources[path]
@@ -81,12 +81,12 @@ class Document:
         return f"{text[:57]}..." if len(text) > 60 else text
 
     def part(self, path: KeyPath) -> Document:
-        """A copy of what stands at `path`."""
+        """A copy of the value at `path`."""
         value, start = self.get(path), len(path)
         return Document(copy.deepcopy(value), {inner[start:]: self.sources[inner] for inner, _ in walk(value, path)})
 
     def put(self, path: KeyPath, part: Document) -> None:
-        """Replaces what stands at `path`, or adds it to the mapping around."""
+        """Replaces the value at `path`, or adds it to the mapping around it."""
         if path in self.sources:
             self.forget(path)
         if path:
@@ -96,12 +96,12 @@ class Document:
         self.sources |= {(*path, *inner): source for inner, source in part.sources.items()}
 
     def forget(self, path: KeyPath) -> None:
-        """Removes the sources of what stands at `path`."""
+        """Removes the sources of the value at `path`."""
         for inner, _ in walk(self.get(path), path):
             del self.sources[inner]
 
     def pop(self, path: KeyPath) -> Document | None:
-        """Removes the key at `path` and gives what stood there; None if nothing did."""
+        """Removes the key at `path` and returns its value; None if there is no such key."""
         if path not in self.sources:
             return None
         part = self.part(path)
@@ -124,7 +124,7 @@ def dotted(path: KeyPath) -> str:
 
 
 def nested(keys: KeyPath, part: Document, source: Source) -> Document:
-    """`part` inside mappings with one key each, all of them written at `source`."""
+    """`part` inside one-key mappings, all written at `source`."""
     values, sources = part.values, {(*keys, *path): inner for path, inner in part.sources.items()}
     for key in reversed(keys):
         values = {key: values}
@@ -137,7 +137,7 @@ def origin_of(source: str, text: str, at: int) -> Origin:
 
 
 def repeated(key: str, origin: Origin, first: Source) -> Fault:
-    """The fault of a key that stands twice in a mapping."""
+    """The fault of a key that is given twice in a mapping."""
     return Fault(origin, key, "key given twice", hint=f"the first is at {first.key_origin}; keep one of them")
 
 
@@ -150,8 +150,8 @@ class Unreadable(Exception):
 
 
 def from_plain(value: Any, origin: Origin, faults: list[Fault], at: KeyPath = ()) -> Document:
-    """A document of one origin from Python values: what `fit()` was given, the config of a checkpoint. `at` is where
-    it will stand.
+    """A document from Python values (arguments of `fit()`, the config of a checkpoint), all with one origin. `at` is
+    the path under which it will be placed; faults name it.
     """
     sources: dict[KeyPath, Source] = {}
 

@@ -1,4 +1,4 @@
-"""What sections of a config are made of: how a key is declared, the types of its values."""
+"""Building blocks of the section models: how a key is declared, and the types of values that keys share."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def key(
     registry: str = "",
     **limits: Any,
 ) -> Any:
-    """A key of a section. `expected` says in words what type and limits alone do not; `registry` names the one
-    that the components under this key come from; of several the first that knows a name.
+    """Declares a key of a section. `expected` describes its values where type and limits are not enough. `registry`
+    names the registry of the components under this key; of several, the first that knows a name is used.
     """
     extra: Any = {"resume": resume, "expected": expected, "registries": tuple(registry.split())}
     return Field(default, description=about, json_schema_extra=extra, **limits)
 
 
 def pattern(value: str) -> str:
-    """A regular expression as it is; ValueError if it is none."""
+    """Returns a regular expression unchanged; raises ValueError if it is invalid."""
     try:
         re.compile(value)
     except re.error as error:
@@ -41,14 +41,14 @@ def pattern(value: str) -> str:
 
 
 class Section(BaseModel):
-    """Unknown keys are refused, scalars are strict, nothing changes once it is made."""
+    """Refuses unknown keys, converts no scalars, and is read-only."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 Args = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value), AfterValidator(freeze)]
 Off = BeforeValidator(lambda value: None if value == "off" else value)
-"""The word for None where something can be off."""
+"""Reads `off` as None."""
 Count = Annotated[int | None, Off]
 Empty = BeforeValidator(lambda value: () if value is None or value == "off" else value)
 SetName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
@@ -62,7 +62,7 @@ class Component(Section):
 
 
 def seconds(value: Any) -> Any:
-    """The seconds in `1h30m`, `90m`, `1d12h`, `45s`, `01:30:00`; None for `off`; other values are left alone."""
+    """Converts `1h30m`, `90m`, `1d12h`, `45s` or `01:30:00` to seconds, and `off` to None; other values are kept."""
     if not isinstance(value, str) or value == "off":
         return None if value == "off" else value
     clock = re.fullmatch(r"(\d+):([0-5]\d):([0-5]\d)", value)
@@ -77,8 +77,8 @@ def seconds(value: Any) -> Any:
 
 
 def are_names(own: Collection[str], keys: Iterable[str]) -> bool:
-    """True if the keys of a mapping are names of components and not the `own` ones of a single one; `typ` is a slip
-    and no name.
+    """True if the keys of a mapping are names of components and not keys of a single one, which are `own`. A misspelt
+    `type` or `args` is not a name.
     """
     return bool(keys) and not any(name in own or suggest(name, ("type", "args")) for name in keys)
 

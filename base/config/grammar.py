@@ -28,7 +28,7 @@ _YAML_PROBLEMS = {
     "cannot start any token": ("a character that begins no value", "put the text in quotes"),
     "expected the node content": ("no value here", "is a comma left over?"),
 }
-"""A part of PyYAML's message; what is wrong and how to mend it in ours. The first that fits is used."""
+"""By a part of PyYAML's message: what is wrong, and how to fix it. The first match is used."""
 _TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|[][{}]')
 _WORD = re.compile(r"[-+.\w]+")
 _NO_VALUE = "no JSON value"
@@ -45,11 +45,11 @@ _JSON_PROBLEMS = {
     "','": ("no comma between two entries", "',' or a closing bracket", ""),
     "": (_NO_VALUE, "a number, text, true, false, null, [ or {", ""),
 }
-"""By a part of the parser's message or our own word: what is wrong, what is expected, how to mend it."""
+"""By a part of the json module's message, or a name given in `_json_fault`: what is wrong, expected, the fix."""
 
 
 def yaml_fault(error: Any, text: str, source: str) -> Fault:
-    """The place of an error and what it means: not always the place where PyYAML noticed it."""
+    """Explains PyYAML's error at the place of its cause, which is not always where PyYAML noticed it."""
     mark = error.problem_mark or error.context_mark
     line = [*text.splitlines(), "", ""][mark.line]
     before = line[: mark.column]
@@ -59,16 +59,16 @@ def yaml_fault(error: Any, text: str, source: str) -> Fault:
             return Fault(Origin(source, mark.line + 1, mark.column + 1), "", what, hint=hint)
         what, hint = "not lined up with the lines above", "line it up; or is a ':' missing in the line above?"
         return Fault(Origin(source, mark.line + 1, len(before) - len(before.lstrip()) + 1), "", what, hint=hint)
-    what, hint = next((ours for words, ours in _YAML_PROBLEMS.items() if words in error.problem), (error.problem, ""))
+    what, hint = next((found for part, found in _YAML_PROBLEMS.items() if part in error.problem), (error.problem, ""))
     if "opened by" in what and "${" in line:
         what, hint = "a '{' inside brackets", 'in [ ] and { } write "${...}" in quotes'
     elif ("not closed" in what or "no ':'" in what) and error.context_mark:
-        mark = error.context_mark  # where it begins, not where PyYAML misses the end
+        mark = error.context_mark  # where the value begins, not where its end is missing
     return Fault(Origin(source, mark.line + 1, mark.column + 1), "", what, hint=hint)
 
 
 def json_fault(text: str, source: str) -> Fault | None:
-    """What keeps a text from being JSON; None also where only the depth does, which the reader reports."""
+    """The first error of grammar in a JSON text, or None. Too deep nesting is left to the reader to report."""
     try:
         json.loads(text if text.strip() else "null", parse_int=str)
     except json.JSONDecodeError as error:
@@ -79,7 +79,7 @@ def json_fault(text: str, source: str) -> Fault | None:
 
 
 def _json_fault(error: json.JSONDecodeError, source: str) -> Fault:
-    """What is wrong, and where: not always the place where Python's parser noticed it."""
+    """Explains the error at the place of its cause, which is not always where Python's parser noticed it."""
     text, at, problem = error.doc, error.pos, error.msg
     if problem.startswith("Expecting"):
         at = len(text) - len(text[at:].lstrip())
@@ -94,7 +94,7 @@ def _json_fault(error: json.JSONDecodeError, source: str) -> Fault:
         at, problem = len(before.rstrip("-+.0123456789")), "Expecting value"
     match = _WORD.match(text, at)
     word = match[0] if match else text[at : at + 1]
-    what, expected, hint = next(told for part, told in _JSON_PROBLEMS.items() if part in problem)
+    what, expected, hint = next(texts for part, texts in _JSON_PROBLEMS.items() if part in problem)
     if what == _NO_VALUE and word.lower() in ("true", "false", "null"):
         hint = f"write {word.lower()}"
     elif what == _NO_VALUE and (word == "'" or word[:1].isalpha()):
@@ -105,7 +105,7 @@ def _json_fault(error: json.JSONDecodeError, source: str) -> Fault:
 
 
 def _open_brackets(text: str) -> list[int]:
-    """The places of the brackets that nothing closes."""
+    """The offsets of the brackets that are never closed."""
     opened: list[int] = []
     for token in _TOKEN.finditer(text):
         if token[0] in ("[", "{"):

@@ -1,4 +1,4 @@
-"""Every key of a config: type, range, default, what it is for, and what a resumed run says when it changes."""
+"""Every key of a config: type, range, default, description, and what its change means for a resumed run."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class ModelConfig(Component):
 
 
 class OutputTargetConfig(Component):
-    """Something that is given an output and a target."""
+    """A component that takes an output and a target."""
 
     output: str | int | None = key("which part of the model's output it is given; null: all of it", None)
     target: str | int | None = key("which part of the target it is given; null: all of it", None)

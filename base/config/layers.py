@@ -1,4 +1,4 @@
-"""One document from many layers: the files that extend each other, and on top of them the overrides."""
+"""Merges files that extend each other, and overrides on top of them, into one document."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from base.errors import Fault, Origin, listing
 Keys = tuple[str, ...]
 Overrides = Sequence[str] | Mapping[str, Any]
 _OFF = ("off", "auto", "split")
-"""Texts that may stand where a component may and name none."""
+"""Texts that may stand in place of a component and do not name one."""
 _PATH = re.compile(r"[^.\s=-][^.\s=]*(\.[^.\s=]+)*")
 
 
 def merge_files(files: Sequence[Document], faults: list[Fault], notes: list[str]) -> Document:
-    """One document from files that extend each other, the last being the base of all; bare names are written out. If
-    one of them has the shape of pytorch-template's, all are translated, with a note.
+    """Merges files that extend each other, base last, and writes out bare names. If one of them has the shape of
+    pytorch-template's config, all are translated, and `notes` says so.
     """
     if any(_is_template_shaped(file.values) for file in files):
         from base.legacy.config_file import translate
@@ -34,7 +34,7 @@ def merge_files(files: Sequence[Document], faults: list[Fault], notes: list[str]
 
 
 def _is_template_shaped(values: Mapping[str, Any]) -> bool:
-    """True of a file with `arch`, or with `data_loader` as a component."""
+    """True for a file with `arch`, or with `data_loader` as a component."""
     loader = values.get("data_loader")
     return "arch" in values or isinstance(loader, str) or (isinstance(loader, dict) and "type" in loader)
 
@@ -80,7 +80,7 @@ def merge(below: Document, above: Document, path: KeyPath = ()) -> None:
 
 
 def remove_nulls(document: Document) -> None:
-    """Removes the keys that a `null` takes away: where one covers a value and is no value itself."""
+    """Removes the keys that a `null` overrides, except where null is a value."""
     for path, source in list(document.sources.items()):
         covers = source.overridden and any(below.values is not None for below in source.overridden)
         if not covers or path not in document.sources or document.get(path) is not None:
@@ -94,15 +94,15 @@ def remove_nulls(document: Document) -> None:
 def apply_overrides(document: Document, overrides: Overrides, faults: list[Fault]) -> None:
     """Lays `key.path=value` texts, or a mapping of such paths to values, onto a document.
 
-    The shorter path goes first, so that `optimizer.type=Adam` never drops an `optimizer.args.lr=0.1` beside it; of
-    two for the same path the last one counts.
+    Shorter paths are applied first, so that `optimizer.type=Adam` never drops an `optimizer.args.lr=0.1` beside it. The
+    last of two overrides of the same path wins.
     """
     if isinstance(overrides, Mapping):
-        read = _from_mapping(overrides, faults)
+        parsed = _from_mapping(overrides, faults)
     else:
-        read = _from_texts(overrides, document, faults)
-    ours = [(_our_keys(document, keys), value) for keys, value in read]
-    for keys, value in sorted(ours, key=lambda override: len(override[0])):
+        parsed = _from_texts(overrides, document, faults)
+    resolved = [(_resolved(document, keys), value) for keys, value in parsed]
+    for keys, value in sorted(resolved, key=lambda override: len(override[0])):
         origin = value.sources[()].origin
         path = document.path(dotted(keys))
         fault = _obstacle(document, path, origin)
@@ -113,7 +113,7 @@ def apply_overrides(document: Document, overrides: Overrides, faults: list[Fault
 
 
 def _obstacle(document: Document, path: KeyPath, origin: Origin) -> Fault | None:
-    """Why nothing can be set at `path`: a list without such an entry, or a value that holds nothing."""
+    """Why nothing can be set at `path`: a list has no such entry, or a scalar stands on the way."""
     for length in range(1, len(path)):
         around, there, part = path[:length], document.get(path[:length]), path[length]
         if isinstance(there, list) and not (isinstance(part, int) and part < len(there)):
@@ -127,7 +127,7 @@ def _obstacle(document: Document, path: KeyPath, origin: Origin) -> Fault | None
 
 
 def add_plugins(document: Document, names: Iterable[str]) -> None:
-    """Adds the modules of `--plugin` to `plugins`, so that a run keeps what it needs."""
+    """Adds the modules of `--plugin` to `plugins`, so that the run's own config names them."""
     listed = document.values.get("plugins", [])
     if not isinstance(listed, list):
         return  # a fault of the section
@@ -179,16 +179,16 @@ def _from_texts(overrides: Sequence[str], document: Document, faults: list[Fault
 
 
 def _targets(key: str, document: Document) -> list[str]:
-    """What a short flag stands for: one key, or, of several optimizers, one for each; any other key is itself."""
+    """The keys that a short flag stands for: one, or one for each of several optimizers; other keys are left as is."""
     section, _, rest = SHORT_FLAGS.get(key, key).partition(".")
     if key not in SHORT_FLAGS or (section,) not in KEYS_OF_ONE:
         return [SHORT_FLAGS.get(key, key)]
     return [dotted((*path, rest)) for path in named(document, section).values()] or [SHORT_FLAGS[key]]
 
 
-def _our_keys(document: Document, keys: Keys) -> Keys:
-    """Where an override's key stands: by pytorch-template's name for it, as a key of the project's own, or, of the
-    batch size, where the loader takes it that makes its batches itself.
+def _resolved(document: Document, keys: Keys) -> Keys:
+    """The path that an override's key means: pytorch-template's names are translated, a key of the project's own is
+    found under `project`, and the batch size under `data.train.args` if the loader there makes its batches itself.
     """
     keys = (*ALIASES.get(keys[0], keys[:1]), *keys[1:])
     others: list[Keys] = [("project", *keys)]

@@ -1,4 +1,4 @@
-"""Questions to the section models: which field holds a key path, what it may hold, and where components stand."""
+"""Looks up key paths in the section models: their fields, and which of them hold components."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ _FOUND = list(_component_paths(Settings, ()))
 COMPONENT_PATHS: dict[KeyPath, tuple[str, ...]] = {pattern: symbols for pattern, symbols, _ in _FOUND}
 """`#` is an index of a list, `*` a name. A component is looked up in the registries from left to right."""
 KEYS_OF_ONE: dict[KeyPath, tuple[str, ...]] = {p: keys for p, _, keys in _FOUND if (*p, "*") in COMPONENT_PATHS}
-"""Where one component may stand or several by name, and the keys of one, which are therefore no names."""
+"""Paths that hold one component or several by name, and the keys of one, which cannot be names."""
 
 
 def _inside(value: Any, part: str | int, pattern: KeyPath) -> Iterator[tuple[str | int, Any]]:
-    """What stands in `value` under a part of a pattern, `pattern` being the part before it."""
+    """The children of `value` that a part of a pattern matches; `pattern` is what precedes the part."""
     if part == "#":
         yield from enumerate(value) if isinstance(value, list) else ()
         yield from ((i, child) for i, child in value.items() if isinstance(i, int)) if isinstance(value, dict) else ()
@@ -81,13 +81,13 @@ def _matches(pattern: KeyPath, path: KeyPath) -> bool:
 
 
 def registries_at(path: KeyPath) -> tuple[str, ...]:
-    """The symbols of the registries that a component at this path comes from; none for other paths."""
+    """The symbols of the registries for a component at this path; empty for other paths."""
     return next((symbols for pattern, symbols in COMPONENT_PATHS.items() if _matches(pattern, path)), ())
 
 
 def components(document: Document) -> list[tuple[KeyPath, str, tuple[str, ...]]]:
-    """Every component of a config: its path, its `type`, and the symbols of the registries that it may come from. Left
-    out are keys that only look like a name, standing beside a component's own keys.
+    """Every component of a config: its path, its `type`, and the symbols of its registries. Keys beside a component's
+    own keys are not taken for names of components.
     """
     around = ((path, own, document.get(path)) for path, own in KEYS_OF_ONE.items())
     mixed = [path for path, own, value in around if isinstance(value, dict) and not are_names(own, value)]
@@ -99,7 +99,7 @@ def components(document: Document) -> list[tuple[KeyPath, str, tuple[str, ...]]]
 
 
 def named(document: Document, key: str) -> dict[str, KeyPath]:
-    """The path of the component at `key` (`model`), under the key's own name; of several each under its own."""
+    """The paths of the components at `key` (`model`) by name; a single one has the name of the key."""
     value = document.values.get(key)
     if value is None:
         return {}
@@ -109,7 +109,7 @@ def named(document: Document, key: str) -> dict[str, KeyPath]:
 
 
 def chains(document: Document) -> dict[str, list[KeyPath]]:
-    """The links of every schedule by the schedule's name as `named` gives it."""
+    """The paths of the links of every chain of schedules, by the names that `named` gives."""
     found: dict[str, list[KeyPath]] = {}
     for name, path in named(document, "lr_scheduler").items():
         value = document.get(path)
@@ -131,8 +131,8 @@ def of_another_kind(path: KeyPath, below: Any, above: Any) -> bool:
 
 
 def fields_along(path: KeyPath) -> list[FieldInfo]:
-    """The fields from the top to `path`, as far as the sections know its parts. A list index and the name of a data
-    set stand for the field around them.
+    """The fields from the top to `path`, as far as the sections know its parts. An index of a list and a name count as
+    the field around them.
     """
     fields: list[FieldInfo] = []
     section: type[Section] | None = Settings
@@ -148,7 +148,7 @@ def fields_along(path: KeyPath) -> list[FieldInfo]:
 
 
 def verdict_at(path: KeyPath) -> Verdict:
-    """The mark of the key at `path`, else of the nearest section around it, that is not the usual `force`."""
+    """What a change of the key at `path` means for a resumed run; `force` unless it or a section around says more."""
     marks = [cast(dict[str, Verdict], field.json_schema_extra)["resume"] for field in fields_along(path)[::-1]]
     return next((mark for mark in marks if mark != "force"), "force")
 

@@ -1,6 +1,4 @@
-"""What is said of values that a section refuses: pydantic's errors in our words, at their places. Only needed where
-there is a fault, and for the reference pages.
-"""
+"""Turns pydantic's errors into faults with their places. Only imported if there is one, and for the reference pages."""
 
 from __future__ import annotations
 
@@ -21,11 +19,11 @@ from base.errors import Fault, listing, suggest
 
 _RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
 _WHAT = {"literal_error": "no such choice", **dict.fromkeys(_RANGE, "is out of range")}
-"""By pydantic's kind of error; the others are values of the wrong type."""
+"""By pydantic's type of error; all others are values of the wrong type."""
 
 
 def section_faults(document: Document, errors: pydantic.ValidationError) -> list[Fault]:
-    """One fault for each path that has errors, the first of them."""
+    """One fault for each path with errors: its first."""
     faults: dict[KeyPath, Fault] = {}
     for error in errors.errors(include_url=False, include_context=False):
         path = _path(document, error)
@@ -34,7 +32,7 @@ def section_faults(document: Document, errors: pydantic.ValidationError) -> list
 
 
 def _path(document: Document, error: Any) -> KeyPath:
-    """Where the error is, without the names of alternatives that pydantic adds."""
+    """The path of the error, without the tags of union members that pydantic adds."""
     path: KeyPath = ()
     for part in error["loc"]:
         if (*path, part) in document.sources or (error["type"] == "missing" and part == error["loc"][-1]):
@@ -66,7 +64,7 @@ def _likely_fix(document: Document, path: KeyPath) -> str:
 
 
 def _belongs(path: KeyPath) -> str:
-    """Where an unknown key was meant to stand, or what it was meant to be."""
+    """Where an unknown key belongs, or which key was probably meant."""
     key, section = str(path[-1]), _section_at(path[:-1])
     if key in _homes():
         return f"it belongs in {listing(_homes()[key])}"
@@ -92,7 +90,7 @@ def _section_at(path: KeyPath) -> type[Section]:
 
 @functools.cache
 def _homes() -> dict[str, list[str]]:
-    """Every key but those of components, with the sections it belongs in."""
+    """The sections in which each key may stand, without the keys of components."""
     found: dict[str, list[str]] = {}
     for name, home in _keys(Settings, ""):
         found.setdefault(name, []).append(home or "the top level")

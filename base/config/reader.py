@@ -1,4 +1,4 @@
-"""Reads config files, YAML with positions, following `extends`; writes YAML."""
+"""Reads YAML and JSON config files with the position of every value, follows `extends`, and writes YAML."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
 def scalar(text: str) -> Any:
-    """What YAML 1.2 means by text without quotes: `1e-3` is a number; `yes`, `off`, `1_000` and dates are text.
+    """The value of text without quotes in YAML 1.2: `1e-3` is a number; `yes`, `off`, `1_000` and dates are text.
 
     Raises ValueError for NaN, infinities, and numbers too large to be one.
     """
@@ -96,8 +96,8 @@ def _read(kind: type[_Loader], text: str, source: str, faults: list[Fault]) -> D
 
 
 class _Loader(yaml.BaseLoader):
-    """A text into PyYAML's nodes, whose scalars are texts, and these into plain values and their sources. Tags are
-    refused, aliases are written out up to a bound, and depth is bounded before the interpreter's stack is.
+    """Turns a text into PyYAML's nodes, and these into plain values and their sources. Tags are refused. Aliases are
+    expanded up to a limit, and nesting has a limit below the interpreter's recursion limit.
     """
 
     def __init__(self, text: str, source: str, faults: list[Fault]) -> None:
@@ -204,7 +204,7 @@ def _origin(source: str, mark: Any) -> Origin:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes every text that YAML 1.2 would read as something else."""
+    """Quotes every text that YAML 1.2 would read as another type."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -245,7 +245,7 @@ SHORT_FLAGS = {
 
 
 def read_files(path: Path, faults: list[Fault]) -> list[Document] | None:
-    """A config file and those that it extends, the last being the base of all; None if one could not be read."""
+    """A config file, then the files that it extends, base last; None if one could not be read."""
     files: list[Document] = []
     seen: list[Path] = []
     asked: Origin | None = None
@@ -271,7 +271,10 @@ def read_files(path: Path, faults: list[Fault]) -> list[Document] | None:
 
 
 def read_file(path: Path, faults: list[Fault], asked: Origin | None = None) -> Document | None:
-    """One file, a mapping; or None, and a fault at least. `asked` is where another file names it."""
+    """The mapping in one file; None after at least one fault. `asked` is where another file extends it.
+
+    A fault of a single value gets its key.
+    """
     source = path.as_posix()
     try:
         obstacle = _obstacle(path)
@@ -284,16 +287,12 @@ def read_file(path: Path, faults: list[Fault], asked: Origin | None = None) -> D
         faults.append(Fault(*where, found, expected))
         return None
     text = _decode(data, source, faults)
-    return None if text is None else _parse(text, path, faults)
-
-
-def _parse(text: str, path: Path, faults: list[Fault]) -> Document | None:
-    """The mapping in `text`; the faults of single values get their keys."""
+    if text is None:
+        return None
     wrong: list[Fault] = []
-    read = read_json if path.suffix.lower() == ".json" else read_yaml
-    file = read(text, path.as_posix(), wrong)
+    file = (read_json if path.suffix.lower() == ".json" else read_yaml)(text, source, wrong)
     written = file.sources.items() if file else ()
-    keys = {at: dotted(path) for path, source in written for at in (source.key_origin, source.origin)}
+    keys = {at: dotted(path) for path, place in written for at in (place.key_origin, place.origin)}
     faults.extend(replace(fault, key=keys.get(fault.origin, fault.key)) for fault in wrong)
     if file is None or isinstance(file.values, dict):
         return file
@@ -304,7 +303,7 @@ def _parse(text: str, path: Path, faults: list[Fault]) -> Document | None:
 
 
 def _obstacle(path: Path) -> tuple[str, str, str] | None:
-    """Why the file is not even opened: what, found, expected."""
+    """Why the file cannot be opened: what, found, expected."""
     if not path.exists():
         return ("no such file", "", _neighbour(path))
     if path.is_dir():
@@ -346,7 +345,7 @@ def _decode(data: bytes, source: str, faults: list[Fault]) -> str | None:
 
 
 def flags_of(values: Any) -> dict[str, str]:
-    """The flags of a config's `options`, and the dotted keys that they set; entries that are none are left out."""
+    """The flags of a config's `options`, and the dotted keys that they set; invalid entries are left out."""
     options = values.get("options") if isinstance(values, dict) else None
     flags: dict[str, str] = {}
     for option in options.values() if isinstance(options, dict) else ():
@@ -357,7 +356,7 @@ def flags_of(values: Any) -> dict[str, str]:
 
 
 def flags_of_file(path: str) -> dict[str, str]:
-    """`flags_of` a config file, or a run's; none of a file that cannot be read, which is reported elsewhere."""
+    """`flags_of` a config file or a run; empty for a file that cannot be read, which is reported elsewhere."""
     place = Path(path)
     run = [place / "config.yaml", place.parent / "config.yaml", place.parent.parent / "config.yaml"]
     found = place if place.is_file() and place.suffix else next((path for path in run if path.is_file()), place)

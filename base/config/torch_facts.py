@@ -1,6 +1,6 @@
-"""What the program knows of classes of torch and torchvision that their signatures do not tell.
+"""Facts about classes of torch and torchvision that their signatures do not give.
 
-A class of one's own tells its ranges by an annotation: `dropout: Annotated[float, Interval(ge=0, le=1)]`, with the
+Your own class declares ranges in its annotations: `dropout: Annotated[float, Interval(ge=0, le=1)]`, with the
 package annotated_types.
 """
 

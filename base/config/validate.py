@@ -1,6 +1,4 @@
-"""A config against its sections and against the code behind its names: what pydantic, the registries and the
-signatures refuse, in our words and at their places.
-"""
+"""Checks a config against its sections, the registries, and the signatures of the registered code."""
 
 from __future__ import annotations
 
@@ -22,7 +20,7 @@ from utils.process import command
 
 
 def check_sections(document: Document) -> tuple[Settings | None, list[Fault]]:
-    """The settings that a document holds, or None and all that is wrong with its sections."""
+    """The settings of a document, or None and the faults in its sections."""
     try:
         return Settings.model_validate(document.values), []
     except pydantic.ValidationError as errors:
@@ -32,7 +30,7 @@ def check_sections(document: Document) -> tuple[Settings | None, list[Fault]]:
 
 
 def check_code(document: Document, plugins: Iterable[str]) -> list[Fault]:
-    """What only the code behind the names can tell: unknown names, arguments that nothing takes; torch is imported."""
+    """The faults that only the registered code shows: unknown names and wrong arguments. Imports torch."""
     faults = list(_load_plugins(document, plugins))
     found, trainer = components(document), document.values.get("trainer")
     if isinstance(trainer, dict) and "type" not in trainer:
@@ -68,7 +66,7 @@ def _check_component(document: Document, path: KeyPath, name: str, symbols: tupl
 
 
 def _check_groups(document: Document, optimizer: KeyPath) -> Iterator[Fault]:
-    """What the optimizer could not be given as a group's arguments."""
+    """The faults in arguments of parameter groups that the optimizer does not take."""
     kind, groups = document.get((*optimizer, "type")), document.get((*optimizer, "groups"))
     if kind is None or not isinstance(groups, list) or kind not in OPTIMIZERS:
         return
@@ -81,7 +79,7 @@ def _check_groups(document: Document, optimizer: KeyPath) -> Iterator[Fault]:
 
 
 def _known(name: str, unknown: list[UnknownName], symbol: str) -> str:
-    """The nearest name, or a few of them; and the files in which the name may be hidden."""
+    """Suggests the nearest name or names, and lists broken files that may define the name."""
     known = sorted({name for error in unknown for name in error.known})
     hidden = [f"{file} cannot be read ({why})" for error in unknown for file, why in error.broken.items()]
     if nearest := did_you_mean(name, known):
@@ -99,7 +97,7 @@ def _load_plugins(document: Document, allowed_here: Iterable[str] = ()) -> Itera
     allowed = allowed_plugins(allowed_here)
     for i, name in enumerate(plugins):
         if not isinstance(name, str):
-            continue  # which the sections tell
+            continue  # a fault of the section
         origin = document.sources["plugins", i].origin
         if name in allowed:
             try:

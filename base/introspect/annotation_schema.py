@@ -36,11 +36,11 @@ _LIMITS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "ex
 
 
 def annotation_schema(annotation: Any, in_args: bool = False) -> Schema:
-    """`in_args`: the definition `open`, which is OPEN, is allowed, too."""
+    """`in_args`: the definition `open`, which is OPEN, is allowed in addition."""
     options = _options(annotation, in_args)
     if any(not option for option in options):
         return {}
-    # Two unions of the same kinds are one to Python, in the order of whichever it met first.
+    # Python caches unions of the same members, so their order depends on which was created first.
     options.sort(key=lambda option: (option == {"type": "null"}, json.dumps(option)))
     if in_args:
         options = [option for option in options if option != {"type": "null"}] + [{"$ref": "#/definitions/open"}]

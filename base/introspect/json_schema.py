@@ -1,6 +1,6 @@
 """The JSON Schema of every key and every registered name, for editors and checks.
 
-What a file that extends another need not say, or may take away with null, is asked of other files alone.
+Required keys are required only of files that extend no other; a file that does may leave them out or set them to null.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TIME = r"^((\d+d)? ?(\d+h)? ?(\d+m)? ?(\d+s)?|\d+:[0-5]\d:[0-5]\d|off)$"
 
 
 def write_schema(path: str = "") -> str:
-    """Writes the schema with the user's own names; gives what to tell the user."""
+    """Writes the schema with the user's own names; returns the message for the user."""
     file = Path(path or USERS)
     with writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -82,7 +82,7 @@ class _Maker:
         self.entries: dict[str, list[Entry]] = {}
 
     def section(self, section: type[Section], path: KeyPath) -> Schema:
-        """An object with the keys of a section; a trainer's `args` go by its type."""
+        """An object with the keys of a section; the `args` of a trainer depend on its type."""
         properties = {name: self.key(field, (*path, name)) for name, field in section.model_fields.items()}
         schema: Schema = {"type": "object", "additionalProperties": False, "properties": properties}
         if symbols := registries_at(path):
@@ -178,7 +178,7 @@ class _Maker:
         return self.entries[symbol]
 
     def whole(self, section: type[Section], path: KeyPath) -> Schema:
-        """What is asked of a config that extends no other: keys that it must have, and not null."""
+        """What a config that extends no other must have: the required keys, and none of them null."""
         needed = [name for name, field in section.model_fields.items() if field.is_required()]
         inner = {name: self._whole_key(field, (*path, name)) for name, field in section.model_fields.items()}
         schema: Schema = {"type": "object", "required": needed}
