@@ -185,10 +185,7 @@ def check_monitor(document: Document) -> list[Fault]:
     parts, origin = str(monitor).split(), document.nearest(path).origin
     if _monitor_is_off(document) or len(parts) != 2:
         return []
-    name, names = (
-        parts[1],
-        ["loss", *_entry(document, ("loss", "terms")), *(called for _, called in metrics)],
-    )
+    name, names = parts[1], ["loss", *_entry(document, ("loss", "terms")), *(metric for _, metric in metrics)]
     if valid not in _NOTHING:
         by_name = isinstance(valid, dict) and "type" not in valid and "args" not in valid
         prefixes = [f"val_{part}_" for part in valid] if by_name else ["val_"]
