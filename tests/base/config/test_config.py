@@ -359,3 +359,18 @@ def test_the_sections_make_a_json_schema_with_a_line_on_every_key() -> None:
     sections = [schema, *schema["$defs"].values()]
     keys = [(key, value) for section in sections for key, value in section["properties"].items()]
     assert len(keys) > 80 and [key for key, value in keys if not value.get("description")] == []
+
+
+def test_an_override_inside_a_list_overrides_nothing_beside_it(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(
+        "name: a\ndata: {train: SyntheticFashion}\nmodel: MLP\nloss: CrossEntropyLoss\noptimizer: SGD\n"
+        "trainer: {epochs: 1}\n"
+        "metrics: [accuracy, {type: top_k_accuracy, args: {k: 2}}]\n",
+        encoding="utf-8",
+    )
+    config = Config.read(file, ["metrics.1.args.k=3", "metrics.0=f1"])
+    assert [metric.type for metric in config.settings.metrics] == ["f1", "top_k_accuracy"]
+    whole, changed = config.written("metrics"), config.written("metrics.1.args.k")
+    assert whole is not None and whole.overridden == () and whole.origin.line == 7
+    assert changed is not None and [below.values for below in changed.overridden] == [2]
