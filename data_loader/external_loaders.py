@@ -23,7 +23,7 @@ from data_loader.loaders import PerSampleLoader
 from data_loader.prefetch import read, start_worker
 from data_loader.samplers import SampledBatches
 from data_loader.samples import Reading, Samples
-from utils.device import to_device
+from utils.batches import to_device
 from utils.seed import fold_in, isolated_rng
 
 log = logging.getLogger(__name__)

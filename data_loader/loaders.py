@@ -20,7 +20,7 @@ from data_loader.prefetch import DevicePrefetcher, RowCopies, TorchLoader, prefe
 from data_loader.samplers import BatchOrder
 from data_loader.samples import END, Failure, Partial, Request, SampleKeys, Samples, words
 from data_loader.transforms import Pipeline, SampleError
-from utils.device import to_device
+from utils.batches import to_device
 from utils.seed import fold_in, isolated_rng
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from torch import Tensor
 from base.loop.base_trainer import BaseTrainer
 from base.loop.components import one_number_each
 from base.registry import TRAINERS
-from utils.device import with_parts
+from utils.batches import with_parts
 
 
 @TRAINERS.register

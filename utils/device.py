@@ -1,13 +1,11 @@
-"""Devices, precision, memory, and batches: selecting, moving, counting."""
+"""Devices, precision and memory."""
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -43,17 +41,6 @@ def select_device(name: str = "auto", n_gpu: int | None = None) -> torch.device:
     if name in present or name in {device.split(":")[0] for device in present}:
         return torch.device(name)
     raise ValueError(f"device {name!r} is not on this machine; there is: {', '.join(present)} (or auto)")
-
-
-def to_device(batch: Any, device: torch.device, non_blocking: bool = False) -> Any:
-    """`batch` with every tensor in it moved to `device`.
-
-    Tuples, named tuples, lists, mappings and dataclasses are rebuilt as what they were, at any depth. Objects that move
-    themselves by a method `to`, such as packed sequences, are asked to; any other value stays itself.
-    """
-    if callable(getattr(batch, "to", None)):
-        return batch.to(device, non_blocking=non_blocking)
-    return with_parts(batch, lambda part: to_device(part, device, non_blocking))
 
 
 def prepare_device(n_gpu_use: int) -> tuple[torch.device, list[int]]:
@@ -168,50 +155,6 @@ def memory() -> dict[str, float]:
     if torch is not None and torch.cuda.is_initialized():
         held["gpu"] = torch.cuda.max_memory_allocated() / GIB
     return held
-
-
-def size_of(batch: Any) -> int:
-    """Samples in a batch: the length of its first tensor, or else of its first list."""
-    if isinstance(batch, Tensor):
-        return len(batch)
-    if isinstance(batch, tuple | list) and batch:
-        first = batch[0]
-        if isinstance(first, Tensor):  # the usual batch; to ask whether something is a Mapping takes its time
-            return len(first)
-        if isinstance(batch, tuple) or isinstance(first, Mapping | tuple | list):
-            return size_of(first)
-    if isinstance(batch, list):
-        return len(batch)
-    if isinstance(batch, Mapping):
-        return size_of(next(iter(batch.values())))
-    raise ValueError(f"a batch holds a {type(batch).__name__} where a tensor or list was expected: cannot count it")
-
-
-def with_parts(value: Any, change: Callable[[Any], Any]) -> Any:
-    """A copy of a tuple, named tuple, list, mapping or dataclass, of the same kind, each part `change`d. Any other
-    value is returned itself."""
-    if isinstance(value, Mapping):
-        parts = {key: change(part) for key, part in value.items()}
-        if type(value) is dict or not isinstance(value, MutableMapping):
-            return parts
-        rebuilt = copy.copy(value)  # by its constructor a defaultdict, for one, would not be had back
-        for key, part in parts.items():  # some refuse `update`
-            rebuilt[key] = part
-        return rebuilt
-    if isinstance(value, tuple):
-        items = [change(part) for part in value]
-        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-    if isinstance(value, list):
-        listed = copy.copy(value)
-        listed[:] = [change(part) for part in value]
-        return listed
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        instance = copy.copy(value)
-        for field in dataclasses.fields(value):
-            if hasattr(value, field.name):
-                object.__setattr__(instance, field.name, change(getattr(value, field.name)))  # frozen ones, too
-        return instance
-    return value
 
 
 def bounds(tensor: Tensor) -> tuple[float, float] | None:

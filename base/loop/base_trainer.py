@@ -34,7 +34,7 @@ from base.loop.optim import follow, learning_rates_of, set_mode, told
 from base.loop.stopping import Ending, Interrupted, batches_of
 from base.loop.train_state import Monitor, StepTimer, TrainState
 from base.protocols import Loader
-from utils.device import size_of
+from utils.batches import size_of
 from utils.seed import fold_in, rng_state, seed_everything, set_rng_state
 
 

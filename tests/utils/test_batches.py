@@ -1,4 +1,4 @@
-"""Batches and outputs of any kind keep their kind when their parts are changed."""
+"""Batches of any form are counted by their samples, and keep their form when their parts are changed."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pack_sequence
 
 from trainer.supervised import detached
-from utils.device import to_device, with_parts
+from utils.batches import size_of, to_device, with_parts
 
 Pair = namedtuple("Pair", "logits aux")
 
@@ -95,3 +97,66 @@ def test_attributes_of_an_output_are_detached_as_its_entries() -> None:
     assert output.logits.requires_grad  # type: ignore[attr-defined]
     assert detached(MappingProxyType({"a": torch.ones(1)})) == {"a": torch.ones(1)}
     assert detached("text") == "text"
+
+
+def images(count: int, channels: int = 3) -> list[Tensor]:
+    return [torch.zeros(channels, 8 + number, 9) for number in range(count)]
+
+
+def boxes(*counts: int) -> list[dict[str, Tensor]]:
+    return [{"boxes": torch.zeros(count, 4), "labels": torch.zeros(count).long()} for count in counts]
+
+
+FOUR = torch.zeros(4, 3, 8, 8)
+LABELS = torch.zeros(4, dtype=torch.int64)
+SIZES = {
+    "one tensor": FOUR,
+    "input and target": [FOUR, LABELS],
+    "a tensor alone in a list": [FOUR],
+    "with a rest of another length": (FOUR, LABELS, torch.zeros(10)),
+    "windows of a series": [torch.zeros(4, 5, 2), torch.zeros(4, 3, 2)],
+    "a target beside it is no tensor": (FOUR, ["a", "b", "c", "d"]),
+    "a named tuple": Pair(FOUR, None),
+    "a dataclass": Output(FOUR),
+    "a dict": {"input": FOUR, "target": LABELS},
+    "a dict that begins with a number": {"scale": torch.tensor(2.0), "split": "train", "input": FOUR},
+    "a dict of dicts": {"views": {"left": FOUR, "right": FOUR}, "split": "train"},
+    "a dict and a target": [{"image": FOUR, "size": FOUR}, LABELS],
+    "two dicts": [{"image": FOUR}, {"label": LABELS}],
+    "two inputs": [[torch.zeros(4, 7), FOUR], LABELS],
+    "two inputs and two targets": [[torch.zeros(4, 7), FOUR], [LABELS, torch.zeros(4, 2)]],
+    "detection": (tuple(images(4)), tuple(boxes(1, 2, 0, 5))),
+    "detection, as many boxes as channels": (tuple(images(4)), tuple(boxes(3, 3, 3, 3))),
+    "detection, in lists": (images(4), boxes(3, 3, 3, 3)),
+    "detection, targets stacked": (images(4), LABELS),
+    "images and numbers": (images(4), [1, 2, 3, 4]),
+    "images and masks": (tuple(images(4)), tuple(images(4, 1))),
+    "images and masks in lists": (images(4), images(4, 1)),
+    "texts and numbers": (("a", "b", "c", "d"), (0, 1, 0, 1)),
+    "a dict of lists": {"image": images(4), "target": boxes(3, 3, 3, 3)},
+    "a dict of texts": {"text": ["a", "b", "c", "d"], "label": LABELS},
+    "samples, dicts": [{"image": image, **rest} for image, rest in zip(images(4), boxes(3, 3, 3, 3), strict=True)],
+    "samples, pairs": list(zip(images(4), boxes(3, 3, 3, 3), strict=True)),
+    "samples, labelled": list(zip(images(4), range(4), strict=True)),
+    "sequences": [torch.zeros(length).long() for length in (5, 7, 3, 2)],
+    "sequences and targets": ([torch.zeros(length) for length in (5, 7, 3, 2)], torch.zeros(4, 1)),
+    "packed": pack_sequence([torch.zeros(length, 2) for length in (7, 5, 3, 2)]),
+    "packed, with a target": (pack_sequence([torch.zeros(length, 2) for length in (7, 5, 3, 2)]), LABELS),
+    "an array": (np.zeros((4, 2)), ["a", "b", "c", "d"]),
+}
+
+
+@pytest.mark.parametrize("form", SIZES)
+def test_a_batch_is_as_large_as_it_has_samples(form: str) -> None:
+    assert size_of(SIZES[form]) == 4
+
+
+def test_one_image_with_as_many_boxes_as_channels_is_one_sample() -> None:
+    assert size_of((tuple(images(1)), tuple(boxes(3)))) == size_of((images(1), boxes(3))) == 1
+    assert size_of([{"image": images(1)[0], **boxes(3)[0]}]) == 1
+
+
+@pytest.mark.parametrize("batch", [torch.tensor(1.0), 3, "abc", None, {}, [], {"scale": torch.tensor(2.0)}])
+def test_what_cannot_be_counted_is_named(batch: Any) -> None:
+    with pytest.raises(ValueError, match="cannot count the samples of a batch"):
+        size_of(batch)

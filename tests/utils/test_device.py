@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pack_sequence
 
-from utils.device import select_device, to_device
+from utils.batches import to_device
+from utils.device import select_device
 
 Pair = namedtuple("Pair", "left right")
 

@@ -1,0 +1,127 @@
+"""Batches of any form: how many samples they hold, and changing or moving their parts."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Collection, Mapping, MutableMapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+
+def size_of(batch: Any) -> int:
+    """The number of samples in a batch: a tensor, or tensors in tuples, lists, mappings and dataclasses, nested or not.
+
+    A tensor among its parts decides. Without one it may be a list of samples, or hold lists with an entry for each
+    sample, such as images of different sizes. ValueError if nothing tells.
+    """
+    if isinstance(batch, tuple | list) and len(batch) == 2:  # the usual batch, at once
+        first, second = batch
+        if isinstance(first, Tensor) and isinstance(second, Tensor) and first.shape[:1] == second.shape[:1] != ():
+            return len(first)
+    size = _size_or_none(batch)
+    if size is None:
+        found = f"found {type(batch).__name__}; expected a tensor, or tensors or lists in it"
+        raise ValueError(f"cannot count the samples of a batch: {found}")
+    return size
+
+
+def _size_or_none(value: Any) -> int | None:
+    """None for a single number, a text, and whatever else says nothing about the size of the batch around it."""
+    if isinstance(value, Tensor | np.ndarray):
+        return len(value) if value.ndim else None
+    if isinstance(value, PackedSequence):
+        return int(value.batch_sizes[0])
+    parts = parts_of(value)
+    tensors = [part for part in parts if isinstance(part, Tensor | np.ndarray | PackedSequence)]
+    tensor_sizes = [size for size in map(_size_or_none, tensors) if size is not None]
+    if _is_sequence(value) and (_are_samples(value) or (len(tensors) == len(parts) and _are_rows(tensors))):
+        return len(value)
+    if tensor_sizes:
+        return tensor_sizes[0]
+    if lists := [part for part in parts if _is_sequence(part) and len(part)]:
+        entries = [entry for part in lists for entry in part]
+        columns = {_size_or_none(entry) if isinstance(entry, Tensor) else None for entry in entries}
+        mixed = len({isinstance(entry, Tensor) for entry in lists[0]}) == 2
+        by_column = isinstance(lists[0], list) and (mixed or (len(columns) == 1 and columns != {None}))
+        return _size_or_none(lists[0]) if by_column else len(lists[0])
+    sizes = (_size_or_none(part) for part in parts)
+    inner = next((size for size in sizes if size is not None), None)
+    return len(value) if inner is None and _is_sequence(value) and len(value) else inner
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, list) or (isinstance(value, tuple) and not hasattr(value, "_fields"))
+
+
+def _are_samples(parts: Any) -> bool:
+    """Dicts of the same keys; pairs in a list, or beside a tensor of their own a single value, such as a label."""
+    if not parts:
+        return False
+    if all(isinstance(part, Mapping) for part in parts):
+        return len({frozenset(part) for part in parts}) == 1
+    if not all(_is_sequence(part) for part in parts):
+        return False
+    if isinstance(parts, list) and all(isinstance(part, tuple) for part in parts):
+        return True
+    return all(len({_size_or_none(entry) is None for entry in part if not parts_of(entry)}) == 2 for part in parts)
+
+
+def _are_rows(tensors: list[Any]) -> bool:
+    """Several sequences or images of different lengths, rather than input and target."""
+    kinds = {(tensor.dtype, tensor.ndim) if isinstance(tensor, Tensor) else None for tensor in tensors}
+    lengths = {_size_or_none(tensor) for tensor in tensors}
+    return len(kinds) == 1 and kinds != {None} and len(lengths) > 1 and None not in lengths
+
+
+def parts_of(value: Any) -> Collection[Any]:
+    """The parts of a tuple, list, mapping or dataclass; none of any other value."""
+    if isinstance(value, Mapping):
+        return value.values()
+    if isinstance(value, tuple | list):
+        return value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [getattr(value, field.name, None) for field in dataclasses.fields(value)]
+    return ()
+
+
+def to_device(batch: Any, device: torch.device, non_blocking: bool = False) -> Any:
+    """`batch` with every tensor in it moved to `device`.
+
+    Tuples, named tuples, lists, mappings and dataclasses are rebuilt as what they were, at any depth. Objects that move
+    themselves by a method `to`, such as packed sequences, are asked to; any other value stays itself.
+    """
+    if callable(getattr(batch, "to", None)):
+        return batch.to(device, non_blocking=non_blocking)
+    return with_parts(batch, lambda part: to_device(part, device, non_blocking))
+
+
+def with_parts(value: Any, change: Callable[[Any], Any]) -> Any:
+    """A copy of a tuple, named tuple, list, mapping or dataclass, of the same kind, each part `change`d. Any other
+    value is returned itself."""
+    if isinstance(value, Mapping):
+        parts = {key: change(part) for key, part in value.items()}
+        if type(value) is dict or not isinstance(value, MutableMapping):
+            return parts
+        rebuilt = copy.copy(value)  # by its constructor a defaultdict, for one, would not be had back
+        for key, part in parts.items():  # some refuse `update`
+            rebuilt[key] = part
+        return rebuilt
+    if isinstance(value, tuple):
+        items = [change(part) for part in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    if isinstance(value, list):
+        listed = copy.copy(value)
+        listed[:] = [change(part) for part in value]
+        return listed
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        instance = copy.copy(value)
+        for field in dataclasses.fields(value):
+            if hasattr(value, field.name):
+                object.__setattr__(instance, field.name, change(getattr(value, field.name)))  # frozen ones, too
+        return instance
+    return value
