@@ -16,6 +16,7 @@ from torch import Tensor
 
 from base.registry import TRANSFORMS
 from data_loader.transforms import Transform, Uniforms, between, per_channel
+from utils.batches import from_host
 
 Probability = Annotated[float, Interval(ge=0, le=1)]
 
@@ -58,8 +59,9 @@ def _flipped(batch: Tensor, chosen: NDArray[np.bool_], dimension: int) -> Tensor
     numbers = np.flatnonzero(chosen)
     rows = np.arange(len(chosen))
     rows[numbers] = np.arange(len(chosen), len(chosen) + len(numbers))
-    mirrored = batch.index_select(0, torch.from_numpy(numbers).to(batch.device)).flip(dimension)
-    return torch.cat((batch, mirrored)).index_select(0, torch.from_numpy(rows).to(batch.device))
+    both = from_host(np.concatenate((numbers, rows)), batch.device)
+    mirrored = batch.index_select(0, both[: len(numbers)]).flip(dimension)
+    return torch.cat((batch, mirrored)).index_select(0, both[len(numbers) :])
 
 
 @TRANSFORMS.register
@@ -104,11 +106,7 @@ class RandomCrop(Transform):
         # The rows of all windows lie in the flat batch as runs of `self.width`: one copy of many short runs.
         corners = (np.arange(count) * (channels * height) + top) * width + left
         starts = corners[:, None] + _row_offsets(channels, height, width, self.height)
-        rows = (
-            batch.reshape(-1)
-            .unfold(0, self.width, 1)
-            .index_select(0, torch.from_numpy(starts.ravel()).to(batch.device))
-        )
+        rows = batch.reshape(-1).unfold(0, self.width, 1).index_select(0, from_host(starts.ravel(), batch.device))
         return rows.view(count, channels, self.height, self.width)
 
     def _padded(self, batch: Tensor) -> Tensor:
@@ -151,9 +149,13 @@ def _sides(padding: int | Sequence[int]) -> tuple[int, int, int, int]:
 def _pad_by_index(batch: Tensor, vertical: tuple[int, int], horizontal: tuple[int, int], mode: Any) -> Tensor:
     """Padding with the image's own pixels: torch pads no uint8 that way, and an index does."""
     for dimension, sides in ((-2, vertical), (-1, horizontal)):
-        index = np.pad(np.arange(batch.shape[dimension]), sides, mode=mode)
-        batch = batch.index_select(dimension, torch.from_numpy(index).to(batch.device))
+        batch = batch.index_select(dimension, _padding_index(batch.shape[dimension], sides, mode, batch.device))
     return batch
+
+
+@functools.lru_cache
+def _padding_index(size: int, sides: tuple[int, int], mode: Any, device: torch.device) -> Tensor:
+    return torch.from_numpy(np.pad(np.arange(size), sides, mode=mode)).to(device)
 
 
 @TRANSFORMS.register
@@ -198,7 +200,7 @@ class RandomErasing(Transform):
 
     def __call__(self, batch: Tensor, uniforms: Uniforms) -> Tensor:
         height, width = batch.shape[-2:]
-        boxes = torch.from_numpy(self.rectangles(height, width, uniforms)).to(batch.device)
+        boxes = from_host(self.rectangles(height, width, uniforms), batch.device)
         top, left, h, w = boxes.view(-1, 4, 1).unbind(1)
         y, x = torch.arange(height, device=batch.device), torch.arange(width, device=batch.device)
         rows, columns = (y >= top) & (y < top + h), (x >= left) & (x < left + w)
@@ -256,7 +258,7 @@ class RandomAffine(Transform):
         center = (0.0, 0.0) if self.center is None else (self.center[0] - width / 2, self.center[1] - height / 2)
         # grid_sample counts from -1 to 1 across the image.
         matrices = _inverse_affine(parameters, center) / np.repeat((width / 2, height / 2), 3)
-        grid = _sampling_grid(torch.from_numpy(matrices).float().to(batch.device), height, width)
+        grid = _sampling_grid(from_host(matrices.astype(np.float32), batch.device), height, width)
         return _sample(batch, grid, self.interpolation, self.fill)
 
 

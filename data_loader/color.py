@@ -17,6 +17,7 @@ from torch import Tensor
 from base.registry import TRANSFORMS
 from data_loader.augmentation import Probability, probability
 from data_loader.transforms import Transform, Uniforms, between
+from utils.batches import from_host
 
 _LUMA = (0.2989, 0.587, 0.114)  # of red, green and blue: ITU-R 601-2
 
@@ -77,7 +78,7 @@ def _changed(
     """The batch, overwritten, with the chosen images changed by their factors and cut to what their type holds."""
     if not len(chosen):
         return pixels
-    rows = torch.from_numpy(chosen).to(pixels.device)
+    rows = from_host(chosen, pixels.device)
     images = pixels if len(chosen) == len(pixels) else pixels.index_select(0, rows)
     images = change(images, factors.reshape(-1, 1, 1, 1), whole).clamp_(0, whole or 1)
     images = images if whole is None else images.floor_()
@@ -141,7 +142,7 @@ def _sum(rows: Tensor) -> Tensor:
 
 
 def _like(values: Uniforms, images: Tensor) -> Tensor:
-    return torch.from_numpy(values).to(images)
+    return from_host(torch.from_numpy(values).to(images.dtype), images.device)
 
 
 def _range(
@@ -179,7 +180,7 @@ class RandomGrayscale(Transform):
         chosen = np.flatnonzero(uniforms[:, 0] < self.p)
         if batch.shape[1] == 1 or not len(chosen):
             return batch
-        rows = torch.from_numpy(chosen).to(batch.device)
+        rows = from_host(chosen, batch.device)
         images = batch.index_select(0, rows)
         gray = _gray(images if images.is_floating_point() else images.float(), None).to(batch.dtype)
         return batch.index_copy_(0, rows, gray.expand(-1, 3, -1, -1))

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from base.errors import DataError, ran_out_of_memory
 from data_loader.samples import Failure, Reading, words
+from utils.batches import moved
 
 SHARE_OF_DEVICE = 0.25
 """Of the memory that is free on the device as the run begins, what all datasets together may take; the rest is left to
@@ -53,7 +54,7 @@ class Placement:
             return tensors
         if id(tensors) not in self._placed:
             decided = self._decide(sum(tensor.nbytes for tensor in tensors))
-            placed = [tensor.to(self.device) for tensor in tensors] if decided["on_device"] else tensors
+            placed = [moved(tensor, self.device) for tensor in tensors] if decided["on_device"] else tensors
             self._placed[id(tensors)] = tensors, placed, decided  # with the key itself: an id may be given again
         _, placed, self.reasons[label] = self._placed[id(tensors)]
         return placed
@@ -109,9 +110,9 @@ class DevicePrefetcher:
     def begin(self, tensors: Sequence[Tensor], indices: Tensor) -> tuple[list[Tensor], Any]:
         rows = [self._gathered(tensor, indices) for tensor in tensors]
         if self._stream is None:
-            return [row.to(self.device, non_blocking=True) for row in rows], None
+            return [moved(row, self.device, non_blocking=True) for row in rows], None
         with torch.cuda.stream(self._stream):
-            return [row.to(self.device, non_blocking=True) for row in rows], self._stream.record_event()
+            return [moved(row, self.device, non_blocking=True) for row in rows], self._stream.record_event()
 
     def end(self, begun: tuple[list[Tensor], Any]) -> list[Tensor]:
         rows, event = begun

@@ -48,9 +48,15 @@ def between(uniforms: Uniforms, low: float, high: float) -> Uniforms:
 
 
 def per_channel(values: float | Sequence[float], batch: Tensor) -> Tensor:
-    """`values` as a tensor that broadcasts over the channels (dimension 1) of a batch."""
-    row = torch.tensor(values, dtype=batch.dtype, device=batch.device)
-    return row.reshape(-1, *[1] * (batch.dim() - 2))
+    """`values` as a tensor that broadcasts over the channels (dimension 1) of a batch. Not to be written to."""
+    given = (values,) if isinstance(values, int | float) else tuple(values)
+    return _constant(given, batch.dim() - 2, batch.dtype, batch.device)
+
+
+@functools.lru_cache
+def _constant(values: tuple[float, ...], dims: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Made once: each copy to an accelerator would wait for it."""
+    return torch.tensor(values, dtype=dtype, device=device).reshape(-1, *[1] * dims)
 
 
 @TRANSFORMS.register
@@ -60,13 +66,9 @@ class ToFloat(Transform):
     def __call__(self, batch: Tensor, uniforms: Uniforms) -> Tensor:
         if batch.is_floating_point() or batch.dtype == torch.bool:
             return batch.to(torch.float32)
-        return batch.to(torch.float32).div_(_largest(batch.dtype, batch.device))
-
-
-@functools.lru_cache
-def _largest(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """As a tensor: CUDA divides by a plain number as a product with its reciprocal, which rounds another way."""
-    return torch.full((), torch.iinfo(dtype).max, dtype=torch.float32, device=device)
+        # A tensor: CUDA divides by a plain number as a product with its reciprocal, which rounds another way.
+        largest = _constant((torch.iinfo(batch.dtype).max,), 0, torch.float32, batch.device)
+        return batch.to(torch.float32).div_(largest)
 
 
 @TRANSFORMS.register
@@ -78,7 +80,7 @@ class Normalize(Transform):
             raise ValueError(f"Normalize: expected as many mean as std, found {len(mean)} and {len(std)}")
         if 0 in std:
             raise ValueError(f"Normalize: std must not be 0, found {list(std)}")
-        self.mean, self.std = torch.tensor(mean, dtype=torch.float32), torch.tensor(std, dtype=torch.float32)
+        self.mean, self.std = (torch.tensor(values, dtype=torch.float32).tolist() for values in (mean, std))
 
     def __call__(self, batch: Tensor, uniforms: Uniforms) -> Tensor:
         if not batch.is_floating_point():
@@ -87,8 +89,7 @@ class Normalize(Transform):
             raise ValueError(
                 f"Normalize: expected one mean or {batch.shape[1]}, one per channel, found {len(self.mean)}"
             )
-        shape = (-1, *[1] * (batch.dim() - 2))
-        return batch.sub_(self.mean.to(batch).view(shape)).div_(self.std.to(batch).view(shape))
+        return batch.sub_(per_channel(self.mean, batch)).div_(per_channel(self.std, batch))
 
 
 @TRANSFORMS.register

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
@@ -95,9 +96,29 @@ def to_device(batch: Any, device: torch.device, non_blocking: bool = False) -> A
     Tuples, named tuples, lists, mappings and dataclasses are rebuilt as what they were, at any depth. Objects that move
     themselves by a method `to`, such as packed sequences, are asked to; any other value stays itself.
     """
+    if isinstance(batch, Tensor):
+        return moved(batch, device, non_blocking)
     if callable(getattr(batch, "to", None)):
-        return batch.to(device, non_blocking=non_blocking)
+        return batch.to(device, non_blocking=non_blocking and device.type != "mps")
     return with_parts(batch, lambda part: to_device(part, device, non_blocking))
+
+
+def moved(tensor: Tensor, device: torch.device, non_blocking: bool = False) -> Tensor:
+    """The tensor on `device`. MPS has no float64, so such a tensor becomes float32 there.
+
+    MPS has no pinned memory either. There a copy always waits: a source that is dropped would be gone too soon.
+    """
+    if device.type == "mps":
+        return (tensor.float() if tensor.dtype == torch.float64 else tensor).to(device)
+    return tensor.to(device, non_blocking=non_blocking)
+
+
+def from_host(values: NDArray[Any] | Tensor, device: torch.device) -> Tensor:
+    """The values as a tensor on `device`. On CUDA nothing waits for the copy, and torch keeps its pinned source."""
+    tensor = torch.as_tensor(values)
+    if device.type == "cpu":
+        return tensor
+    return moved(tensor.pin_memory() if device.type == "cuda" else tensor, device, non_blocking=True)
 
 
 def with_parts(value: Any, change: Callable[[Any], Any]) -> Any:
