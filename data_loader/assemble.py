@@ -44,15 +44,16 @@ from data_loader.open_datasets import (
     test_components,
 )
 from data_loader.prefetch import Placement
-from data_loader.samplers import BatchOrder, InOrder, Order, Sampled, SampledBatches, SequentialBatches, Shuffled
-from data_loader.samples import SampleKeys, Samples, get_part, note_inputs, words
+from data_loader.samplers import BatchOrder, Order, Ordered, Sampled, SampledBatches, SequentialBatches
+from data_loader.samples import Samples, note_inputs, words
 from data_loader.transforms import Pipeline, SampleError
+from utils.batches import SampleKeys, rows_of
 from utils.seed import fold_in, isolated_rng
 
 _PASSED_ON = ("num_workers", "timeout", "prefetch_factor", "persistent_workers", "multiprocessing_context", "in_order")
 """Keys of data.loader that are DataLoader's arguments as they stand."""
 
-_HELD: dict[str, Any] = {"in_memory": True, "reason": "it is held as tensors, all transforms treat whole batches"}
+_IN_MEMORY: dict[str, Any] = {"in_memory": True, "reason": "it is held as tensors, all transforms treat whole batches"}
 
 
 @dataclass
@@ -78,9 +79,9 @@ class LoadedData:
 
 @LOADERS.register
 def standard(data: DataConfig, *, seed: int, device: torch.device, kept: Mapping[str, Any] | None = None) -> LoadedData:
-    """Opens the datasets, splits them, and makes the loaders. `kept` are the `decisions` of the run that is resumed.
+    """Opens the datasets, splits them, and makes the loaders. `kept` holds the `decisions` of a resumed run.
 
-    Raises ConfigError where the data cannot be had as the config asks, DataError where it is missing or broken.
+    ConfigError if the data does not allow what the config asks for, DataError if it is missing or broken.
     """
     return DataAssembler(data, seed, device, kept).assemble()
 
@@ -97,9 +98,8 @@ class DataAssembler:
         components = {"train": self.data.train}
         components |= {_label("valid", name): part for name, part in valid.items() if isinstance(part, Component)}
         components |= {_label("test", name): part for name, part in test.items() if isinstance(part, Component)}
-        with isolated_rng(
-            self._seed("open")
-        ):  # constructors may draw, and a loader splits by the default generator's seed
+        # Constructors may draw, and a loader splits by the default generator's seed.
+        with isolated_rng(self._seed("open")):
             datasets, self.decisions["data"] = open_sets(
                 components, self.data.offline, self.kept.get("data"), self.resumed
             )
@@ -128,8 +128,8 @@ class DataAssembler:
         )
 
     def _share_what_is_learned(self, sets: Mapping[str, DatasetSplit]) -> None:
-        """A vocabulary or the like: `learn(indices)` of the training data gives it as plain values, once for the run
-        and all who resume or test it; every set that has `use` is given it."""
+        """A vocabulary or the like: `learn(indices)` of the training dataset returns plain values, once for the run;
+        resuming and testing reuse them. Every dataset with a method `use` gets them."""
         train = sets["train"]
         if isinstance(train.dataset, Learns):
             learned = self.kept["learned"] if "learned" in self.kept else train.dataset.learn(train.indices().tolist())
@@ -139,7 +139,7 @@ class DataAssembler:
             self.decisions["learned"] = learned
 
     def _part(self, loader: Any, label: str) -> Any:
-        """What the loader of the training data has set aside: a loader, or None."""
+        """What the training data's loader has set aside: a loader, or None."""
         if label == "valid" and isinstance(loader, SplitsValidation):
             return loader.split_validation()
         if label == "test" and isinstance(loader, SplitsTest):
@@ -158,7 +158,7 @@ class DataAssembler:
         return DatasetSplit(label, component, opened.dataset, None, members, opened)
 
     def _refuse_what_a_loader_decides(self, component: Component) -> None:
-        """Keys that would have no effect."""
+        """Refuses keys that would have no effect."""
         default = DataConfig(train=component)
         for name in ("transform", "target_transform", "stratify", "on_error", "loader"):
             if getattr(self.data, name) != getattr(default, name) and self.data.train.type == component.type:
@@ -196,7 +196,7 @@ class DataAssembler:
 
         def input_shape() -> list[int]:
             sample = self._try_one(train, self._samples(train, "eval"), "data.transform.eval")
-            return list(get_part(sample, self.places.of_input(sample)).shape)
+            return list(self.places.part("input", sample).shape)
 
         facts = {"data.num_classes": num_classes, "data.class_counts": class_counts, "data.input_shape": input_shape}
         if isinstance(train.dataset, HasVocabulary):
@@ -204,7 +204,7 @@ class DataAssembler:
         return DatasetFacts(facts)
 
     def _known(self, train: DatasetSplit) -> dict[str, Any]:
-        """What a run must know of its data to be used without it: names of classes, what an input is, facts."""
+        """What using a trained model needs to know of the data: names of classes, the form of an input, facts."""
         classes = train.dataset.classes if isinstance(train.dataset, HasClasses) else None
         known = {"classes": [str(name) for name in classes or ()], "facts": self.facts.known}
         if not train.streamed:
@@ -274,40 +274,37 @@ class DataAssembler:
         return samples
 
     def _try_one(self, one: DatasetSplit, samples: Samples, key: str) -> Any:
-        """The first sample that can be read, transformed, so that what does not fit is found before anything starts."""
+        """The first readable sample, transformed: what does not fit is found before anything starts."""
         index, read = self._first_readable(one, samples)
         one.first = describe_input(read[0], self.places)
-        return self._transformed(one, samples, read, index, key)
-
-    def _first_readable(self, one: DatasetSplit, samples: Samples) -> tuple[int, list[Any]]:
-        """Its index, and a list of it as it was read."""
-        for index in one.indices()[: self.data.max_errors + 1].tolist():
-            if read := samples.read_at([index]):
-                return index, read
-        raise DataError(f"{one.name}: none of its first {self.data.max_errors + 1} samples can be read")
-
-    def _transformed(self, one: DatasetSplit, samples: Samples, read: list[Any], index: int, key: str) -> Any:
         try:
             return samples.transformed(read, 0, 0)[0]
         except SampleError as failed:
             step = f"{failed.step} fails" if failed.step else "failure"
             raise _refused(key, f"{step} on sample {index} of {one.name}: {words(failed.error)}") from failed.error
 
+    def _first_readable(self, one: DatasetSplit, samples: Samples) -> tuple[int, list[Any]]:
+        """Its index, and a list of the sample as it was read."""
+        for index in one.indices()[: self.data.max_errors + 1].tolist():
+            if read := samples.read_at([index]):
+                return index, read
+        raise DataError(f"{one.name}: none of its first {self.data.max_errors + 1} samples can be read")
+
     def _fingerprint(self, one: DatasetSplit, samples: Samples) -> str:
-        """Of 64 samples spread over the set if they are held as tensors, else of three."""
+        """A hash of 64 samples spread over the dataset if it is held as tensors, else of three."""
         members = one.indices()
         count = min(len(members), 3 if one.tensors is None else 64)
         chosen = members[torch.linspace(0, len(members) - 1, count).long()]
         if one.tensors is None:
             return fingerprint(len(members), samples.read_at(chosen.tolist()))
-        return fingerprint(len(members), [tensor.index_select(0, chosen) for tensor in one.tensors])
+        return fingerprint(len(members), rows_of(one.tensors, chosen))
 
     def _decide(self, one: DatasetSplit, samples: Samples) -> bool:
-        """In memory or not, and why; what was decided before holds in a run that is resumed."""
+        """In memory or not, and why. A resumed run keeps what was decided before."""
         wish, obstacle = self.data.loader.in_memory, self._obstacle(one, samples)
         reason = f"data.loader.in_memory is {str(wish).lower()}"
         if wish == "auto":
-            decided = self.kept.get("in_memory", {}).get(one.label, _HELD)
+            decided = self.kept.get("in_memory", {}).get(one.label, _IN_MEMORY)
             wish, reason = decided["in_memory"] and not obstacle, obstacle or decided["reason"]
         if wish and obstacle:
             raise _refused("data.loader.in_memory", f"{one.name} cannot be held in memory: {obstacle}")
@@ -315,12 +312,12 @@ class DataAssembler:
         return bool(wish)
 
     def _obstacle(self, one: DatasetSplit, samples: Samples) -> str:
-        """What keeps the set from being held in memory, in words; empty if nothing does."""
+        """Why the dataset cannot be held in memory; empty if it can."""
         if one.streamed:
             return f"{one.component.type} is read as a stream"
         if one.tensors is None:
             return f"{one.component.type} does not give its data as tensors (no method as_tensors)"
-        for name in (*samples.transform.foreign_names(), *samples.target_transform.foreign_names()):
+        for name in (*samples.transform.single_sample, *samples.target_transform.single_sample):
             return f"{name} treats one sample at a time"
         if self.data.loader.collate_fn is not None:
             return f"{self.data.loader.collate_fn.type} makes batches of single samples"
@@ -336,7 +333,7 @@ class DataAssembler:
 
     def _batching(self, one: DatasetSplit, batch_size: int, kind: str) -> BatchOrder:
         size, options, seed = len(one.indices()), self.data.loader, self._seed(one.label, "order")
-        order: Order = Shuffled(size, seed) if kind == "train" and options.shuffle else InOrder(size)
+        order: Order = Ordered(size, seed if kind == "train" and options.shuffle else None)
         if kind == "train" and options.batch_sampler is not None:
             return SampledBatches(self._sampler("batch_sampler", one, order), size, batch_size, seed, one.members)
         if kind == "train" and options.sampler is not None:
@@ -344,7 +341,7 @@ class DataAssembler:
         return SequentialBatches(order, batch_size, kind == "train" and options.drop_last, one.members)
 
     def _sampler(self, key: str, one: DatasetSplit, order: Order) -> Callable[[], Any]:
-        """Makes the sampler, given of the dataset and the order what its constructor asks for."""
+        """A function that makes the sampler from what its constructor asks for: dataset, targets or order."""
         component: Component = getattr(self.data.loader, key)
         offered: dict[str, Callable[[], Any]] = {
             "data_source": lambda: one.dataset if one.members is None else Subset(one.dataset, one.members.tolist()),

@@ -31,37 +31,26 @@ def probability(p: float, name: str) -> float:
 class RandomHorizontalFlip(Transform):
     """Mirrors left and right with probability `p`."""
 
-    draws = 1
+    draws, dimension = 1, -1
 
     def __init__(self, p: Probability = 0.5) -> None:
-        self.p = probability(p, "RandomHorizontalFlip")
+        self.p = probability(p, type(self).__name__)
 
     def __call__(self, batch: Tensor, uniforms: Uniforms) -> Tensor:
-        return _flipped(batch, uniforms[:, 0] < self.p, -1)
+        # Selecting from given and mirrored images is faster than a mask, and does not wait for the device.
+        numbers = np.flatnonzero(uniforms[:, 0] < self.p)
+        rows = np.arange(len(batch))
+        rows[numbers] = np.arange(len(batch), len(batch) + len(numbers))
+        both = from_host(np.concatenate((numbers, rows)), batch.device)
+        mirrored = batch.index_select(0, both[: len(numbers)]).flip(self.dimension)
+        return torch.cat((batch, mirrored)).index_select(0, both[len(numbers) :])
 
 
 @TRANSFORMS.register
-class RandomVerticalFlip(Transform):
+class RandomVerticalFlip(RandomHorizontalFlip):
     """Mirrors top and bottom with probability `p`."""
 
-    draws = 1
-
-    def __init__(self, p: Probability = 0.5) -> None:
-        self.p = probability(p, "RandomVerticalFlip")
-
-    def __call__(self, batch: Tensor, uniforms: Uniforms) -> Tensor:
-        return _flipped(batch, uniforms[:, 0] < self.p, -2)
-
-
-def _flipped(batch: Tensor, chosen: NDArray[np.bool_], dimension: int) -> Tensor:
-    """The batch with the chosen images mirrored. Picking from given and mirrored ones is faster than a choice by a mask
-    or writing to them, and needs no wait for the device."""
-    numbers = np.flatnonzero(chosen)
-    rows = np.arange(len(chosen))
-    rows[numbers] = np.arange(len(chosen), len(chosen) + len(numbers))
-    both = from_host(np.concatenate((numbers, rows)), batch.device)
-    mirrored = batch.index_select(0, both[: len(numbers)]).flip(dimension)
-    return torch.cat((batch, mirrored)).index_select(0, both[len(numbers) :])
+    dimension = -2
 
 
 @TRANSFORMS.register
@@ -89,8 +78,12 @@ class RandomCrop(Transform):
             raise ValueError(
                 f"RandomCrop: padding_mode must be constant, edge, reflect or symmetric, found {padding_mode!r}"
             )
+        sides = [padding] if isinstance(padding, int) else list(padding or [0])
+        if len(sides) not in (1, 2, 4) or min(sides) < 0:
+            raise ValueError(f"RandomCrop: padding must be 1, 2 or 4 numbers from 0 up, found {padding}")
         self.height, self.width = sizes[0], sizes[-1]
-        self.padding = _sides(padding or 0)
+        self.padding = sides * (4 // len(sides))
+        """left, top, right, bottom"""
         self.pad_if_needed, self.fill, self.padding_mode = pad_if_needed, fill, padding_mode
 
     def __call__(self, batch: Tensor, uniforms: Uniforms) -> Tensor:
@@ -135,15 +128,6 @@ class RandomCrop(Transform):
 def _row_offsets(channels: int, height: int, width: int, rows: int) -> NDArray[np.int64]:
     """Where the first `rows` rows of each channel begin in a flat image."""
     return (np.arange(channels)[:, None] * height + np.arange(rows)).ravel() * width
-
-
-def _sides(padding: int | Sequence[int]) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom)"""
-    values = [padding] if isinstance(padding, int) else list(padding)
-    if len(values) not in (1, 2, 4) or min(values) < 0:
-        raise ValueError(f"RandomCrop: padding must be 1, 2 or 4 numbers from 0 up, found {padding}")
-    left, top, right, bottom = values * (4 // len(values))
-    return left, top, right, bottom
 
 
 def _pad_by_index(batch: Tensor, vertical: tuple[int, int], horizontal: tuple[int, int], mode: Any) -> Tensor:
@@ -212,7 +196,7 @@ class RandomErasing(Transform):
 
 @TRANSFORMS.register
 class RandomAffine(Transform):
-    """Rotation, translation, scaling and shear about the centre, the image's size kept.
+    """Rotation, translation, scaling and shear about the centre; the image keeps its size.
 
     `degrees` and `shear` (of the x axis; with four numbers of both) are angles drawn from (-n, n) or (low, high),
     `translate` the largest shift as a share of (width, height), `scale` the range of the factor. `interpolation` is
@@ -264,7 +248,7 @@ class RandomAffine(Transform):
 
 @TRANSFORMS.register
 class RandomRotation(RandomAffine):
-    """Turned counter-clockwise about the centre by an angle from (-n, n) or (low, high) degrees, the size kept.
+    """Turns counter-clockwise about the centre by an angle from (-n, n) or (low, high) degrees; the size stays.
 
     `interpolation`, `center` and `fill` are RandomAffine's.
     """

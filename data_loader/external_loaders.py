@@ -1,7 +1,7 @@
-"""torch DataLoaders that a project brings along, with order and randomness from (seed, pass).
+"""A project's own DataLoaders, with order and randomness from (seed, pass).
 
-Only one that iterates in a way of its own, or over a stream, is read as it is; to go on in the middle of a pass it is
-read forward.
+A loader with an iteration of its own, or of a stream, is read as it is; to resume in the middle of a pass, it is read
+forward.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def has_own_iteration(loader: DataLoader[Any]) -> bool:
 
 
 def batching_of(loader: DataLoader[Any], seed: int) -> SampledBatches:
-    """The batches of a pass, which the loader's own samplers draw under seeded generators."""
+    """The batches of a pass, drawn by the loader's own samplers with seeded generators."""
     size: int = len(loader.dataset)  # type: ignore[arg-type]
     return SampledBatches(lambda: loader.batch_sampler or (), size, _batch_size(loader), seed)
 
@@ -50,7 +50,7 @@ def members_of(loader: DataLoader[Any], seed: int) -> Tensor | None:
 
 
 def adopt(loader: DataLoader[Any], samples: Samples, seed: int, device: torch.device) -> Any:
-    """A `base.protocols.Loader`; its attribute `wrapped` is the loader itself."""
+    """A `base.protocols.Loader` of the same data; its attribute `wrapped` is the given loader."""
     kind = OpaqueLoader if has_own_iteration(loader) else ResampledLoader
     return kind(loader, samples, seed, device)
 
@@ -60,7 +60,7 @@ def _batch_size(loader: DataLoader[Any]) -> int:
 
 
 class ResampledLoader(PerSampleLoader):
-    """The same samples in the same batches; each sample under generators seeded for it."""
+    """The same samples in the same batches; generators are seeded for each sample."""
 
     def __init__(self, loader: DataLoader[Any], samples: Samples, seed: int, device: torch.device) -> None:
         samples.collate = loader.collate_fn
@@ -81,7 +81,7 @@ class ResampledLoader(PerSampleLoader):
 
 
 class OpaqueLoader(TrainingLoader):
-    """Batch after batch as the loader gives them, each read under generators seeded for it."""
+    """The loader's batches as they come; generators are seeded for each batch."""
 
     def __init__(self, loader: DataLoader[Any], samples: Samples, seed: int, device: torch.device) -> None:
         self.name, self.seed, self.device = samples.name, seed, device
@@ -93,7 +93,7 @@ class OpaqueLoader(TrainingLoader):
         return len(self.wrapped)
 
     def batches(self, pass_: int = 0, start: int = 0) -> Iterator[Any]:
-        """The batches of one pass from batch `start` on; those before it are read, too."""
+        """The batches of one pass from batch `start` on; earlier ones are read as well."""
         batches = read(self.wrapped, self.name)
         for number in range(len(self)):
             with isolated_rng(fold_in(self.seed, pass_, number)):
@@ -108,13 +108,13 @@ _END = object()
 
 
 def with_our_workers(loader: DataLoader[Any]) -> DataLoader[Any]:
-    """The same loader, whose workers leave Ctrl-C to the main process and end with it."""
+    """The same loader; its workers leave Ctrl-C to the main process and end when it ends."""
     loader.worker_init_fn = functools.partial(start_worker, loader.worker_init_fn, Reading(loader.num_workers))
     return loader
 
 
 MEAN, STD = 0.1307, 0.3081
-"""Of the training images, scaled to [0, 1]."""
+"""Of the training images' pixels, scaled to [0, 1]."""
 
 
 def normalized(samples: list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
@@ -125,7 +125,7 @@ def normalized(samples: list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
 
 @DATASETS.register
 class MnistDataLoader(BaseDataLoader):
-    """Handwritten digits: 60,000 of which `validation_split` are held out, or, not `training`, the 10,000 for tests."""
+    """Handwritten digits: 60,000, less the share `validation_split`; without `training` the 10,000 test images."""
 
     def __init__(
         self,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -26,7 +27,8 @@ def find_idx(folder: Path, name: str) -> Path | None:
 def read_idx(path: Path, dimensions: int) -> Tensor:
     """The uint8 tensor of that many dimensions in an IDX file. DataError if header or length are wrong."""
     try:
-        content = _content(path)
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        content = np.frombuffer(bytearray(raw), dtype=np.uint8)  # torch needs memory that may be written to
     except (OSError, EOFError, zlib.error) as error:
         raise _damaged(path, f"it cannot be read ({type(error).__name__}: {error})") from error
     header = 4 + 4 * dimensions
@@ -43,17 +45,23 @@ def read_idx(path: Path, dimensions: int) -> Tensor:
     return torch.from_numpy(content[header:]).reshape(shape)
 
 
-def _content(path: Path) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
-    if path.suffix == ".gz":
-        # A bytearray, for torch wants memory that may be written to.
-        return np.frombuffer(bytearray(gzip.decompress(path.read_bytes())), dtype=np.uint8)
-    return np.fromfile(path, dtype=np.uint8)
-
-
 def _damaged(path: Path, what: str) -> DataError:
     gzipped = path.with_name(f"{path.name}.gz")
     remedy = f"{gzipped.name} beside it is read then" if gzipped.is_file() else "it is downloaded again then"
     return DataError(f"{path} is damaged: {what}; delete it, {remedy}")
+
+
+@contextmanager
+def _or_missing(files: str, download: bool, remedy: str) -> Iterator[None]:
+    """For a download: MissingFiles, which names the `files`, if it is not allowed or no mirror answers."""
+    from data_loader.download import Unreachable
+
+    try:
+        if not download:
+            raise Unreachable("download is false")
+        yield
+    except Unreachable as error:
+        raise MissingFiles(f"{files} and {error}; {remedy}") from error
 
 
 class IdxImages(InMemoryDataset):
@@ -74,7 +82,11 @@ class IdxImages(InMemoryDataset):
         folder = Path(root) / name / "raw"
         files = [find_idx(folder, file) for file in self.FILES[train]]
         if None in files:
-            self._fetch(name, Path(root), folder, download)
+            names = ", ".join(f"{file}.gz" for pair in self.FILES.values() for file in pair)
+            with _or_missing(f"{name}: its files are not in {folder}", download, f"put there: {names}"):
+                from data_loader.download import download_idx
+
+                download_idx(name, Path(root))
             files = [find_idx(folder, file) for file in self.FILES[train]]
         images_file, labels_file = files
         assert images_file and labels_file
@@ -83,35 +95,12 @@ class IdxImages(InMemoryDataset):
             raise DataError(f"{images_file} has {len(images)} images, {labels_file} has {len(labels)} labels")
         super().__init__(images.unsqueeze(1), labels.long())
 
-    @classmethod
-    def _fetch(cls, name: str, root: Path, folder: Path, download: bool) -> None:
-        from data_loader.download import Unreachable, download_idx
-
-        try:
-            if not download:
-                raise Unreachable("download is false")
-            download_idx(name, root)
-        except Unreachable as error:
-            names = ", ".join(f"{file}.gz" for pair in cls.FILES.values() for file in pair)
-            raise MissingFiles(f"{name}: its files are not in {folder} and {error}; put there: {names}") from error
-
 
 @DATASETS.register
 class FashionMNIST(IdxImages):
     """Zalando's garments: 60,000 training and 10,000 test images, 28x28 uint8, ten classes."""
 
-    classes = (
-        "T-shirt/top",
-        "Trouser",
-        "Pullover",
-        "Dress",
-        "Coat",
-        "Sandal",
-        "Shirt",
-        "Sneaker",
-        "Bag",
-        "Ankle boot",
-    )
+    classes = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
 
 @DATASETS.register
@@ -157,7 +146,7 @@ class CifarImages(InMemoryDataset):
             records, begin, end = np.fromfile(file, dtype=np.uint8).reshape(size, -1), end, end + size
             images[begin:end], labels[begin:end] = records[:, self.LABELS :], records[:, self.LABELS - 1]
             if (largest := int(labels[begin:end].max())) >= self.CLASSES:
-                raise _damaged_cifar(file, f"it has the class {largest}, and there are {self.CLASSES}")
+                raise _damaged(file, f"it has the class {largest}, and there are {self.CLASSES}")
         self.classes = self._names(folder / self.NAMES)
         super().__init__(torch.from_numpy(images).reshape(-1, 3, 32, 32), torch.from_numpy(labels))
 
@@ -168,7 +157,7 @@ class CifarImages(InMemoryDataset):
             raise DataError(f"{file} cannot be read: {error.strerror}") from error
         each = self.LABELS + PIXELS
         if not size or size % each:
-            raise _damaged_cifar(
+            raise _damaged(
                 file, f"it has {size} bytes, which is no multiple of {each}, the bytes of an image and its label"
             )
         return size // each
@@ -179,22 +168,14 @@ class CifarImages(InMemoryDataset):
         return tuple(names if len(names) == self.CLASSES else map(str, range(self.CLASSES)))
 
     def _fetch(self, folder: Path, download: bool) -> None:
-        from data_loader.download import Unreachable, download_archive
+        from data_loader.download import download_archive
 
         name, files = type(self).__name__, [*self.FILES[True], *self.FILES[False], self.NAMES]
-        try:
-            if not download:
-                raise Unreachable("download is false")
+        remedy = f"unpack {self.URL} in {folder.parent}"
+        if (folder.parent / self.PYTHON).is_dir():
+            remedy += f" ({self.PYTHON} beside it is the python version, a pickle: it is not read)"
+        with _or_missing(f"{name}: its files are not in {folder}", download, remedy):
             download_archive(name, self.URL, self.MD5, folder, files)
-        except Unreachable as error:
-            what = f"{name}: its files are not in {folder} and {error}; unpack {self.URL} in {folder.parent}"
-            if (folder.parent / self.PYTHON).is_dir():
-                what += f" ({self.PYTHON} beside it is the python version, a pickle: it is not read)"
-            raise MissingFiles(what) from error
-
-
-def _damaged_cifar(file: Path, what: str) -> DataError:
-    return DataError(f"{file} is damaged: {what}; delete it, it is downloaded again then")
 
 
 @DATASETS.register

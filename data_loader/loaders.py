@@ -18,34 +18,34 @@ from base.protocols import FollowsPasses, Stateful, TrainingLoader
 from data_loader import samples
 from data_loader.prefetch import DevicePrefetcher, RowCopies, TorchLoader, prefetched, read
 from data_loader.samplers import BatchOrder
-from data_loader.samples import END, Failure, Partial, Request, SampleKeys, Samples, words
+from data_loader.samples import END, Failure, Partial, Request, Samples, words
 from data_loader.transforms import Pipeline, SampleError
-from utils.batches import to_device
+from utils.batches import Role, SampleKeys, rows_of, to_device
 from utils.seed import fold_in, isolated_rng
 
 log = logging.getLogger(__name__)
 
 
 class SkippedSamples:
-    """Of one dataset; `most` bounds how many different samples may be."""
+    """The samples of one dataset that failed; at most `most` different ones may."""
 
     def __init__(self, name: str, most: int) -> None:
         self.name, self.most = name, most
         self.indices: set[int] = set()
 
     def filter(self, batches: Iterable[Any]) -> Iterator[Any]:
-        """The batches, those without the samples that fail as well. One line for each such sample the first time.
+        """The batches, without the samples that fail; each of these is logged the first time.
 
-        DataError if there are too many, or nothing is left of a batch.
+        DataError if too many fail, or all of a batch.
         """
         for batch in batches:
             if isinstance(batch, Partial):
-                self._tell(batch)
+                self._log(batch)
                 if (batch := batch.batch) is None:
                     raise DataError(f"{self.name}: every sample of a batch fails: there is nothing to go on with")
             yield batch
 
-    def _tell(self, partial: Partial) -> None:
+    def _log(self, partial: Partial) -> None:
         for failure in partial.failures:
             assert failure.index is not None
             if failure.index not in self.indices:
@@ -57,10 +57,10 @@ class SkippedSamples:
 
 
 class InMemoryLoader(TrainingLoader):
-    """`tensors` are aligned on dimension 0; a batch is the list of their rows, as torch's DataLoader makes it.
+    """Batches of `tensors`, aligned on dimension 0: lists of their rows, as torch's DataLoader makes them.
 
-    Rows reach `device` in the type they are held in: they are gathered there if the tensors lie there, else copied, one
-    batch ahead, by `copies`. There the transforms treat input and target at their `places`.
+    The rows keep their type on the way to `device`. If the tensors are there, they are gathered there; else `copies`
+    copies them, one batch ahead. Then the transforms change input and target, which `places` tells apart.
     """
 
     workers: int | None = None
@@ -78,8 +78,8 @@ class InMemoryLoader(TrainingLoader):
     ) -> None:
         self.tensors, self.name, self.batching = tensors, name, batching
         self.size, self.batch_size = batching.size, batching.batch_size
-        stages = ((places.of_input, transform), (places.of_target, target_transform))
-        self._stages = [(place_in(tensors), pipeline) for place_in, pipeline in stages if pipeline.transforms]
+        stages: list[tuple[Role, Pipeline]] = [("input", transform), ("target", target_transform)]
+        self._stages = [(places.key_of(role, tensors), pipeline) for role, pipeline in stages if pipeline.transforms]
         lies_there = all(tensor.device.type == device.type for tensor in tensors)
         self._copies = copies if copies or lies_there else DevicePrefetcher(device)
 
@@ -88,30 +88,26 @@ class InMemoryLoader(TrainingLoader):
 
     def batches(self, pass_: int = 0, start: int = 0) -> Iterator[Any]:
         """The batches of one pass from batch `start` on."""
-        for first, batch in self._rows(pass_, start):
-            for place, pipeline in self._stages:
+        if self._copies is not None:
+            rows = prefetched(self.tensors, self.batching.batches(pass_, start), self._copies)
+        else:
+            batches = self.batching.batches(pass_, start, self.tensors[0].device)
+            rows = ((first, rows_of(self.tensors, indices)) for first, indices in batches)
+        for first, batch in rows:
+            for key, pipeline in self._stages:
                 try:
-                    batch[place] = pipeline.on_batch(batch[place], pass_, first)
+                    batch[key] = pipeline.on_batch(batch[key], pass_, first)  # type: ignore[index]
                 except SampleError as failed:
                     if ran_out_of_memory(failed.error):
                         raise failed.error from None
                     raise DataError(f"{self.name}: {failed.step}: {words(failed.error)}") from failed.error
             yield batch
 
-    def _rows(self, pass_: int, start: int) -> Iterator[tuple[int, list[Tensor]]]:
-        """The position of each batch's first sample, and copies of its rows, which a transform may write to."""
-        tensors = self.tensors
-        if self._copies is not None:
-            yield from prefetched(tensors, self.batching.batches(pass_, start), self._copies)
-        else:
-            for first, indices in self.batching.batches(pass_, start, tensors[0].device):
-                yield first, [tensor.index_select(0, indices) for tensor in tensors]
-
 
 class PerSampleLoader(TrainingLoader):
-    """`max_errors` bounds how many different samples may be left out, where samples that fail are.
+    """Batches that torch's DataLoader reads sample by sample; `options` are further arguments of it.
 
-    `options` are further arguments of torch's DataLoader.
+    If failing samples are skipped, at most `max_errors` different ones may fail.
     """
 
     def __init__(
@@ -134,7 +130,7 @@ class PerSampleLoader(TrainingLoader):
 
 
 class _Requests:
-    """The batch sampler that the DataLoader is given; it is told pass and start before each iteration."""
+    """The DataLoader's batch sampler; pass and start are set before each iteration."""
 
     def __init__(self, batching: BatchOrder) -> None:
         self.batching, self.pass_, self.start = batching, 0, 0
@@ -148,7 +144,7 @@ class _Requests:
 
 
 class _Batches(IterableDataset[Any]):
-    """The stream cut into batches; those before `start` are read and not made, None stands for each."""
+    """The stream cut into batches. Those before `start` are read but not made: None stands for each."""
 
     def __init__(self, samples: Samples, batch_size: int, drop_last: bool) -> None:
         self.samples, self.batch_size, self.drop_last = samples, batch_size, drop_last
@@ -189,14 +185,14 @@ class _Batches(IterableDataset[Any]):
 
 
 class StreamedLoader(TrainingLoader):
-    """A pass ends where the dataset ends, at the latest after `len` batches; the next one begins anew.
+    """Batches of a stream. A pass ends when the dataset ends, at the latest after `len` batches; the next one restarts.
 
-    The dataset itself decides the order and, with `get_worker_info`, what each worker reads. If it has a `set_epoch`,
-    as those of Hugging Face have, it is told the pass. If it has `state_dict` and `load_state_dict`, a resumed run goes
-    on from the state in which it was saved, unless workers read: each of them stands elsewhere.
+    The dataset itself decides the order and, with `get_worker_info`, what each worker reads. If it has `set_epoch`, as
+    Hugging Face's datasets do, that is called with the pass. If it has `state_dict` and `load_state_dict`, a resumed
+    run continues from the saved state, unless workers read: each has a place of its own.
 
-    A sample's number is its place in the stream. It may be left out if it fails once it is read; what the stream itself
-    raises ends it.
+    A sample's number is its place in the stream. A sample that was read and then fails may be skipped; an error of the
+    stream itself ends the run.
     """
 
     def __init__(
@@ -217,7 +213,7 @@ class StreamedLoader(TrainingLoader):
         self.skipped = SkippedSamples(samples.name, max_errors)
         self.size = size - size % batch_size if drop_last else size
         self._batches = _Batches(samples, batch_size, drop_last)
-        # Workers are started for each pass, for kept ones would not learn which pass it is.
+        # Workers are started for each pass: persistent ones would not know which pass it is.
         options = {**options, "persistent_workers": False}
         self._loader = TorchLoader(self._batches, samples.place, batch_size=None, **options)
         self.workers: int | None = self._loader.num_workers
@@ -225,13 +221,13 @@ class StreamedLoader(TrainingLoader):
         self._beginning = samples.dataset.state_dict() if self._has_state else None
         self._kept: Mapping[str, Any] = {}
         self._at: tuple[int, int] | None = (0, 0)
-        """The pass, and how many of its batches were given; None within a batch."""
+        """The pass and the number of batches given; None within a batch."""
 
     def __len__(self) -> int:
         return -(-self.size // self.batch_size)
 
     def batches(self, pass_: int = 0, start: int = 0) -> Iterator[Any]:
-        """The batches of one pass from batch `start` on: from there if a state was loaded, else by reading up to it."""
+        """The batches of one pass from batch `start` on: from a loaded state, else by reading up to it."""
         begun, first = time.monotonic(), self._go_to(pass_, start)
         self._batches.pass_, self._batches.first, self._batches.start = pass_, first, start
         batches = self.skipped.filter(read(self._loader, self.name))
@@ -243,13 +239,13 @@ class StreamedLoader(TrainingLoader):
                 if number == start > first:
                     log.info("%s: read %d batches forward in %.1f s", self.name, start, time.monotonic() - begun)
                 yield to_device(batch, self.device, non_blocking=self._loader.pin_memory)
-        except Interrupted:  # while it was read: it stands somewhere within a batch
+        except Interrupted:  # while reading: the dataset is somewhere within a batch
             self._at = None
             raise
 
     def _go_to(self, pass_: int, start: int) -> int:
-        """Puts the dataset where the kept state says, if that is `start` of the pass, else where it began. Gives the
-        batch from which it reads."""
+        """Restores the dataset's loaded state if that is `start` of the pass, else its first one. Returns the batch at
+        which reading starts."""
         kept, self._kept = self._kept, {}
         there = (kept.get("pass"), kept.get("batch")) == (pass_, start)
         if self._has_state:
@@ -259,12 +255,12 @@ class StreamedLoader(TrainingLoader):
         return number
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the dataset stands, if it can tell and no worker has read ahead of the batches given; else empty."""
+        """The dataset's place in the stream; empty if it has no state or workers have read ahead."""
         if not self._has_state or self._at is None:
             return {}
         pass_, batch = self._at
         return {"pass": pass_, "batch": batch, "dataset": self._batches.samples.dataset.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """The next call of `batches`, if it asks for this place, goes on from the state instead of reading forward."""
+        """The next call of `batches` continues from this state if it asks for this place."""
         self._kept = state if self._has_state else {}

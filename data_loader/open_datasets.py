@@ -1,4 +1,4 @@
-"""Opens the datasets that a config names: splits, facts, and synthetic stand-ins."""
+"""Opens the datasets that a config names: splits, facts, and synthetic substitutes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from base.errors import ConfigError, DataError, Fault, MissingFiles, Origin, Use
 from base.protocols import HasClasses, HasTargets, HasTensors, SetFacts, SplitsTest
 from base.registry import DATASETS
 from data_loader.image_datasets import FashionMNIST
-from data_loader.samples import SampleKeys, Samples, get_part
+from data_loader.samples import Samples
+from utils.batches import SampleKeys
 from utils.device import bounds
 from utils.seed import fold_in, isolated_rng
 
@@ -33,7 +34,7 @@ class DatasetFacts(Mapping[str, Any]):
 
     def __init__(self, sources: Mapping[str, Callable[[], Any]]) -> None:
         self._sources, self.known = dict(sources), dict[str, Any]()
-        """Those that have been asked for."""
+        """The values calculated so far."""
 
     def __getitem__(self, name: str) -> Any:
         if name not in self.known:
@@ -47,9 +48,13 @@ class DatasetFacts(Mapping[str, Any]):
         return len(self._sources)
 
 
+_TORCHVISION = ("MNIST", "KMNIST", "EMNIST")
+"""Datasets of torchvision that hold all images as one array. Ours stand in for FashionMNIST."""
+
+
 def tensors_of(dataset: Any) -> tuple[Tensor, ...] | None:
-    """The whole dataset as tensors aligned on dimension 0, or None if it does not offer that. DataError if it offers
-    something else."""
+    """The whole dataset as tensors aligned on dimension 0; None if it does not offer them. DataError if what it offers
+    is something else."""
     if isinstance(dataset, HasTensors):
         offered = dataset.as_tensors()
         tensors = (offered,) if isinstance(offered, Tensor) else tuple(offered)
@@ -58,35 +63,29 @@ def tensors_of(dataset: Any) -> tuple[Tensor, ...] | None:
             raise DataError(f"{what}; torch.as_tensor makes one of an array or a list")
     elif isinstance(dataset, TensorDataset):
         tensors = dataset.tensors
+    elif type(dataset).__module__ == "torchvision.datasets.mnist" and type(dataset).__name__ in _TORCHVISION:
+        return dataset.data.unsqueeze(1), dataset.targets.long()
     else:
-        return _torchvision_tensors(dataset)
+        return None
     if len({len(tensor) for tensor in tensors}) != 1:
         lengths = ", ".join(str(len(tensor)) for tensor in tensors)
         raise DataError(f"{type(dataset).__name__}: expected tensors of one length, found {lengths}")
     return tensors
 
 
-def _torchvision_tensors(dataset: Any) -> tuple[Tensor, ...] | None:
-    """Of those of torchvision's datasets that hold all images as one array and that none of ours stands in for."""
-    kind = type(dataset)
-    if kind.__module__ == "torchvision.datasets.mnist" and kind.__name__ in ("MNIST", "KMNIST", "EMNIST"):
-        return dataset.data.unsqueeze(1), dataset.targets.long()
-    return None
-
-
 def targets_of(dataset: Any, tensors: tuple[Tensor, ...] | None, places: SampleKeys) -> Tensor:
-    """The class number of every sample, int64 (N,): what the dataset offers, else found by reading all of it.
+    """The class number of every sample, int64 (N,): as the dataset offers them, else by reading all of it.
 
     `tensors` are those of `tensors_of`. DataError if the targets are not class numbers.
     """
     if tensors is not None:
-        targets: Any = tensors[places.of_target(tensors)]
+        targets: Any = places.part("target", tensors)
     elif isinstance(dataset, HasTargets) and dataset.targets is not None:
         targets = dataset.targets
     else:
         with isolated_rng():
             samples: Iterator[Any] = (dataset[index] for index in range(len(dataset)))
-            targets = [get_part(sample, places.of_target(sample)) for sample in samples]
+            targets = [places.part("target", sample) for sample in samples]
     classes = torch.as_tensor(targets)
     if classes.dim() != 1 or classes.is_floating_point():
         found = f"{classes.dtype} of shape {tuple(classes.shape)}"
@@ -128,7 +127,11 @@ def split_indices(
     """
     order = torch.randperm(size, generator=torch.Generator().manual_seed(fold_in(seed)))
     if labels is not None:
-        order = order[_evenly_mixed(labels[order])]
+        # Sorted by each sample's rank within its class, so that every stretch has each class in proportion.
+        by_class = labels[order].argsort(stable=True)
+        counts = torch.unique(labels, return_counts=True)[1]
+        ranks = torch.cat([(torch.arange(int(n), dtype=torch.float64) + 0.5) / n for n in counts])
+        order = order[torch.empty_like(ranks).index_copy_(0, by_class, ranks).argsort(stable=True)]
     parts, taken = {}, 0
     for name, share in shares.items():
         count = max(1, round(share * size)) if isinstance(share, float) else share
@@ -139,20 +142,12 @@ def split_indices(
     return {"train": order[taken:].sort().values, **parts}
 
 
-def _evenly_mixed(labels: Tensor) -> Tensor:
-    """An order in which every stretch has each class in proportion: sorted by a sample's rank within its class."""
-    by_class = labels.argsort(stable=True)
-    counts = torch.unique(labels, return_counts=True)[1]
-    quantiles = torch.cat([(torch.arange(int(n), dtype=torch.float64) + 0.5) / n for n in counts])
-    rank = torch.empty_like(quantiles)
-    rank[by_class] = quantiles
-    return rank.argsort(stable=True)
-
-
 @dataclass
 class DatasetSplit:
-    """`label` is train, valid, valid_<name>, test or test_<name>; `tensors` the whole set, if it is held as such;
-    `members`, int64 indices, the part of it that is meant, None for all."""
+    """A dataset, or the part of it at `members` (int64 indices; None: all), under a label.
+
+    `label` is train, valid, valid_<name>, test or test_<name>. `tensors` is the whole dataset, if it is held as such.
+    """
 
     label: str
     component: Component
@@ -160,11 +155,11 @@ class DatasetSplit:
     tensors: tuple[Tensor, ...] | None
     members: Tensor | None = None
     loader: DataLoader[Any] | None = None
-    """That of the project, if it makes the batches itself."""
+    """The project's own loader, if that makes the batches."""
     samples: Samples | None = None
     """Set once the transforms are built."""
     first: str = ""
-    """The first sample's input in words, as it is read: `1x28x28 uint8`."""
+    """The first sample's input before transforms: `1x28x28 uint8`."""
 
     @property
     def name(self) -> str:
@@ -179,19 +174,19 @@ class DatasetSplit:
 
     def facts(self, places: SampleKeys) -> SetFacts:
         """What is known without reading from a disk: a few milliseconds for 60,000 images in memory."""
-        known = bounds(self.tensors[places.of_input(self.tensors)]) if self.tensors is not None else None
+        known = bounds(places.part("input", self.tensors)) if self.tensors is not None else None
         low, high = known or (None, None)
         return SetFacts(type(self.dataset).__name__, self.first, low, high, self.class_counts(places))
 
     def class_counts(self, places: SampleKeys) -> tuple[int, ...]:
-        """Samples of each class; empty where only reading every sample would tell, or targets are no classes."""
+        """Samples of each class; empty if that takes reading every sample, or if targets are no classes."""
         has_targets = isinstance(self.dataset, HasTargets) and self.dataset.targets is not None
         if self.streamed or (self.tensors is None and not has_targets):
             return ()
         try:
             targets = targets_of(self.dataset, self.tensors, places)[self.indices()]
         except (ValueError, TypeError, RuntimeError, LookupError):
-            return ()  # a set without targets, or with others than class numbers
+            return ()  # no targets, or not class numbers
         if not len(targets) or int(targets.min()) < 0 or int(targets.max()) >= max(1000, len(targets)):
             return ()
         classes = self.dataset.classes if isinstance(self.dataset, HasClasses) else None
@@ -201,7 +196,7 @@ class DatasetSplit:
 def describe_input(sample: Any, places: SampleKeys) -> str:
     """A sample's input: `1x28x28 uint8`, `RGB image of 640x480`, `str`."""
     try:
-        value = get_part(sample, places.of_input(sample))
+        value = places.part("input", sample)
     except ValueError:
         value = sample
     if hasattr(value, "getbands"):
@@ -214,14 +209,14 @@ def describe_input(sample: Any, places: SampleKeys) -> str:
 log = logging.getLogger(__name__)
 REAL, SYNTHETIC = "real", "synthetic"
 SPLIT = "split"
-"""A part that the loader of the training datasets aside itself."""
+"""A part that the training data's loader sets aside itself."""
 _WHOLE_IN_ORDER = {"shuffle": False, "validation_split": 0.0}
 """Arguments of a loader of test data."""
 
 
 def test_components(data: DataConfig) -> dict[str, Component | str]:
     """The test sets by name. `auto` is the training set's class with `train: false`, `training: false` or `part: test`,
-    if it takes that and its data is not that already; of a loader with `split_test` that part: SPLIT."""
+    if it takes that and is not that already. A loader with `split_test` gives SPLIT."""
     if data.test != "auto":
         return {**data.test_sets}
     if isinstance(DATASETS.get(data.train.type), SplitsTest):
@@ -244,16 +239,18 @@ def open_sets(
 ) -> tuple[dict[str, Any], str]:
     """The datasets by label, and whether they are "real" or "synthetic".
 
-    The verdict is one for all sets: where the files of one are missing and cannot be fetched, and `offline` allows it,
-    SyntheticFashion stands in for every FashionMNIST. `kept` is the verdict of a run that is `resumed`. DataError if
-    files are missing and nothing may stand in for them.
+    The choice is the same for all datasets: if the files of one are missing and cannot be downloaded, and `offline`
+    allows it, SyntheticFashion replaces every FashionMNIST. `kept` is the choice of the run that is `resumed`.
+    DataError if files are missing and may not be replaced.
     """
     why = "as the run began"
     if resumed:
         components = {label: _only_read(component) for label, component in components.items()}
     if kept != SYNTHETIC or not any(_has_stand_in(component) for component in components.values()):
         try:
-            return _open_all(components), _verdict(components)
+            datasets = {label: _open(label, component) for label, component in components.items()}
+            synthetic = any(component.type == "SyntheticFashion" for component in components.values())
+            return datasets, SYNTHETIC if synthetic else REAL
         except MissingFiles as missing:
             if offline != SYNTHETIC:
                 hint = ", or set data.offline: synthetic to go without" * all(map(_has_stand_in, components.values()))
@@ -265,21 +262,17 @@ def open_sets(
     if resumed:
         stand_ins = {label: _only_read(component) for label, component in stand_ins.items()}
     log.warning("SYNTHETIC DATA: SyntheticFashion stands in for FashionMNIST, scores mean nothing for it (%s)", why)
-    return _open_all(stand_ins), SYNTHETIC
+    return {label: _open(label, component) for label, component in stand_ins.items()}, SYNTHETIC
 
 
 def _only_read(component: Component) -> Component:
-    """For a run that is resumed or tested, which may be a stranger's: nothing is made in the folders that it names."""
+    """For a run that is resumed or tested and may be a stranger's: nothing is created in the folders that it names."""
     args = dict(component.args)
     if "download" in inspect.signature(DATASETS.get(component.type)).parameters:
         args["download"] = False
     if component.type == "SyntheticFashion" and not (Path(args.get("root") or ".") / "SyntheticFashion").is_dir():
         args.pop("root", None)
     return component.model_copy(update={"args": args})
-
-
-def _verdict(components: Mapping[str, Component]) -> str:
-    return SYNTHETIC if any(component.type == "SyntheticFashion" for component in components.values()) else REAL
 
 
 def _has_stand_in(component: Component) -> bool:
@@ -293,10 +286,6 @@ def _stand_in(component: Component, why: str) -> Component:
         raise DataError(f"nothing stands in for {component.type} as SyntheticFashion does for FashionMNIST ({why})")
     args = {name: value for name, value in component.args.items() if name in ("root", "train")}
     return Component(type="SyntheticFashion", args=args)
-
-
-def _open_all(components: Mapping[str, Component]) -> dict[str, Any]:
-    return {label: _open(label, component) for label, component in components.items()}
 
 
 def _open(label: str, component: Component) -> Any:
@@ -313,8 +302,8 @@ def _open(label: str, component: Component) -> Any:
         if users_frames(error):
             raise
         key = f"data.{label.replace('_', '.', 1)}"
-        told = f"{component.type} refuses this: {type(error).__name__}: {' '.join(str(error).split())}"
-        raise ConfigError([Fault(Origin("the config"), key, told)]) from error
+        found = f"{component.type} refuses this: {type(error).__name__}: {' '.join(str(error).split())}"
+        raise ConfigError([Fault(Origin("the config"), key, found)]) from error
     if not hasattr(dataset, "__iter__" if isinstance(dataset, IterableDataset | DataLoader) else "__getitem__"):
         needs = "it needs __len__ and __getitem__, or to be an IterableDataset with __iter__"
         raise DataError(f"{component.type} (data.{label}) is no dataset: {needs}")

@@ -21,12 +21,12 @@ from data_loader.samples import Failure, Reading, words
 from utils.batches import moved
 
 SHARE_OF_DEVICE = 0.25
-"""Of the memory that is free on the device as the run begins, what all datasets together may take; the rest is left to
+"""The share of the device's free memory that all datasets together may take when a run starts; the rest is for
 weights, gradients and activations."""
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes; None where nobody can tell."""
+    """Bytes; None if the device does not say."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     if device.type == "mps":
@@ -35,15 +35,15 @@ def free_memory(device: torch.device) -> int | None:
 
 
 class Placement:
-    """Decides for one dataset after another, in the order in which they are asked for, and moves each one once.
+    """Decides which datasets are held on the device, in the order in which they are asked for, and moves each once.
 
-    On the CPU there is nothing to decide: `reasons` stays empty.
+    On the CPU there is nothing to decide, and `reasons` stays empty.
     """
 
     def __init__(self, device: torch.device, free: Callable[[torch.device], int | None] = free_memory) -> None:
         self.device = device
         self.reasons: dict[str, dict[str, Any]] = {}
-        """By label: whether the set lies on the device, and why, in words."""
+        """By label: whether the dataset is on the device, and why."""
         self._free = None if device.type == "cpu" else free(device)
         self._left = SHARE_OF_DEVICE * (self._free or 0)
         self._placed: dict[int, tuple[Sequence[Tensor], Sequence[Tensor], dict[str, Any]]] = {}
@@ -55,7 +55,7 @@ class Placement:
         if id(tensors) not in self._placed:
             decided = self._decide(sum(tensor.nbytes for tensor in tensors))
             placed = [moved(tensor, self.device) for tensor in tensors] if decided["on_device"] else tensors
-            self._placed[id(tensors)] = tensors, placed, decided  # with the key itself: an id may be given again
+            self._placed[id(tensors)] = tensors, placed, decided  # keeps the key alive: an id may be reused
         _, placed, self.reasons[label] = self._placed[id(tensors)]
         return placed
 
@@ -78,19 +78,19 @@ def _megabytes(size: float) -> str:
 
 
 class RowCopies(Protocol):
-    """Copies of rows to a device that go on while the program does."""
+    """Copies rows to a device while the program goes on."""
 
     def begin(self, tensors: Sequence[Tensor], indices: Tensor) -> Any:
-        """Gathers the rows and begins to copy them; gives what `end` is to be given."""
+        """Gathers the rows and starts to copy them; returns what `end` needs."""
 
     def end(self, begun: Any) -> list[Tensor]:
-        """The rows on the device, fit to be used by what is queued there from now on."""
+        """The rows on the device; whatever is queued there from now on may use them."""
 
 
 def prefetched(
     tensors: Sequence[Tensor], batches: Iterable[tuple[int, Tensor]], copies: RowCopies
 ) -> Iterator[tuple[int, list[Tensor]]]:
-    """Each batch's position and rows; the copy of the next one is under way while one is used."""
+    """Each batch's position and rows; the next batch is copied while one is used."""
     waiting: list[tuple[int, Any]] = []
     for first, indices in batches:
         waiting.append((first, copies.begin(tensors, indices)))
@@ -101,7 +101,7 @@ def prefetched(
 
 
 class DevicePrefetcher:
-    """Through page-locked memory and, on CUDA, a stream of their own."""
+    """Copies rows through pinned memory on a CUDA stream of its own; on other devices plainly."""
 
     def __init__(self, device: torch.device) -> None:
         self.device, self._cuda = device, device.type == "cuda"
@@ -120,7 +120,7 @@ class DevicePrefetcher:
             current = torch.cuda.current_stream(self.device)
             current.wait_event(event)
             for row in rows:
-                row.record_stream(current)  # else its memory is given away while that stream still reads it
+                row.record_stream(current)  # else its memory is reused while that stream still reads it
         return rows
 
     def _gathered(self, tensor: Tensor, indices: Tensor) -> Tensor:
@@ -134,7 +134,7 @@ PR_SET_PDEATHSIG = 1
 
 
 class TorchLoader(DataLoader[Any]):
-    """A DataLoader of a dataset that collates its batches itself. `place` says an index in words."""
+    """A DataLoader for a dataset that collates its batches itself. `place` describes an index."""
 
     def __init__(
         self,
@@ -162,8 +162,8 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def start_worker(then: Callable[[int], None] | None, reading: Reading, worker: int) -> None:
-    """A terminal sends its signals (Ctrl-C, Ctrl-\\, SIGHUP when it closes) to the whole process group, and the main
-    process needs its workers to finish its step."""
+    """Prepares a worker. It ignores the signals that a terminal sends to the whole process group (Ctrl-C, Ctrl-\\, and
+    SIGHUP when it closes): the main process needs its workers to finish its step."""
     for name in ("SIGINT", "SIGQUIT", "SIGHUP"):
         if number := getattr(signal, name, None):
             signal.signal(number, signal.SIG_IGN)
@@ -202,8 +202,8 @@ def _next(iterator: Iterator[Any], loader: DataLoader[Any], name: str) -> Any:
             raise
         traceback.clear_frames(error.__traceback__)  # they hold the iterator
         # What is no RuntimeError comes from asking a worker that is no more for the memory of its tensors.
-        foreign = isinstance(error, RuntimeError) and "DataLoader" not in str(error)
-        if foreign or ran_out_of_memory(error):
+        unrelated = isinstance(error, RuntimeError) and "DataLoader" not in str(error)
+        if unrelated or ran_out_of_memory(error):
             raise
         slow = "timed out" in str(error)
         what = "a worker process is too slow" if slow else "a worker process died"
@@ -211,7 +211,7 @@ def _next(iterator: Iterator[Any], loader: DataLoader[Any], name: str) -> Any:
 
 
 def _at_work(loader: DataLoader[Any], alive: bool) -> str:
-    """What the workers that died read, or all that are `alive`; empty if that is not known."""
+    """What the dead workers were reading, or the ones that are `alive`; empty if that is not known."""
     if not isinstance(loader, TorchLoader):
         return ""
     spans = loader.reading.under_way() if alive else loader.reading.lost()
@@ -222,16 +222,17 @@ def _at_work(loader: DataLoader[Any], alive: bool) -> str:
 
 
 class _Deaths:
-    """When a worker dies, torch's handler of SIGCHLD raises an error wherever the main thread is, in the middle of a
-    training step. Here it is held back until a batch is asked for."""
+    """Delays the error for a dead worker until the next batch is asked for.
 
-    def __init__(self) -> None:
-        self._handler: Callable[[int, Any], Any] | None = None
-        self._asked = False
-        self._error: RuntimeError | None = None
+    torch's handler of SIGCHLD raises it wherever the main thread is, even in the middle of a training step.
+    """
+
+    _handler: Callable[[int, Any], Any] | None = None
+    _asked = False
+    _error: RuntimeError | None = None
 
     def watch(self) -> None:
-        """Stands before torch's handler, if there is one by now. Deaths of an earlier iteration are forgotten."""
+        """Wraps torch's handler, if there is one by now. Deaths in an earlier iteration are forgotten."""
         self._error = None
         if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
             return
@@ -244,7 +245,7 @@ class _Deaths:
 
     @contextmanager
     def reported(self) -> Iterator[None]:
-        """Inside, the error is raised, one that came before too."""
+        """Inside the block the error is raised at once, and so is an earlier one."""
         error, self._error, self._asked = self._error, None, True
         try:
             if error is not None:

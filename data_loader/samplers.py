@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 class Order(Protocol):
-    """The order of a pass, worked out anew whenever it is asked for."""
+    """The order of a pass, calculated anew at each call."""
 
     size: int
 
@@ -26,29 +26,21 @@ class Order(Protocol):
         """int64 indices (size,)"""
 
 
-class InOrder:
-    """0, 1, ..., size - 1."""
+class Ordered:
+    """0, 1, ..., size - 1, or with a seed a permutation of them for each pass."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
-
-    def __call__(self, pass_: int) -> Tensor:
-        return torch.arange(self.size)
-
-
-class Shuffled:
-    """A permutation of 0 ... size - 1."""
-
-    def __init__(self, size: int, seed: int) -> None:
+    def __init__(self, size: int, seed: int | None = None) -> None:
         self.size, self.seed = size, seed
 
     def __call__(self, pass_: int) -> Tensor:
+        if self.seed is None:
+            return torch.arange(self.size)
         return torch.randperm(self.size, generator=torch.Generator().manual_seed(fold_in(self.seed, pass_)))
 
 
 class Sampled:
-    """What a sampler yields: indices below `limit`. It is made for each pass, under seeded generators, so that it has
-    no history."""
+    """What a sampler yields: indices below `limit`. The sampler is made for each pass, with seeded generators, so that
+    it has no history."""
 
     def __init__(self, make: Callable[[], Iterable[int]], limit: int, seed: int) -> None:
         self.make, self.limit, self.seed = make, limit, seed
@@ -78,14 +70,14 @@ class BatchOrder(Protocol):
         """Batches in a pass."""
 
     def batches(self, pass_: int, start: int, device: torch.device = CPU) -> Iterator[tuple[int, Tensor]]:
-        """From batch `start` on, the position of each batch's first sample in the pass, and its int64 indices, which
+        """From batch `start` on, the position of each batch's first sample in the pass, and its int64 indices: these
         are copied to `device` once for the whole pass."""
 
 
 class SequentialBatches:
-    """Batches of `batch_size` along an order, the last one shorter or, with `drop_last`, left out.
+    """Batches of `batch_size` along an order. The last one is shorter or, with `drop_last`, dropped.
 
-    `members` (int64) are the indices that the part has in the whole dataset, if the order is that of a part.
+    `members` (int64) are the indices in the whole dataset, if the order is that of a part.
     """
 
     def __init__(self, order: Order, batch_size: int, drop_last: bool = False, members: Tensor | None = None) -> None:
@@ -96,7 +88,8 @@ class SequentialBatches:
         return -(-self.size // self.batch_size)
 
     def batches(self, pass_: int, start: int, device: torch.device = CPU) -> Iterator[tuple[int, Tensor]]:
-        order = _of_whole(self.order(pass_), self.members)[start * self.batch_size : self.size].to(device)
+        order = self.order(pass_)
+        order = (order if self.members is None else self.members[order])[start * self.batch_size : self.size].to(device)
         firsts = range(start * self.batch_size, self.size, self.batch_size)
         batches = torch.split(order, self.batch_size)  # of nothing it is one empty batch
         yield from zip(firsts, batches, strict=False)
@@ -128,7 +121,8 @@ class SampledBatches:
         sizes = [len(batch) for batch in drawn]
         if not drawn:
             return iter(())
-        batches = torch.split(_of_whole(torch.cat(drawn), self.members).to(device), sizes)
+        order = torch.cat(drawn)
+        batches = torch.split((order if self.members is None else self.members[order]).to(device), sizes)
         return itertools.islice(zip(itertools.accumulate(sizes, initial=0), batches, strict=False), start, None)
 
     def _draw(self, pass_: int) -> list[Tensor]:
@@ -136,16 +130,12 @@ class SampledBatches:
             return [_indices(batch, self.limit) for batch in self.make()]
 
 
-def _of_whole(indices: Tensor, members: Tensor | None) -> Tensor:
-    return indices if members is None else members[indices]
-
-
 @SAMPLERS.register
 class ClassBalancedSampler(Sampler[int]):
     """Draws `num_samples` (default: as many as there are) with replacement, every class with the same probability and
     within it every sample. `targets`, the class numbers, are those of the training data.
 
-    A sample that comes again is augmented anew. Loss and accuracy in training are then those of balanced classes.
+    A sample that is drawn again is augmented anew. Training loss and accuracy are then those of balanced classes.
     """
 
     def __init__(self, targets: Tensor, num_samples: int | None = None) -> None:

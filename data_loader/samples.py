@@ -1,4 +1,4 @@
-"""Reads, seeds, transforms and collates samples, and knows where their input and target are."""
+"""Reads, transforms and collates samples, with random numbers that depend on their position alone."""
 
 from __future__ import annotations
 
@@ -21,17 +21,19 @@ from base.config.keys import DataConfig
 from base.errors import DataError, ran_out_of_memory
 from base.registry import LOADERS, TRANSFORMS
 from data_loader.transforms import Pipeline, SampleError, as_tensor
+from utils.batches import Role, SampleKeys, with_part
 from utils.seed import fold_in, isolated_rng
 
 _slot: npt.NDArray[np.int64] | None = None
-"""Of this worker; None in the main process."""
+"""This worker's row of `Reading`; None in the main process."""
 _PID, _FIRST, _COUNT = range(3)
 
 
 class Reading:
-    """Memory shared with `workers` processes: the process id of each, the first index it works on, and how many.
+    """Memory shared with `workers` processes: each one's process id, the first index it reads, and how many.
 
-    It is written for every sample, so it holds numbers and takes no lock. A count of 0: the worker waits.
+    It is written for every sample, so it holds plain numbers and needs no lock. A count of 0 means that the worker
+    waits.
     """
 
     def __init__(self, workers: int) -> None:
@@ -46,8 +48,8 @@ class Reading:
         _slot[:] = os.getpid(), 0, 0
 
     def lost(self, patience: float = 2.0) -> list[tuple[int, int]]:
-        """First index and count of each worker that died at work. A broken pipe is seen before its process has ended,
-        so the end of one is waited for, `patience` seconds at most."""
+        """First index and count of each worker that died while reading. A broken pipe is noticed before the process
+        has ended, so this waits up to `patience` seconds for one to end."""
         processes = multiprocessing.active_children()
         alive = [process.pid for process in processes]
         found = [(first, count) for pid, first, count in self._slots.tolist() if count and pid not in alive]
@@ -60,24 +62,27 @@ class Reading:
         return self.lost(patience=0)
 
     def under_way(self) -> list[tuple[int, int]]:
-        """First index and count of each worker that is at work."""
+        """First index and count of each worker that is reading."""
         return [(first, count) for _, first, count in self._slots.tolist() if count]
 
 
 def note_reading(indices: Sequence[int]) -> None:
-    """This process works on `indices` from now on; on none: it waits."""
+    """Notes that this process reads `indices` from now on; none means that it waits."""
     if _slot is not None:
         _slot[_FIRST], _slot[_COUNT] = indices[0] if indices else 0, len(indices)
 
 
 class InMemoryDataset(Dataset[tuple[Tensor, Any]]):
-    """Inputs and targets, aligned on dimension 0. A class number is given as an int, any other target as a tensor."""
+    """A dataset held as two tensors, inputs and targets, aligned on dimension 0.
+
+    A sample's class number is an int, any other target a tensor.
+    """
 
     def __init__(self, inputs: Tensor, targets: Tensor) -> None:
         self._inputs, self._targets = inputs, targets
 
     def as_tensors(self) -> tuple[Tensor, Tensor]:
-        """All inputs and all targets; the set's own memory, not a copy."""
+        """All inputs and all targets: the dataset's own memory, not a copy."""
         return self._inputs, self._targets
 
     def __len__(self) -> int:
@@ -88,62 +93,6 @@ class InMemoryDataset(Dataset[tuple[Tensor, Any]]):
         return self._inputs[index], target if target.dim() or target.is_floating_point() else int(target)
 
 
-Key = str | int | None
-
-
-@dataclass(frozen=True)
-class SampleKeys:
-    """`data.keys`: the named entries of a mapping; of a tuple the first and the second element, or those numbered.
-
-    A sample that is neither is the input itself.
-    """
-
-    input: Key = None
-    target: Key = None
-
-    def of_input(self, sample: Any) -> Any:
-        """The index of the input in the sample, None if the sample is it. ValueError if there is no such part."""
-        return _place(sample, self.input, 0, "input")
-
-    def of_target(self, sample: Any) -> Any:
-        return _place(sample, self.target, 1, "target")
-
-
-def _place(sample: Any, key: Key, default: int, role: str) -> Key:
-    if isinstance(sample, Mapping):
-        if key not in sample:
-            keys = ", ".join(map(str, sample))
-            raise ValueError(f"data.keys.{role}: expected one of the sample's keys ({keys}), found {key or 'none'}")
-        return key
-    if isinstance(sample, tuple | list):
-        index = default if key is None else key
-        if not isinstance(index, int) or not -len(sample) <= index < len(sample):
-            raise ValueError(
-                f"data.keys.{role}: expected a number below {len(sample)}, the sample's size, found {index}"
-            )
-        return index
-    if role == "target":
-        raise ValueError(f"a sample has no target: it is a single {type(sample).__name__}")
-    return None
-
-
-def get_part(sample: Any, place: Any) -> Any:
-    return sample if place is None else sample[place]
-
-
-def with_part(sample: Any, place: Any, value: Any) -> Any:
-    """A copy of the sample with `value` at `place`. A mapping becomes a dict."""
-    if place is None:
-        return value
-    if isinstance(sample, Mapping):
-        return {**sample, place: value}
-    parts = list(sample)
-    parts[place] = value
-    if isinstance(sample, tuple):
-        return type(sample)(*parts) if hasattr(sample, "_fields") else tuple(parts)
-    return parts
-
-
 Request = tuple[int, int, list[int]]
 """The pass, the position of a batch's first sample in it, and the indices of its samples."""
 
@@ -151,20 +100,20 @@ END = object()
 
 
 class WorkerError(Exception):
-    """The traceback of a worker process, as text."""
+    """The traceback of a worker process as text."""
 
 
 @dataclass
 class Failure:
-    """What a worker sends in place of a batch: the words for the user and the error behind them."""
+    """What a worker sends instead of a batch: the message for the user and the error behind it."""
 
     message: str
     error: BaseException
     index: int | None = None
-    """Of the one sample that failed."""
+    """The sample that failed, if it was a single one."""
 
     def __getstate__(self) -> dict[str, Any]:
-        trace = WorkerError("".join(traceback.format_exception(self.error)))  # not every exception survives the way
+        trace = WorkerError("".join(traceback.format_exception(self.error)))  # not every exception can be pickled
         return {"message": self.message, "error": trace, "index": self.index}
 
     def to_raise(self) -> DataError:
@@ -183,9 +132,9 @@ class Partial:
 
 @dataclass
 class Samples:
-    """A map-style dataset as the DataLoader sees it: asked for a batch, it gives it transformed and collated.
+    """A map-style dataset as the DataLoader sees it: a request for a batch returns it transformed and collated.
 
-    All randomness follows from the request, whichever process answers it.
+    All randomness depends on the request alone, whichever process answers it.
     """
 
     dataset: Any
@@ -196,7 +145,7 @@ class Samples:
     seed: int
     collate: Callable[[list[Any]], Any] = default_collate
     skips: bool = False
-    """Leave out samples that fail."""
+    """Whether failing samples are skipped."""
 
     def __getitems__(self, request: Request) -> Any:
         """The collated batch, or a `Failure`, or a `Partial`."""
@@ -209,8 +158,8 @@ class Samples:
         return batch
 
     def _read(self, pass_: int, first: int, indices: list[int]) -> list[Any] | Failure:
-        """Through the dataset's own `__getitems__`, if it has one that succeeds: then under generators seeded for the
-        batch. Else one sample after another, so that the one that fails is known."""
+        """Uses the dataset's own `__getitems__` if it has one and that succeeds, with generators seeded for the batch.
+        Otherwise reads sample by sample, so that the failing one is known."""
         together = getattr(self.dataset, "__getitems__", None)
         if together is not None:
             note_reading(indices)
@@ -225,7 +174,7 @@ class Samples:
         return self.read(self.dataset.__getitem__, pass_, first, indices)
 
     def one_by_one(self, take: Callable[[int], Any], pass_: int, first: int, indices: Sequence[int]) -> Partial:
-        """The batch of those samples that do not fail; each as it would have been beside the others."""
+        """The batch of the samples that do not fail; each equals what it would be in the whole batch."""
         good, failures = [], []
         for position, index in enumerate(indices, first):
             read = self.read(take, pass_, position, [index])
@@ -240,7 +189,7 @@ class Samples:
         return Partial(self._collated(good, indices) if good else None, failures)
 
     def read_at(self, indices: Sequence[int]) -> list[Any]:
-        """Samples as the dataset gives them; without those that fail, if they are to be left out. Raises DataError."""
+        """Samples as the dataset gives them, without failing ones if these are skipped; else DataError."""
         samples: list[Any] = []
         for index in indices:
             read = self.read(self.dataset.__getitem__, 0, 0, [index])
@@ -251,7 +200,7 @@ class Samples:
         return samples
 
     def read(self, take: Callable[[int], Any], pass_: int, first: int, indices: Sequence[int]) -> list[Any] | Failure:
-        """What `take` gives for each index, under generators seeded for its position; up to where it gives `END`."""
+        """What `take` returns for each index until it returns `END`, with generators seeded for the position."""
         samples: list[Any] = []
         with isolated_rng() as reseed:
             for position, index in enumerate(indices, first):
@@ -286,8 +235,17 @@ class Samples:
 
     def transformed(self, samples: list[Any], pass_: int, first: int) -> list[Any]:
         """Samples at consecutive positions, input and target transformed. Raises SampleError."""
-        samples = _transformed(samples, self.transform, self.places.of_input, pass_, first)
-        return _transformed(samples, self.target_transform, self.places.of_target, pass_, first)
+        roles: list[tuple[Role, Pipeline]] = [("input", self.transform), ("target", self.target_transform)]
+        for role, pipeline in roles:
+            if pipeline.transforms and samples:
+                try:
+                    keys = [self.places.key_of(role, sample) for sample in samples]
+                except ValueError as error:
+                    raise SampleError(0, "", error) from error
+                parts = [sample if key is None else sample[key] for sample, key in zip(samples, keys, strict=True)]
+                parts = pipeline.on_samples(parts, pass_, first)
+                samples = [with_part(*changed) for changed in zip(samples, keys, parts, strict=True)]
+        return samples
 
     def _failure(self, error: BaseException, index: int, step: str = "") -> Failure:
         if ran_out_of_memory(error):
@@ -298,23 +256,9 @@ class Samples:
         return Failure(f"{self.name}: {where}: {words(error)}", error, index)
 
     def place(self, index: int, file: str | None = None) -> str:
-        """A sample by its index, and by its file if that is known."""
+        """Names a sample by its index, and by its file if that is known."""
         file = file or _file_of(self.dataset, index)
         return f"sample {index}, file {file}" if file else f"sample {index}"
-
-
-def _transformed(
-    samples: list[Any], pipeline: Pipeline, place_in: Callable[[Any], Any], pass_: int, first: int
-) -> list[Any]:
-    if not pipeline.transforms or not samples:
-        return samples
-    try:
-        places = [place_in(sample) for sample in samples]
-    except ValueError as error:
-        raise SampleError(0, "", error) from error
-    parts = [get_part(sample, place) for sample, place in zip(samples, places, strict=True)]
-    parts = pipeline.on_samples(parts, pass_, first)
-    return [with_part(*changed) for changed in zip(samples, places, parts, strict=True)]
 
 
 def _file_of(dataset: Any, index: int) -> str | None:
@@ -330,14 +274,14 @@ def words(error: BaseException) -> str:
 
 
 def note_inputs(samples: Samples, read: list[Any]) -> dict[str, Any]:
-    """What inputs are before and after the transforms, as plain values; empty if they end as no tensor. `read` is a
-    list of one sample.
+    """Inputs before and after the transforms, as plain values; empty unless they end as tensors. `read` is a list of
+    one sample.
 
     {"given": {"mode": "RGB"} | {"dtype": "uint8", "shape": [1, 28, 28]}, "taken": [1, 28, 28]}
     """
     try:
-        given, taken = (_input_of(samples.places, sample) for sample in (*read, *samples.transformed(read, 0, 0)))
-    except ValueError:  # where the input is, only the trainer knows
+        given, taken = (samples.places.part("input", sample) for sample in (*read, *samples.transformed(read, 0, 0)))
+    except ValueError:  # only the trainer knows where the input is
         return {}
     if not isinstance(taken, Tensor):
         return {}
@@ -348,13 +292,9 @@ def note_inputs(samples: Samples, read: list[Any]) -> dict[str, Any]:
     return {"given": {"dtype": dtype, "shape": list(tensor.shape)}, "taken": list(taken.shape)}
 
 
-def _input_of(places: SampleKeys, sample: Any) -> Any:
-    return get_part(sample, places.of_input(sample))
-
-
 @LOADERS.register
 class EvalTransforms:
-    """The transforms of `data.transform.eval` without a dataset. `facts` are those that their arguments name."""
+    """The transforms of `data.transform.eval` without a dataset. `facts` holds the values that their arguments name."""
 
     def __init__(self, data: DataConfig, facts: Mapping[str, Any]) -> None:
         built = [build(TRANSFORMS, component, facts) for component in data.transform.eval]

@@ -24,12 +24,12 @@ from data_loader.tables import CsvFile, read_npy, read_npz
 
 @DATASETS.register
 class SlidingWindows(InMemoryDataset):
-    """Every stretch of `window` steps of a series, and the `horizon` steps that follow it, to be predicted.
+    """Every `window` consecutive steps of a series, with the `horizon` steps that follow as the target.
 
     A sample of a series (T,) is (float32 (window,), float32 (horizon,)), of (T, channels) it is
     (float32 (window, channels), float32 (horizon, channels)). The last shares `valid` and `test` of the steps are the
-    parts of these names; no window reaches from one part into another. Windows overlap each other in memory: all of
-    them take what the series takes.
+    parts of these names; no window reaches from one part into another. Windows share memory: all of them together take
+    what the series takes.
 
     `path` is a .npy or .npz file of numbers or a .csv file with named columns. `columns` picks channels: columns of a
     .csv (default: all), of a .npy by number, arrays of a .npz; a single one, not in a list, gives a series (T,).
@@ -62,11 +62,8 @@ def windows_of(
         raise ValueError(f"SlidingWindows: valid and test must leave something to train, found {valid} and {test}")
     first_test = len(series) - round(test * len(series))
     first_valid = first_test - round(valid * len(series))
-    begin, end = {
-        "train": (0, first_valid),
-        "valid": (first_valid, first_test),
-        "test": (first_test, len(series)),
-    }[part]
+    spans = {"train": (0, first_valid), "valid": (first_valid, first_test), "test": (first_test, len(series))}
+    begin, end = spans[part]
     if end - begin < window + horizon:
         needed = f"a window of {window} and a horizon of {horizon} need {window + horizon}"
         raise DataError(f"{source}: the part {part!r} has {end - begin} of {len(series)} steps; {needed}")
@@ -159,8 +156,8 @@ class Texts(Dataset[dict[str, Any]], ABC):
 
 @DATASETS.register
 class SyntheticReviews(Texts):
-    """Sentences on films, drawn by the project: what is said last counts, and a `not` turns it round, so that the words
-    alone do not tell praise (1) from blame (0). `train: false` draws other sentences, with some words of their own.
+    """Random sentences about films. The last clause decides, and a `not` reverses it, so that single words do not
+    separate praise (1) from blame (0). `train: false` gives other sentences, with some words of their own.
     """
 
     classes = ("blame", "praise")

@@ -106,13 +106,13 @@ class OneHot(Transform):
 
 
 BLOCK = 1024
-"""Samples whose uniform numbers are worked out together: for 64 alone the calls cost more than the numbers."""
+"""Samples whose uniform numbers are calculated together: for 64 alone the calls cost more than the numbers."""
 
 
 class Step(NamedTuple):
     transform: Callable[..., Any]
     columns: slice
-    """Which of the uniform numbers are its own."""
+    """Its part of the uniform numbers."""
     stream: int
 
 
@@ -127,8 +127,8 @@ class SampleError(Exception):
 class Pipeline:
     """`transforms` in order; each has a stream of random numbers of its own below `seed`.
 
-    The framework's own (`Transform`) treat a batch at once. Any other callable is given one sample at a time, under
-    default generators that are seeded for it, once for several in a row.
+    A `Transform` gets the whole batch. Any other callable gets one sample at a time, with the default generators seeded
+    for it, once for several such callables in a row.
     """
 
     def __init__(self, transforms: Sequence[Callable[..., Any]], seed: int) -> None:
@@ -138,18 +138,15 @@ class Pipeline:
         self._draws, columns = ends[-1], [slice(*pair) for pair in itertools.pairwise(ends)]
         self._steps = [Step(*step) for step in zip(self.transforms, columns, itertools.count(), strict=False)]
         self._block, self._pass, self._first = np.empty((0, self._draws)), 0, 0
-
-    def foreign_names(self) -> list[str]:
-        """Those that treat one sample at a time."""
-        return [_name(t) for t in self.transforms if not isinstance(t, Transform)]
+        self.single_sample = [_name(t) for t in transforms if not isinstance(t, Transform)]
+        """Names of those that treat one sample at a time."""
 
     def on_batch(self, batch: Tensor, pass_: int, first: int) -> Tensor:
-        """All transforms, none of them foreign, on a batch of samples that follow each other in the pass from position
-        `first` on."""
+        """All transforms, each a `Transform`, on a batch of samples at consecutive positions from `first` on."""
         return _apply(self._steps, batch, self._numbers(pass_, first, batch.shape[0]))
 
     def on_samples(self, samples: list[Any], pass_: int, first: int) -> list[Any]:
-        """All transforms on samples of any kind and shape; equal to `on_batch` where that applies."""
+        """All transforms on samples of any kind and shape; the results equal those of `on_batch`."""
         numbers = self._numbers(pass_, first, len(samples))
         for whole, group in itertools.groupby(self._steps, lambda step: isinstance(step.transform, Transform)):
             steps = list(group)
@@ -157,7 +154,7 @@ class Pipeline:
         return samples
 
     def _numbers(self, pass_: int, first: int, count: int) -> Uniforms:
-        """The uniform numbers of all transforms, side by side: one call costs what one for each would."""
+        """The uniform numbers of all transforms side by side, from one call instead of one for each transform."""
         if not self._draws:
             return np.empty((count, 0))
         begin = first - self._first
@@ -191,7 +188,7 @@ def _apply(steps: list[Step], batch: Tensor, numbers: Uniforms, offset: int = 0)
 
 
 def _together(steps: list[Step], samples: list[Any], numbers: Uniforms) -> list[Tensor]:
-    """One batch if the samples have one shape and type, else a batch of each: the results are the same."""
+    """One batch if all samples have one shape and type, else a batch for each; the results are the same."""
     tensors = [as_tensor(sample) for sample in samples]
     if len({(tensor.shape, tensor.dtype) for tensor in tensors}) == 1:
         return list(_apply(steps, torch.stack(tensors), numbers).unbind())

@@ -12,7 +12,7 @@ from torch import Tensor
 from base.loop.base_trainer import BaseTrainer
 from base.loop.components import one_number_each
 from base.registry import TRAINERS
-from utils.batches import with_parts
+from utils.batches import SampleKeys, with_parts
 
 
 @TRAINERS.register
@@ -29,19 +29,7 @@ class Trainer(BaseTrainer):
         which `target` they look at, and `data.keys` names none, the target is the whole batch."""
         if self._first_two and isinstance(batch, tuple | list) and len(batch) >= 2:
             return batch[0], batch[1]
-        places: dict[str, Any] = {"input": self.keys.input, "target": self.keys.target}
-        if places["target"] is None and self.parts.settings.picks_targets:
-            del places["target"]
-        if isinstance(batch, Mapping):
-            if missing := [role for role, place in places.items() if place not in batch]:
-                there_is, keys = ", ".join(map(str, batch)), ", ".join(f"{role}: ..." for role in missing)
-                which = f"say which is {' and '.join(missing)} with data.keys: {{{keys}}}, or replace Trainer.unpack"
-                raise ValueError(f"a batch is a dict with the keys {there_is}: {which}")
-        elif isinstance(batch, tuple | list) and len(batch) >= 2:
-            places = {role: number if places[role] is None else places[role] for number, role in enumerate(places)}
-        else:
-            raise ValueError(f"a batch is a {type(batch).__name__}, not (input, target): replace Trainer.unpack")
-        return batch[places["input"]], batch[places["target"]] if "target" in places else batch
+        return SampleKeys(self.keys.input, self.keys.target).unpack(batch, self.parts.settings.picks_targets)
 
     @cached_property
     def _first_two(self) -> bool:

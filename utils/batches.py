@@ -1,17 +1,90 @@
-"""Batches of any form: how many samples they hold, and changing or moving their parts."""
+"""What a batch or a sample consists of: input, target and rest; counting, selecting, changing and moving them."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Collection, Mapping, MutableMapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
+
+Key = str | int | None
+Role = Literal["input", "target"]
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleKeys:
+    """Where a sample, or a batch of samples, holds its input and its target (`data.keys`); all else is the rest.
+
+    Of a mapping these are the entries named; of a tuple or list the first and the second element, or those numbered.
+    Anything else is the input itself.
+    """
+
+    input: Key = None
+    target: Key = None
+
+    def key_of(self, role: Role, sample: Any) -> Key:
+        """The key or index of the input or target; None if the sample is the input. ValueError if it has none."""
+        key = self.input if role == "input" else self.target
+        if isinstance(sample, Mapping):
+            if key not in sample:
+                keys = ", ".join(map(str, sample))
+                raise ValueError(f"data.keys.{role}: expected one of the sample's keys ({keys}), found {key or 'none'}")
+            return key
+        if isinstance(sample, tuple | list):
+            index = ("input", "target").index(role) if key is None else key
+            if not isinstance(index, int) or not -len(sample) <= index < len(sample):
+                size = len(sample)
+                raise ValueError(f"data.keys.{role}: expected a number below {size}, the sample's size, found {index}")
+            return index
+        if role == "target":
+            raise ValueError(f"a sample has no target: it is a single {type(sample).__name__}")
+        return None
+
+    def part(self, role: Role, sample: Any) -> Any:
+        """The input or the target."""
+        key = self.key_of(role, sample)
+        return sample if key is None else sample[key]
+
+    def unpack(self, batch: Any, whole_target: bool = False) -> tuple[Any, Any]:
+        """(input, target) of a batch as a trainer takes it. `whole_target`: unless named, the target is the batch.
+
+        ValueError says what to write if the batch does not tell.
+        """
+        names = {"input": self.input, "target": self.target}
+        if whole_target and self.target is None:
+            del names["target"]
+        if isinstance(batch, Mapping):
+            if missing := [role for role, name in names.items() if name not in batch]:
+                there_is, keys = ", ".join(map(str, batch)), ", ".join(f"{role}: ..." for role in missing)
+                which = f"say which is {' and '.join(missing)} with data.keys: {{{keys}}}, or replace Trainer.unpack"
+                raise ValueError(f"a batch is a dict with the keys {there_is}: {which}")
+        elif not isinstance(batch, tuple | list) or len(batch) < 2:
+            raise ValueError(f"a batch is a {type(batch).__name__}, not (input, target): replace Trainer.unpack")
+        return self.part("input", batch), self.part("target", batch) if "target" in names else batch
+
+
+def with_part(sample: Any, key: Any, value: Any) -> Any:
+    """A copy of the sample with `value` at `key`. A mapping becomes a dict."""
+    if key is None:
+        return value
+    if isinstance(sample, Mapping):
+        return {**sample, key: value}
+    parts = list(sample)
+    parts[key] = value
+    if isinstance(sample, tuple):
+        return type(sample)(*parts) if hasattr(sample, "_fields") else tuple(parts)
+    return parts
+
+
+def rows_of(tensors: Sequence[Tensor], indices: Tensor) -> list[Tensor]:
+    """Copies of the rows at `indices`, int64 on the tensors' device: a batch of data that is held as tensors."""
+    return [tensor.index_select(0, indices) for tensor in tensors]
 
 
 def size_of(batch: Any) -> int:

@@ -14,8 +14,9 @@ from torch import Tensor
 from base.protocols import HasClasses
 from data_loader.assemble import LoadedData
 from data_loader.open_datasets import DatasetSplit, add_to_hash, describe_input
-from data_loader.samples import END, Failure, SampleKeys, get_part, words
+from data_loader.samples import END, Failure, words
 from data_loader.transforms import Pipeline, SampleError, as_tensor
+from utils.batches import SampleKeys
 from utils.device import bounds
 
 GROUP = 256
@@ -136,7 +137,7 @@ class _Reader:
 
     def read_all(self, progress: ProgressSink) -> None:
         for numbers, samples in self._groups():
-            inputs = [get_part(sample, self.places.of_input(sample)) for sample in samples]
+            inputs = [self.places.part("input", sample) for sample in samples]
             self._content(numbers, samples, inputs)
             own = self._transformed(self.samples.transform, inputs, numbers, report=True)
             for batch in _stacked(own):
@@ -226,7 +227,7 @@ def as_numbers(value: Any) -> Tensor | None:
 def target_of(sample: Any, places: SampleKeys) -> Tensor | None:
     """None without a target, or if it is not numeric."""
     try:
-        return as_numbers(get_part(sample, places.of_target(sample)))
+        return as_numbers(places.part("target", sample))
     except ValueError:
         return None
 

@@ -15,7 +15,6 @@ from base.protocols import HasClasses
 from data_loader.assemble import LoadedData
 from data_loader.inspect.inspect import Range, SetReport, as_numbers, class_number, leaks, target_of
 from data_loader.open_datasets import DatasetSplit
-from data_loader.samples import get_part
 from data_loader.transforms import Pipeline, SampleError
 from utils.fonts import pillow_font
 from utils.formatting import format_significant, pluralize
@@ -157,7 +156,7 @@ def sample_sheet(data: LoadedData) -> bytes | None:
     if train.streamed or train.samples is None:
         return None
     samples, names = _chosen(train, data)
-    inputs = [get_part(sample, data.places.of_input(sample)) for sample in samples]
+    inputs = [data.places.part("input", sample) for sample in samples]
     if not inputs or any(_pixels(value) is None for value in inputs):
         return None
     rows = [("as read", inputs)]

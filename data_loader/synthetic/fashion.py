@@ -29,11 +29,12 @@ log = logging.getLogger(__name__)
 class SyntheticFashion(InMemoryDataset):
     """Look-alikes of Fashion-MNIST: 60,000 training and 10,000 test images, 28x28 uint8, ten equally frequent classes.
 
-    The images are a function of ``seed`` and ``train`` alone, the same bits on every machine. The full set is drawn
-    once, in some seconds, and kept under ``root``, or in the user's cache folder (``$XDG_CACHE_HOME/torch-atelier``,
-    else ``~/.cache/torch-atelier``). ``size`` asks for that many samples from its beginning: drawn, not kept.
+    The images depend on ``seed`` and ``train`` alone and are the same bits on every machine. The full dataset is drawn
+    once, which takes some seconds, and saved under ``root`` or in the user's cache folder
+    (``$XDG_CACHE_HOME/torch-atelier``, else ``~/.cache/torch-atelier``). With ``size`` only that many samples from its
+    beginning are drawn, and nothing is saved.
 
-    Raises ValueError for a ``size`` that the set does not have.
+    ValueError for a ``size`` that the dataset does not have.
     """
 
     classes = tuple(SKETCHES)
@@ -55,7 +56,7 @@ class SyntheticFashion(InMemoryDataset):
 
 
 def _draw(size: int, train: bool, seed: int) -> Arrays:
-    """The first ``size`` images and labels; every chunk has its own streams, so a longer set begins with a shorter."""
+    """The first ``size`` images and labels. Every chunk has its own streams: a longer dataset begins like a shorter."""
     each = CHUNK // len(SKETCHES)
     of_class = np.repeat(np.arange(len(SKETCHES)), each)
     images = np.empty((size, SIDE, SIDE), dtype=np.uint8)
@@ -70,7 +71,7 @@ def _draw(size: int, train: bool, seed: int) -> Arrays:
 
 
 def _kept_or_drawn(file: Path, size: int, train: bool, seed: int) -> Arrays:
-    """What the file holds, if it is there and whole; else drawn, and kept for the next time."""
+    """The images in the file, if it is there and intact; else they are drawn, and saved for the next time."""
     try:
         return _read(file, size)
     except OSError:
@@ -86,7 +87,7 @@ def _kept_or_drawn(file: Path, size: int, train: bool, seed: int) -> Arrays:
 
 
 def _read(file: Path, size: int) -> Arrays:
-    """A SHA-256, then what it is the hash of: the pixels and one byte a label. ValueError if it is not."""
+    """A SHA-256, then what it hashes: the pixels, and one byte for each label. ValueError if they do not match."""
     data = np.fromfile(file, dtype=np.uint8)
     digest, pixels, labels = np.split(data, [DIGEST, DIGEST + size * SIDE * SIDE])
     if hashlib.sha256(data[DIGEST:].data).digest() != digest.tobytes():
@@ -95,7 +96,7 @@ def _read(file: Path, size: int) -> Arrays:
 
 
 def _write(file: Path, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
-    """Several runs may start at once: each writes a file of its own name and renames it, and any of them will do."""
+    """Writes to a file of a unique name and renames it, since several runs may start at once."""
     file.parent.mkdir(parents=True, exist_ok=True)
     content = images.tobytes() + labels.astype(np.uint8).tobytes()
     unfinished = file.with_name(f".tmp-{uuid.uuid4().hex}")

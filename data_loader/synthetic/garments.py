@@ -1,7 +1,7 @@
 """The ten garments of Fashion-MNIST as sketches; each draws ``n`` of them at once on 28x28 pixels.
 
-A sketch is told as a tailor would tell it: a body this wide here and that wide there, two bars for sleeves, a neckline,
-a row of buttons. Coordinates are in pixels, x to the right, y downwards, the origin in the middle of the garment.
+A sketch is put together from parts: a body with its widths, two bars for sleeves, a neckline, a row of
+buttons. Coordinates are in pixels, x to the right, y downwards, the origin in the middle of the garment.
 
 The same bits on every machine: randomness is the raw output of Philox, and the arithmetic is only what IEEE 754 rounds
 in one way (float32 ``+ - * /``, square root, floor, minimum, maximum). No sine, no matrix product, no sum of many.

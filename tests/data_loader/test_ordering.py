@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.data import BatchSampler, RandomSampler, WeightedRandomSampler
 
-from data_loader.samplers import BatchOrder, InOrder, Sampled, SampledBatches, SequentialBatches, Shuffled
+from data_loader.samplers import BatchOrder, Ordered, Sampled, SampledBatches, SequentialBatches
 
 
 def all_batches(batching: BatchOrder, pass_: int = 0, start: int = 0) -> list[tuple[int, list[int]]]:
@@ -17,15 +17,15 @@ def all_batches(batching: BatchOrder, pass_: int = 0, start: int = 0) -> list[tu
 
 
 def test_a_shuffled_pass_is_a_permutation_that_seed_and_pass_decide() -> None:
-    order = Shuffled(100, 3)
+    order = Ordered(100, 3)
     assert sorted(order(0).tolist()) == list(range(100))
-    assert torch.equal(order(5), Shuffled(100, 3)(5))
-    assert not torch.equal(order(5), order(6)) and not torch.equal(order(5), Shuffled(100, 4)(5))
+    assert torch.equal(order(5), Ordered(100, 3)(5))
+    assert not torch.equal(order(5), order(6)) and not torch.equal(order(5), Ordered(100, 4)(5))
 
 
 @pytest.mark.parametrize(("drop_last", "size", "count"), [(False, 10, 3), (True, 8, 2)])
 def test_batches_follow_the_order_with_their_positions(drop_last: bool, size: int, count: int) -> None:
-    batching = SequentialBatches(InOrder(10), 4, drop_last)
+    batching = SequentialBatches(Ordered(10), 4, drop_last)
     expected = [(0, [0, 1, 2, 3]), (4, [4, 5, 6, 7]), (8, [8, 9])][:count]
     assert (batching.size, len(batching)) == (size, count)
     assert all_batches(batching) == expected and all_batches(batching, start=1) == expected[1:]
@@ -33,7 +33,7 @@ def test_batches_follow_the_order_with_their_positions(drop_last: bool, size: in
 
 
 def test_drop_last_may_leave_nothing() -> None:
-    assert len(SequentialBatches(InOrder(3), 4, drop_last=True)) == 0
+    assert len(SequentialBatches(Ordered(3), 4, drop_last=True)) == 0
 
 
 SAMPLERS: dict[str, Any] = {
@@ -68,7 +68,7 @@ def test_a_batch_sampler_gives_batches_of_its_own_sizes_with_running_positions()
 
 def test_a_part_is_told_in_indices_of_the_whole() -> None:
     members = torch.tensor([10, 20, 30])
-    part = SequentialBatches(InOrder(3), 2, members=members)
+    part = SequentialBatches(Ordered(3), 2, members=members)
     assert (part.size, part.batch_size, len(part)) == (3, 2, 2)
     assert all_batches(part, start=1) == [(2, [30])] and all_batches(part)[0] == (0, [10, 20])
     sampled = SampledBatches(lambda: [[2, 0], [1]], 3, 2, 0, members)

@@ -13,10 +13,10 @@ from base.config.keys import DataConfig
 from data_loader.assemble import standard
 from data_loader.loaders import InMemoryLoader
 from data_loader.prefetch import DevicePrefetcher, Placement
-from data_loader.samplers import SequentialBatches, Shuffled
-from data_loader.samples import SampleKeys
+from data_loader.samplers import Ordered, SequentialBatches
 from data_loader.transforms import Pipeline, ToFloat
 from tests.data_loader.toy_sets import equal, make
+from utils.batches import SampleKeys
 
 FAR = torch.device("meta")
 """Stands for an accelerator: tensors can be moved there, and say that they are."""
@@ -83,7 +83,7 @@ def loader(copies: Any = None) -> InMemoryLoader:
     tensors = [torch.from_numpy(np.arange(10, dtype=np.uint8)), torch.arange(10)]
     to_float, nothing, cpu = Pipeline([ToFloat()], 0), Pipeline([], 0), torch.device("cpu")
     return InMemoryLoader(
-        tensors, "ten", SequentialBatches(Shuffled(10, 1), 3), SampleKeys(), to_float, nothing, cpu, copies
+        tensors, "ten", SequentialBatches(Ordered(10, 1), 3), SampleKeys(), to_float, nothing, cpu, copies
     )
 
 
