@@ -35,7 +35,7 @@ def classes(target: Tensor) -> Tensor:
 
 
 class Confusion:
-    """How often each class was taken for each: int64 (C, C), a row a class of the targets."""
+    """Counts of (target class, predicted class): int64 (C, C), a row for each target class."""
 
     def __init__(self) -> None:
         self.counts: Tensor | None = None
@@ -60,7 +60,7 @@ class PerClass(Metric):
         super().__init__()
 
     def share(self, other: PerClass) -> None:
-        """From here on the other counts, for both."""
+        """From now on the other metric counts for both."""
         self.confusion, self.counts_itself = other.confusion, False
 
     def reset(self) -> None:
@@ -83,7 +83,7 @@ class PerClass(Metric):
 
     @abstractmethod
     def of_classes(self, hits: Tensor, actual: Tensor, predicted: Tensor) -> Tensor:
-        """(C,) each, float64: samples of a class that were taken for it, those of it, those taken for it."""
+        """(C,) each, float64: correct predictions of a class, its samples, its predictions."""
 
     def state_dict(self) -> dict[str, Any]:
         return {"counts": self.confusion.counts if self.counts_itself else None}
@@ -95,7 +95,7 @@ class PerClass(Metric):
 
 @METRICS.register("precision")
 class Precision(PerClass):
-    """Of what was taken for a class, the share that is of it; 0 where nothing was."""
+    """The share of the predictions of a class that are right; 0 without predictions."""
 
     def of_classes(self, hits: Tensor, actual: Tensor, predicted: Tensor) -> Tensor:
         return hits / predicted.clamp(min=1)
@@ -103,7 +103,7 @@ class Precision(PerClass):
 
 @METRICS.register("recall")
 class Recall(PerClass):
-    """Of the samples of a class, the share that was taken for it; 0 where there are none."""
+    """The share of the samples of a class that are found; 0 without samples."""
 
     def of_classes(self, hits: Tensor, actual: Tensor, predicted: Tensor) -> Tensor:
         return hits / actual.clamp(min=1)
@@ -145,7 +145,7 @@ class R2(Metric):
         self.count = 0
         self.shift: Tensor | float = 0.0
         self.sums: Tensor | None = None
-        """Of the errors' squares, the targets less the shift, and the squares of these: (3,) on the device."""
+        """Sums of squared errors, of shifted targets and of their squares: (3,) on the device."""
 
     def update(self, output: Tensor, target: Tensor) -> None:
         kind = widest(target)

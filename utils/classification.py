@@ -16,16 +16,15 @@ def probabilities(outputs: Tensor) -> Tensor:
 
 
 def class_numbers(targets: Tensor) -> Tensor:
-    """Whole numbers as int64, in which class numbers can be compared and reckoned with; floats as they are.
+    """Integers of any width as int64; floats unchanged.
 
-    A file may hold 8 bits for each, and the cell of a confusion matrix has a larger number; to torch, unsigned integers
-    of 16 bits and more are hardly numbers at all.
+    Indices of a confusion matrix do not fit into 8 bits, and torch can hardly calculate with wide unsigned integers.
     """
     return targets if targets.is_floating_point() else targets.long()
 
 
 def confusion_matrix(targets: Tensor, predictions: Tensor, classes: int) -> Tensor:
-    """int64 (C, C): how often samples of the row's class, (B,) integers, were taken for the column's, (B,) int64."""
+    """int64 (C, C): how often samples of the row's class, (B,) integers, were predicted as the column's, (B,) int64."""
     cells = class_numbers(targets) * classes + predictions
     return torch.bincount(cells, minlength=classes**2).reshape(classes, classes)
 
@@ -35,9 +34,9 @@ class ClassScores:
     """Of one class; a ratio of nothing to nothing is 0."""
 
     precision: float
-    """Of what was taken for the class, the share that is of it."""
+    """The share of the predictions of this class that are right."""
     recall: float
-    """Of what is of the class, the share that was taken for it."""
+    """The share of the samples of this class that are found."""
     f1: float
     """The harmonic mean of the two."""
     support: int

@@ -26,9 +26,9 @@ def available_devices() -> list[str]:
 
 
 def select_device(name: str = "auto", n_gpu: int | None = None) -> torch.device:
-    """The device called `name`; `auto` is the first there is of cuda, mps, cpu. ValueError if there is none such.
+    """The device called `name`; `auto` is the first available of cuda, mps, cpu. ValueError if it is not available.
 
-    `n_gpu` 0 makes `auto` the cpu; of more than 1 or more than there are, one line says what is taken.
+    `n_gpu` 0 makes `auto` the CPU. A number above 1, or above those present, logs which device is used.
     """
     present = available_devices()
     gpus = len(present) - 1
@@ -59,10 +59,10 @@ def select_precision(mode: str, device: torch.device) -> MixedPrecision:
 
 
 class MixedPrecision:
-    """The number format of the forward pass; gradients are what they are."""
+    """The number format of the forward pass; gradients are not scaled."""
 
     overflows = False
-    """Whether gradients may overflow now and then, which skips the step and is no fault."""
+    """Whether gradients may overflow now and then: the step is skipped, which is no error."""
 
     def __init__(self, mode: str, device: torch.device) -> None:
         self.mode, self.device = mode, device
@@ -74,7 +74,7 @@ class MixedPrecision:
         loss.backward()  # type: ignore[no-untyped-call]
 
     def unscale(self, optimizer: Optimizer) -> None:
-        """Gives the gradients their true size. Calling it again before `step` changes nothing."""
+        """Divides the gradients by the loss scale, once before each `step`."""
 
     def step(self, optimizer: Optimizer) -> None:
         """Applies the gradients, unless they overflowed."""
@@ -90,9 +90,9 @@ class MixedPrecision:
 
 
 class ScaledPrecision(MixedPrecision):
-    """The loss is scaled so that small gradients survive in float16. An optimizer whose gradients overflow skips its
-    step, and the scale is lowered. The scale stays the same until `update`: gradients of other optimizers, or of
-    earlier batches of the window, still carry it."""
+    """Scales the loss so that small gradients survive in float16. If gradients overflow, their optimizer skips its step
+    and the scale is lowered. The scale does not change before `update`: gradients of other optimizers, or of earlier
+    batches of the window, still have it."""
 
     overflows = True
 
@@ -101,7 +101,7 @@ class ScaledPrecision(MixedPrecision):
         self.scaler = torch.amp.GradScaler(device.type)
         self._unscaled: set[Optimizer] = set()
         self._looked = False
-        """Whether any gradients were looked at since the last `update`."""
+        """Whether gradients were unscaled since the last `update`."""
 
     def backward(self, loss: Tensor) -> None:
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -145,21 +145,21 @@ GIB = 1 << 30
 
 
 def memory() -> dict[str, float]:
-    """In GiB: `ram`, resident now, its workers left out, where the system tells; `gpu`, the most that tensors have held
-    on the current CUDA device, if one is in use. Does not wait for the device."""
-    held = {}
+    """In GiB: `ram`, this process's resident memory without its workers, where the system provides it; `gpu`, the peak
+    allocated by tensors on the current CUDA device, if one is in use. Does not wait for the device."""
+    used = {}
     if Path("/proc/self/statm").exists():
         pages = int(Path("/proc/self/statm").read_text().split()[1])
-        held["ram"] = pages * os.sysconf("SC_PAGE_SIZE") / GIB
+        used["ram"] = pages * os.sysconf("SC_PAGE_SIZE") / GIB
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
-        held["gpu"] = torch.cuda.max_memory_allocated() / GIB
-    return held
+        used["gpu"] = torch.cuda.max_memory_allocated() / GIB
+    return used
 
 
 def bounds(tensor: Tensor) -> tuple[float, float] | None:
-    """The least and the largest value; None of an empty tensor, of truth values, and of what torch knows no order of:
-    complex, sparse, nested tensors, unsigned integers of more than 8 bits."""
+    """The smallest and the largest value; None for empty and boolean tensors, and where torch has no order: complex,
+    sparse and nested tensors, unsigned integers of more than 8 bits."""
     try:
         if tensor.dtype == torch.bool or not tensor.numel():
             return None

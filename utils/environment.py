@@ -1,4 +1,4 @@
-"""Under what a run was made, to tell later why two runs differ. Never environment variables: they hold secrets."""
+"""The environment of a run: versions, hardware, git. Never environment variables: they may hold secrets."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Any
 
 PACKAGES = ("torch", "torchvision", "numpy", "torchmetrics", "tensorboard", "safetensors", "pydantic")
 LONGEST_DIFF = 200_000
-"""Bytes of the uncommitted diff that are kept."""
+"""Bytes of the uncommitted diff that are saved."""
 LONGEST_LIST = 100
-"""Untracked files that are named."""
+"""Untracked files that are listed."""
 PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -73,7 +73,7 @@ def git(folder: Path) -> dict[str, Any] | None:
 
 
 def _git(folder: Path, *words: str) -> bytes | None:
-    """What git prints; None if it cannot say. Takes no lock, so that it is in nobody's way."""
+    """What git prints; None if it cannot say. Takes no lock, so that it blocks no other git command."""
     command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-C", str(folder), *words]
     try:
         return subprocess.run(command, check=True, timeout=10, stdin=subprocess.DEVNULL, capture_output=True).stdout

@@ -1,7 +1,7 @@
-"""Durable files: what is written is on the disk when a function returns, and no reader sees half of it.
+"""Durable files: a function returns once its data is on the disk, and no reader sees half of it.
 
 Every change goes through `disk`, so that a test can fail or kill the writer at its n-th operation, for every n.
-Durable as far as fsync is: macOS leaves it to the drive when its own cache is emptied.
+As durable as fsync: on macOS the drive decides when it empties its own cache.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Self
 
-TEMPORARY = ".tmp-"  # what begins so is unfinished: nobody reads it, and the next start may remove it
+TEMPORARY = ".tmp-"  # prefix of unfinished files: never read, and the next start may remove them
 
 
 class Disk:
@@ -82,7 +82,7 @@ class HashedFile:
         return done
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Nothing is buffered."""
 
     @property
     def sha256(self) -> str:

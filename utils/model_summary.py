@@ -1,7 +1,7 @@
 """Output shapes, parameters, FLOPs and the graph of a model, found without computing anything.
 
-A call of the model is recorded as shapes alone; later it is made again with a copy of the model on the meta device,
-which holds no memory and leaves the model, its buffers and the random generators as they are.
+A call of the model is recorded as shapes alone. Later it is repeated with a copy of the model on the meta device, which
+uses no memory and does not touch the model, its buffers or the random generators.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class Layer:
     name: str
     kind: str
     parameters: int
-    """Its own, without those of the layers in it; one that several layers share counts once."""
+    """Its own, without those of inner layers; a shared one counts once."""
     output: str = ""
     """The shape without its first dimension, `64 x 7 x 7`, as the layer's last call gave it; empty if it was not
     called."""
     flops: int = 0
-    """Of its own, forward, for one sample: matrix products and convolutions, a multiply-add counts as two."""
+    """Its own, forward, for one sample: matrix products and convolutions; a multiply-add counts as two."""
 
 
 @dataclass
@@ -68,13 +68,13 @@ def hollow_tensor(value: Any) -> Any:
 
 
 def hollow_copy(model: nn.Module) -> nn.Module:
-    """The same modules with parameters and buffers on the meta device, in eval mode, without hooks, which may hold
-    anything."""
+    """The same modules with parameters and buffers on the meta device, in eval mode, and without hooks, which may refer
+    to anything."""
     hooks = [value for m in model.modules() for name, value in vars(m).items() if name.endswith("_hooks")]
-    held: dict[int, Any] = {id(value): OrderedDict() for value in hooks if isinstance(value, dict)}
-    held |= {id(b): hollow_tensor(b) for b in model.buffers()}
-    held |= {id(p): nn.Parameter(hollow_tensor(p), p.requires_grad) for p in model.parameters()}
-    return copy.deepcopy(model, held).eval()
+    replaced: dict[int, Any] = {id(value): OrderedDict() for value in hooks if isinstance(value, dict)}
+    replaced |= {id(b): hollow_tensor(b) for b in model.buffers()}
+    replaced |= {id(p): nn.Parameter(hollow_tensor(p), p.requires_grad) for p in model.parameters()}
+    return copy.deepcopy(model, replaced).eval()
 
 
 def summarize(model: nn.Module, call: Call | None) -> Summary:
@@ -190,7 +190,7 @@ def trace(model: nn.Module, call: Call, name: str = "model") -> list[GraphNode]:
 
 
 class _Tracer(TorchDispatchMode):
-    """Sees every operation and knows in which layer it is."""
+    """Records every operation and the layer that it belongs to."""
 
     def __init__(self, name: str, model: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

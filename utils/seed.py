@@ -47,7 +47,7 @@ def _mix_in_place(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def fold_in(seed: int, *path: int) -> int:
-    """An integer in [0, 2**63) for the place `path` below `seed`: a seed of its own for everything that needs one."""
+    """A seed in [0, 2**63) from `seed` and the integers of `path`: each path gives one of its own."""
     state = _mix((seed + _INCREMENT) & _MASK)
     for step in path:
         state = _mix((state + step + _INCREMENT) & _MASK)
@@ -104,7 +104,7 @@ def rng_state() -> dict[str, Any]:
 
 
 def set_rng_state(state: Mapping[str, Any]) -> None:
-    """Puts back what `rng_state` took; states of devices that this machine lacks are left out."""
+    """Restores what `rng_state` returned; states of devices that this machine lacks are ignored."""
     python, numpy_state = state["python"], state["numpy"]
     random.setstate((python["version"], tuple(python["words"].tolist()), python["gauss"]))
     np.random.set_state(
@@ -133,13 +133,13 @@ def _seed_cpu_generators(key: int) -> None:
 
 @contextmanager
 def isolated_rng(key: int = 0) -> Iterator[Callable[[int], None]]:
-    """For code that draws from the default CPU generators: seeds them from `key` and puts their states back at the end.
+    """Seeds the default CPU generators with `key` for code that draws from them, and restores their states at the end.
 
-    Yields the function that seeds them anew, since saving the states (0.1 ms) costs more than seeding (8 us):
+    Yields a function that reseeds them, since saving the states (0.1 ms) costs more than seeding (8 us):
 
-        with foreign() as reseed:
+        with isolated_rng() as reseed:
             for position in positions:
-                reseed(derive(seed, pass_, position))
+                reseed(fold_in(seed, pass_, position))
     """
     python_state = random.getstate()
     numpy_state = np.random.get_state(legacy=False)

@@ -9,7 +9,7 @@ from utils.seed import rng_state, set_rng_state
 
 
 class MetricTracker:
-    """Each number counts `n` times; `writer`, if there is one, is told of each as it comes."""
+    """Running means by name; each update counts `n` times and goes to `writer`, if there is one."""
 
     def __init__(self, *keys: str, writer: Any = None) -> None:
         self.writer = writer
@@ -20,7 +20,7 @@ class MetricTracker:
         self.sums, self.counts = dict.fromkeys(self.sums, 0.0), dict.fromkeys(self.counts, 0)
 
     def update(self, key: str, value: Any, n: int = 1) -> None:
-        """A number or a tensor of one; a key that was not named before is taken up."""
+        """Adds a number or a tensor of one element; a new key is added."""
         if self.writer is not None:
             self.writer.add_scalar(key, value)
         self.sums[key] = self.sums.get(key, 0.0) + float(value) * n
@@ -34,18 +34,13 @@ class MetricTracker:
         return {key: self.avg(key) for key in self.sums}
 
 
-def inf_loop(data_loader: Iterable[Any]) -> InfiniteLoader:
-    """pytorch-template's name for `InfiniteLoader`."""
-    return InfiniteLoader(data_loader)
-
-
 class InfiniteLoader:
-    """Goes on where it stands whenever it is iterated, through one pass after another.
+    """Iterates over a loader without end, pass after pass; a new `for` loop continues where the last one stopped.
 
     RuntimeError if the loader is exhausted after a pass.
 
-    Its state is how many batches of a pass are taken and the generators' states as the pass began: so its place in a
-    shuffled pass is found again by reading up to it.
+    Its state is the number of batches taken from a pass and the generators' states at the start of that pass. A
+    resumed run finds its place in a shuffled pass by reading up to it.
     """
 
     def __init__(self, loader: Iterable[Any]) -> None:
@@ -89,3 +84,7 @@ class InfiniteLoader:
             for _ in range(state["taken"]):
                 next(self)
             set_rng_state(now)
+
+
+inf_loop = InfiniteLoader
+"""pytorch-template's name for it."""
