@@ -301,7 +301,17 @@ class DataAssembler:
 
     def _decide(self, one: DatasetSplit, samples: Samples) -> bool:
         """In memory or not, and why. A resumed run keeps what was decided before."""
-        wish, obstacle = self.data.loader.in_memory, self._obstacle(one, samples)
+        single_sample = [*samples.transform.single_sample, *samples.target_transform.single_sample]
+        obstacle = ""
+        if one.streamed:
+            obstacle = f"{one.component.type} is read as a stream"
+        elif one.tensors is None:
+            obstacle = f"{one.component.type} does not give its data as tensors (no method as_tensors)"
+        elif single_sample:
+            obstacle = f"{single_sample[0]} treats one sample at a time"
+        elif self.data.loader.collate_fn is not None:
+            obstacle = f"{self.data.loader.collate_fn.type} makes batches of single samples"
+        wish = self.data.loader.in_memory
         reason = f"data.loader.in_memory is {str(wish).lower()}"
         if wish == "auto":
             decided = self.kept.get("in_memory", {}).get(one.label, _IN_MEMORY)
@@ -310,18 +320,6 @@ class DataAssembler:
             raise _refused("data.loader.in_memory", f"{one.name} cannot be held in memory: {obstacle}")
         self.decisions["in_memory"][one.label] = {"in_memory": bool(wish), "reason": reason}
         return bool(wish)
-
-    def _obstacle(self, one: DatasetSplit, samples: Samples) -> str:
-        """Why the dataset cannot be held in memory; empty if it can."""
-        if one.streamed:
-            return f"{one.component.type} is read as a stream"
-        if one.tensors is None:
-            return f"{one.component.type} does not give its data as tensors (no method as_tensors)"
-        for name in (*samples.transform.single_sample, *samples.target_transform.single_sample):
-            return f"{name} treats one sample at a time"
-        if self.data.loader.collate_fn is not None:
-            return f"{self.data.loader.collate_fn.type} makes batches of single samples"
-        return ""
 
     def _worker_options(self) -> dict[str, Any]:
         loader = self.data.loader

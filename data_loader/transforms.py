@@ -150,7 +150,15 @@ class Pipeline:
         numbers = self._numbers(pass_, first, len(samples))
         for whole, group in itertools.groupby(self._steps, lambda step: isinstance(step.transform, Transform)):
             steps = list(group)
-            samples = _together(steps, samples, numbers) if whole else self._one_by_one(steps, samples, pass_, first)
+            if not whole:
+                samples = self._one_by_one(steps, samples, pass_, first)
+                continue
+            tensors = [as_tensor(sample) for sample in samples]
+            if len({(tensor.shape, tensor.dtype) for tensor in tensors}) == 1:
+                samples = list(_apply(steps, torch.stack(tensors), numbers).unbind())
+            else:  # a batch of each, with the same results
+                each = enumerate(tensors)
+                samples = [_apply(steps, one[None].clone(), numbers[i : i + 1], offset=i)[0] for i, one in each]
         return samples
 
     def _numbers(self, pass_: int, first: int, count: int) -> Uniforms:
@@ -185,14 +193,6 @@ def _apply(steps: list[Step], batch: Tensor, numbers: Uniforms, offset: int = 0)
         except Exception as error:
             raise SampleError(offset, _name(transform), error) from error
     return batch
-
-
-def _together(steps: list[Step], samples: list[Any], numbers: Uniforms) -> list[Tensor]:
-    """One batch if all samples have one shape and type, else a batch for each; the results are the same."""
-    tensors = [as_tensor(sample) for sample in samples]
-    if len({(tensor.shape, tensor.dtype) for tensor in tensors}) == 1:
-        return list(_apply(steps, torch.stack(tensors), numbers).unbind())
-    return [_apply(steps, tensor[None].clone(), numbers[i : i + 1], offset=i)[0] for i, tensor in enumerate(tensors)]
 
 
 def as_tensor(value: Any) -> Tensor:

@@ -95,8 +95,10 @@ def size_of(batch: Any) -> int:
     """
     if isinstance(batch, tuple | list) and len(batch) == 2:  # the usual batch, at once
         first, second = batch
-        if isinstance(first, Tensor) and isinstance(second, Tensor) and first.shape[:1] == second.shape[:1] != ():
-            return len(first)
+        if isinstance(first, Tensor) and isinstance(second, Tensor):
+            shape, other = first.shape, second.shape  # `len` of a tensor takes four times as long
+            if shape and other and shape[0] == other[0]:
+                return shape[0]
     size = _size_or_none(batch)
     if size is None:
         found = f"found {type(batch).__name__}; expected a tensor, or tensors or lists in it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict, defaultdict, namedtuple
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pack_sequence
 
 from trainer.supervised import detached
-from utils.batches import size_of, to_device, with_parts
+from utils.batches import SampleKeys, size_of, to_device, with_parts
 
 Pair = namedtuple("Pair", "logits aux")
 
@@ -160,3 +161,31 @@ def test_one_image_with_as_many_boxes_as_channels_is_one_sample() -> None:
 def test_what_cannot_be_counted_is_named(batch: Any) -> None:
     with pytest.raises(ValueError, match="cannot count the samples of a batch"):
         size_of(batch)
+
+
+@pytest.mark.parametrize(
+    ("keys", "batch", "expected"),
+    [
+        (SampleKeys(), (1, 2, 3), (1, 2)),
+        (SampleKeys(target=-1), [1, 2, 3], (1, 3)),
+        (SampleKeys("image", "label"), {"label": 2, "image": 1, "name": 3}, (1, 2)),
+    ],
+)
+def test_input_and_target_are_found_alike_in_samples_and_batches(
+    keys: SampleKeys, batch: Any, expected: tuple[Any, Any]
+) -> None:
+    assert keys.unpack(batch) == (keys.part("input", batch), keys.part("target", batch)) == expected
+    assert SampleKeys(keys.input).unpack(batch, whole_target=True) == (expected[0], batch)
+
+
+@pytest.mark.parametrize(
+    ("keys", "batch", "message"),
+    [
+        (SampleKeys(target=2), (1, 2), "data.keys.target: expected a number below 2, the sample's size, found 2"),
+        (SampleKeys("x"), {"x": 1, "y": 2}, "say which is target with data.keys: {target: ...}"),
+        (SampleKeys(), torch.ones(3), "a batch is a Tensor, not (input, target)"),
+    ],
+)
+def test_a_batch_that_does_not_fit_the_keys_is_refused(keys: SampleKeys, batch: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        keys.unpack(batch)
