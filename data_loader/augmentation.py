@@ -39,11 +39,10 @@ class RandomHorizontalFlip(Transform):
     def __call__(self, batch: Tensor, uniforms: Uniforms) -> Tensor:
         # Selecting from given and mirrored images is faster than a mask, and does not wait for the device.
         numbers = np.flatnonzero(uniforms[:, 0] < self.p)
-        rows = np.arange(len(batch))
-        rows[numbers] = np.arange(len(batch), len(batch) + len(numbers))
-        both = from_host(np.concatenate((numbers, rows)), batch.device)
-        mirrored = batch.index_select(0, both[: len(numbers)]).flip(self.dimension)
-        return torch.cat((batch, mirrored)).index_select(0, both[len(numbers) :])
+        rows = np.arange(len(uniforms))
+        rows[numbers] = np.arange(len(rows), len(rows) + len(numbers))
+        mirrored = batch.index_select(0, from_host(numbers, batch.device)).flip(self.dimension)
+        return torch.cat((batch, mirrored)).index_select(0, from_host(rows, batch.device))
 
 
 @TRANSFORMS.register

@@ -68,7 +68,7 @@ class ToFloat(Transform):
             return batch.to(torch.float32)
         # A tensor: CUDA divides by a plain number as a product with its reciprocal, which rounds another way.
         largest = _constant((torch.iinfo(batch.dtype).max,), 0, torch.float32, batch.device)
-        return batch.to(torch.float32).div_(largest)
+        return batch.to(torch.float32).div_(largest[0])
 
 
 @TRANSFORMS.register

@@ -190,7 +190,7 @@ def moved(tensor: Tensor, device: torch.device, non_blocking: bool = False) -> T
 
 def from_host(values: NDArray[Any] | Tensor, device: torch.device) -> Tensor:
     """The values as a tensor on `device`. On CUDA nothing waits for the copy, and torch keeps its pinned source."""
-    tensor = torch.as_tensor(values)
+    tensor = values if isinstance(values, Tensor) else torch.from_numpy(values)
     if device.type == "cpu":
         return tensor
     return moved(tensor.pin_memory() if device.type == "cuda" else tensor, device, non_blocking=True)

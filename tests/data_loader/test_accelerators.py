@@ -51,8 +51,8 @@ class Copies(TorchDispatchMode):
 KINDS: list[tuple[Callable[[], Transform], torch.dtype, int]] = [
     (ToFloat, torch.uint8, 0),
     (lambda: Normalize([0.4, 0.5, 0.6], [0.2, 0.3, 0.4]), torch.float32, 0),
-    (RandomHorizontalFlip, torch.uint8, 1),
-    (RandomVerticalFlip, torch.float32, 1),
+    (RandomHorizontalFlip, torch.uint8, 2),
+    (RandomVerticalFlip, torch.float32, 2),
     (lambda: RandomCrop(28, padding=2), torch.uint8, 1),
     (lambda: RandomCrop(28, padding=2, fill=(1, 2, 3)), torch.uint8, 1),
     (lambda: RandomCrop(28, padding=2, padding_mode="reflect"), torch.uint8, 1),
@@ -66,7 +66,7 @@ KINDS: list[tuple[Callable[[], Transform], torch.dtype, int]] = [
 
 
 @pytest.mark.parametrize(("make", "dtype", "copies"), KINDS)
-def test_a_transform_copies_its_parameters_once_and_waits_for_no_copy(
+def test_a_transform_copies_its_parameters_alone_and_waits_for_no_copy(
     make: Callable[[], Transform], dtype: torch.dtype, copies: int
 ) -> None:
     pipeline = Pipeline([make()], 0)
