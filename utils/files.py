@@ -1,18 +1,31 @@
 """Durable files: a function returns once its data is on the disk, and no reader sees half of it.
 
 Every change goes through `disk`, so that a test can fail or kill the writer at its n-th operation, for every n.
-As durable as fsync: on macOS the drive decides when it empties its own cache.
+As durable as fsync: on macOS the drive decides when it empties its own cache. Network filesystems, mounted buckets and
+Colab's Drive lack some operations; what is weaker there is logged once, and the run goes on.
 """
 
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
+import logging
 import os
 from pathlib import Path
 from typing import Self
 
+log = logging.getLogger(__name__)
+
 TEMPORARY = ".tmp-"  # prefix of unfinished files: never read, and the next start may remove them
+UNSUPPORTED = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOLCK, errno.EPERM})
+"""With these a filesystem says that it lacks an operation."""
+
+
+@functools.cache
+def warn_once(text: str) -> None:
+    """Logs it once in this process."""
+    log.warning(text)
 
 
 class Disk:
@@ -28,7 +41,12 @@ class Disk:
         return os.write(descriptor, data)
 
     def fsync(self, descriptor: int) -> None:
-        os.fsync(descriptor)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in UNSUPPORTED:
+                raise
+            warn_once("this filesystem has no fsync: a power cut may cost the newest saves and rows")
 
     def replace(self, source: Path, target: Path) -> None:
         source.replace(target)
@@ -47,8 +65,9 @@ class Disk:
         try:
             os.fsync(descriptor)
         except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems know no such thing
+            if error.errno not in UNSUPPORTED:
                 raise
+            warn_once("this filesystem cannot sync a directory: a power cut may cost the newest saves")
         finally:
             os.close(descriptor)
 
@@ -110,16 +129,61 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 def rename(source: Path, target: Path) -> None:
-    """Rename within one file system, and have it on the disk."""
-    disk.replace(source, target)
+    """Rename within one filesystem, and have it on the disk.
+
+    Where names cannot be changed (mounted buckets; folders of a lower layer in a container), it is copied. Then a
+    killed process may leave half a copy, which a save's manifest gives away.
+    """
+    try:
+        disk.replace(source, target)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED | {errno.EXDEV}:
+            raise
+        warn_once("this filesystem cannot rename: saves are copied into their place")
+        try:
+            _copy(source, target)
+        except OSError:
+            remove_tree(target)  # half a copy must not take a save's name
+            raise
+        remove_tree(source)
     disk.sync_folder(target.parent)
     if source.parent != target.parent:
         disk.sync_folder(source.parent)
 
 
+def discard(folder: Path) -> None:
+    """Remove a folder under another name, where names can be changed: nobody sees half of it under its own."""
+    doomed = folder.with_name(TEMPORARY + folder.name)
+    try:
+        disk.replace(folder, doomed)
+        disk.sync_folder(folder.parent)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED | {errno.EXDEV}:
+            raise
+        doomed = folder
+    remove_tree(doomed)
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        disk.mkdir(target)
+        for entry in sorted(source.iterdir()):
+            _copy(entry, target / entry.name)
+        disk.sync_folder(target)
+        return
+    if target.exists():
+        disk.unlink(target)
+    with source.open("rb") as read, HashedFile(target) as file:
+        while block := read.read(1 << 24):
+            file.write(block)
+
+
 def remove_tree(path: Path) -> None:
-    """Remove a folder with all it holds; links in it are removed, not followed. A missing folder is fine."""
+    """Remove a file, or a folder with all it holds; links in it are removed, not followed. A missing one is fine."""
     if not path.exists():
+        return
+    if path.is_file():
+        disk.unlink(path)
         return
     for entry in list(os.scandir(path)):
         if entry.is_dir(follow_symlinks=False):

@@ -169,35 +169,6 @@ def test_a_monitored_name_that_nothing_logs_is_reported(
     )
 
 
-@DATASETS.register
-class Lines(BaseDataLoader):
-    """A loader of the project's own, with an attribute of its own."""
-
-    width = 3
-
-    def __init__(self, batch_size: int = 64) -> None:
-        x = torch.randn(256, self.width, generator=torch.Generator().manual_seed(0))
-        super().__init__(torch.utils.data.TensorDataset(x, (x.sum(1) > 0).long()), batch_size, True, 0.25, 0)
-
-
-@TRAINERS.register
-class ReadsItsLoader(Year2018):
-    def __init__(self, model, loss, metrics, optimizer, resume, config, data_loader, valid_data_loader):  # type: ignore[no-untyped-def]
-        super().__init__(model, loss, metrics, optimizer, resume, config, data_loader)
-        assert data_loader.width == valid_data_loader.dataset.tensors[0].shape[1] == 3
-
-    def _train_epoch(self, epoch: int) -> dict[str, Any]:
-        return {"loss": sum(float(input.sum()) for input, _ in self.data_loader)}
-
-
-def test_a_trainer_is_given_the_loader_that_its_project_wrote(data: Path, tmp_path: Path) -> None:
-    changes: dict[str, Any] = {f"data__{key}": value for key, value in {"valid": "split", "test": "off"}.items()}
-    changes |= {"data__train": {"type": "Lines"}, "data__transform": {}, "data__loader": {}, "metrics": []}
-    changes["model"] = {"type": "MLP", "args": {"input_shape": [3], "num_classes": 2}}
-    run = fit(small_config(tmp_path, data, trainer__type="ReadsItsLoader", trainer__epochs=1, **changes))
-    assert run.reason == "finished"
-
-
 def test_what_is_frozen_stays_so_up_to_its_epoch(data: Path, tmp_path: Path) -> None:
     """Weights and BatchNorm's statistics, though the epoch calls `model.train()`."""
     model = {"type": "ConvNet", "args": {"widths": [2, 2], "hidden": 4}, "freeze": ["^features"]}

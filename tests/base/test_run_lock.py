@@ -39,7 +39,6 @@ def test_a_run_is_locked_for_one_process_which_is_named(run: RunDir) -> None:
         raise ZeroDivisionError
     with run.lock():
         pass
-    assert lock._descriptors == set()
 
 
 HOLDER = """
@@ -98,16 +97,36 @@ def test_a_child_that_leaves_the_block_takes_nothing_with_it(run: RunDir, tmp_pa
 
 
 def test_a_moment_of_another_look_is_waited_for(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, looks = lock._system_lock, iter([True, True, False])
+    fcntl = pytest.importorskip("fcntl")
+    real, looks = fcntl.flock, iter([True, True, False, False])
 
-    def busy(descriptor: int, shared: bool = False) -> None:
+    def busy(descriptor: int, operation: int) -> None:
         if next(looks):
-            raise BlockingIOError
-        real(descriptor, shared)
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        real(descriptor, operation)
 
-    monkeypatch.setattr(lock, "_system_lock", busy)
+    monkeypatch.setattr(fcntl, "flock", busy)
     with run.lock():
         pass
+
+
+def test_two_that_look_at_once_do_not_take_each_other_for_the_holder(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with run.lock():
+        pass
+    real, looks = lock._is_free, []
+
+    def look(descriptor: int) -> bool:
+        free = real(descriptor)
+        looks.append(free)
+        if len(looks) == 1:
+            assert not run.is_locked()  # while this one still has it open
+        return free
+
+    monkeypatch.setattr(lock, "_is_free", look)
+    assert not run.is_locked()
+    assert looks == [True, True]
 
 
 def test_a_folder_that_cannot_be_written_is_not_locked(run: RunDir) -> None:
@@ -116,21 +135,28 @@ def test_a_folder_that_cannot_be_written_is_not_locked(run: RunDir) -> None:
         pass
 
 
-@pytest.fixture
-def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(descriptor: int, shared: bool = False) -> None:
-        raise OSError(errno.ENOTSUP, "Operation not supported")
+@pytest.fixture(params=["ENOSYS", "ENOLCK", "ENOTSUP", "EOPNOTSUPP", "EINVAL"])
+def no_locks(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(getattr(errno, request.param), "Operation not supported")
 
-    monkeypatch.setattr(lock, "_system_lock", refuse)
+    monkeypatch.setattr(pytest.importorskip("fcntl"), "flock", refuse)
 
 
 @pytest.mark.usefixtures("no_locks")
-def test_without_locks_a_file_holds_the_run(run: RunDir) -> None:
+def test_without_locks_a_file_holds_the_run(run: RunDir, caplog: pytest.LogCaptureFixture) -> None:
     with run.lock():
+        assert [record.getMessage() for record in caplog.records] == [
+            f"{run.path}: this filesystem has no locks: the file lock.holder stands for one"
+        ]
         assert run.state() == "running"
-        found = f"in use by process {os.getpid()} on .*; if that is gone, delete {run.path}/lock.holder"
-        with pytest.raises(CheckpointError, match=found), run.lock():
+        found = (
+            f"in use by process {os.getpid()} on .*; "
+            f"if that is gone, or this is a copy of its run, delete {run.path}/lock.holder"
+        )
+        with pytest.raises(CheckpointError, match=found) as caught, run.lock():
             pass
+        assert caught.value.exit_code == 3
         assert run.is_locked()
     assert not run.is_locked()
     assert not (run.path / "lock.holder").exists()
@@ -144,14 +170,17 @@ def test_without_locks_a_file_holds_the_run(run: RunDir) -> None:
         ({"pid": 2**22 + 1}, False),  # beyond the largest process number
         ({"born": "1"}, False),  # the number was given to another process since
         ({"host": "elsewhere"}, True),  # cannot be known here
+        ({"pid": "no number"}, True),
+        ({"pid": 2**70}, True),
     ],
 )
 def test_without_locks_the_file_of_a_dead_process_is_taken_over(
     run: RunDir, change: dict[str, Any], alive: bool
 ) -> None:
-    holder = lock._this_process() | change
+    """On every such filesystem: filelock's own SoftFileLock does it only where two names can be exchanged."""
+    holder = json.loads(lock._this_process()) | change
     (run.path / "lock").touch()
-    (run.path / "lock.holder").write_text(json.dumps(holder))
+    (run.path / "lock.holder").write_text(" " + json.dumps(holder))
     assert run.is_locked() == alive
     if alive:
         with pytest.raises(CheckpointError, match=f"process {holder['pid']} on {holder['host']}"), run.lock():
@@ -160,3 +189,27 @@ def test_without_locks_the_file_of_a_dead_process_is_taken_over(
         with run.lock():
             assert run.is_locked()
         assert not run.is_locked()
+        assert sorted(path.name for path in run.path.iterdir()) == ["config.yaml", "lock"]
+
+
+@pytest.mark.usefixtures("no_locks")
+def test_without_locks_half_a_file_is_somebody_who_is_writing_it(run: RunDir) -> None:
+    (run.path / "lock").touch()
+    (run.path / "lock.holder").touch()
+    assert run.is_locked()
+    with pytest.raises(CheckpointError, match=r"process \? on \?"), run.lock():
+        pass
+
+
+@pytest.mark.usefixtures("no_locks")
+def test_of_two_that_take_over_the_file_of_a_dead_process_one_holds_the_run(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marker = run.path / "lock.holder"
+    dead = json.loads(lock._this_process()) | {"pid": 2**22 + 1}
+    marker.write_text(" " + json.dumps(dead))
+    other = json.loads(lock._this_process()) | {"host": "elsewhere"}
+    monkeypatch.setattr(lock.time, "sleep", lambda seconds: marker.write_text(" " + json.dumps(other)))
+    with pytest.raises(CheckpointError, match=r"in use by process \d+ on elsewhere"), run.lock():
+        pass
+    assert json.loads(marker.read_bytes())["host"] == "elsewhere"
