@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from base.errors import WriteError, writing
+from utils import files
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class AppendFile:
     def sync(self) -> None:
         """Forces flushed data to the disk. May be called from any thread."""
         with writing(self.path):
-            os.fsync(self._file.fileno())
+            files.disk.fsync(self._file.fileno())
 
     def close(self) -> None:
         with writing(self.path):

@@ -130,8 +130,10 @@ class CheckpointStore:
         try:
             room = shutil.disk_usage(self.folder if self.folder.exists() else self.folder.parent)
         except OSError as error:
+            if error.errno in files.UNSUPPORTED:
+                return
             raise self._cannot_write(self.folder, error.strerror or str(error)) from error
-        if not room.total:  # a file system that does not say
+        if not room.total:  # a filesystem that does not say
             return
         sizes = f"it takes {needed / 1e6:,.1f} MB, {room.free / 1e6:,.1f} MB are free"
         if room.free < needed:
@@ -150,12 +152,10 @@ class CheckpointStore:
         kept = {*names[-self.keep :], self.best()}
         for name in names:
             if name not in kept and not (self.keep_every and save_number(name) % self.keep_every == 0):
-                doomed = self.folder / (files.TEMPORARY + name)
                 try:
-                    files.rename(self.folder / name, doomed)  # at once: half a save must not look like one
-                    files.remove_tree(doomed)
+                    files.discard(self.folder / name)
                 except OSError as error:  # no reason to end a run whose new save is safe
-                    log.warning("%s: an old checkpoint could not be deleted: %s", doomed, error.strerror)
+                    log.warning("%s: an old checkpoint could not be deleted: %s", self.folder / name, error.strerror)
 
     def clean(self) -> None:
         """Remove what a killed process left unfinished, and mend `last` and `best`. Only under the run's lock."""
