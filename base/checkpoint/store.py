@@ -29,6 +29,9 @@ class CheckpointStore:
       itself, rename, fsync of the parent;
     - from the first save on there is a good one: older ones are deleted only after that;
     - the newest save has the largest number and none is given twice, whatever was deleted, rejected or abandoned.
+    Where a filesystem lacks fsync or rename, `utils.files` says what is weaker.
+
+    One save is written at a time: `save` waits for the one before, and the loop does at each epoch's end.
 
     `last` and `best` are small files for people and scripts, replaced after each save. The store goes by the saves'
     manifests and mends the files. `last` is never turned back: it remembers the counter when the newest save is lost.

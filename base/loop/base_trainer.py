@@ -287,6 +287,8 @@ class BaseTrainer(ABC):
         for schedule in self.schedules.values():
             schedule.after_epoch()
         improved = self._judge(row)
+        if self.store is not None:
+            self.store.join()  # whoever kills the run once this epoch has ended loses no epoch before it
         self._tick()
         row["seconds"] = progress.epoch_seconds
         row["samples_per_second"] = self.tally.count / max(progress.train_seconds, 1e-9)

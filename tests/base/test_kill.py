@@ -7,15 +7,17 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
-from base import fit
+from base import CALLBACKS, Callback, fit
+from base.checkpoint.store import CheckpointStore
 from base.errors import WriteError
 from base.run import Run
 from base.runs.run_dir import RunDir
@@ -168,3 +170,35 @@ def test_what_is_compared_is_there(whole: Run) -> None:
     shown = scalars(whole.path)
     assert shown.keys() >= {"loss/train", "loss/val", "accuracy/val", "lr", "grad_norm", "loss/step", "best/val_loss"}
     assert [step for step, _ in shown["grad_norm"]] == [3, 6, 8, 9, 12, 15, 16, 18, 21, 24]
+
+
+@CALLBACKS.register
+class StepsOnDisk(Callback):
+    """Notes at each epoch's end up to which step a kill would leave the run."""
+
+    seen: ClassVar[list[int]] = []
+
+    def on_epoch_end(self, trainer: Any, row: Any) -> None:
+        self.seen.append(max((int(name.rpartition("-")[2]) for name in trainer.store.names()), default=-1))
+
+
+def test_a_kill_after_an_epochs_end_costs_at_most_that_epoch(
+    garments: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However slow the disk is: nothing is written here until the loop waits for it."""
+    waiting, write, join = threading.Event(), CheckpointStore._write, CheckpointStore.join
+
+    def write_late(store: CheckpointStore, *args: Any) -> None:
+        assert waiting.wait(60)
+        write(store, *args)
+
+    def tell_and_join(store: CheckpointStore) -> None:
+        waiting.set()
+        join(store)
+        waiting.clear()
+
+    monkeypatch.setattr(CheckpointStore, "_write", write_late)
+    monkeypatch.setattr(CheckpointStore, "join", tell_and_join)
+    monkeypatch.setattr(StepsOnDisk, "seen", [])
+    fit(small_config(tmp_path, garments), {"callbacks": ["StepsOnDisk"]})
+    assert StepsOnDisk.seen == [0, 4, 8]  # the ends of the epochs are at the steps 4, 8 and 12
