@@ -34,7 +34,7 @@ class CheckpointStore:
     One save is written at a time: `save` waits for the one before, and the loop does at each epoch's end.
 
     `last` and `best` are small files for people and scripts, replaced after each save. The store goes by the saves'
-    manifests and mends the files. `last` is never turned back: it remembers the counter when the newest save is lost.
+    manifests and corrects the files. `last` is never turned back: it remembers the counter when the newest save is lost.
 
     `keep` (at least 1): the newest saves that stay. The best one stays, and with `keep_every` (at least 1) every save
     whose number it divides.
@@ -107,7 +107,7 @@ class CheckpointStore:
         try:
             self._write(snapshot, manifest, before_commit)
             after_commit(self._name)
-            self._mend_pointers()
+            self._update_pointers()
             self._delete_old()
         except BaseException as error:  # for the thread that trains: join() raises it
             self._error = error
@@ -161,7 +161,7 @@ class CheckpointStore:
                     log.warning("%s: an old checkpoint could not be deleted: %s", self.folder / name, error.strerror)
 
     def clean(self) -> None:
-        """Remove what a killed process left unfinished, and mend `last` and `best`. Only under the run's lock."""
+        """Remove what a killed process left unfinished, and correct `last` and `best`. Only under the run's lock."""
         if not self.folder.exists():
             return
         try:
@@ -170,7 +170,7 @@ class CheckpointStore:
                     files.remove_tree(path)
                 else:
                     files.disk.unlink(path)
-            self._mend_pointers()
+            self._update_pointers()
         except OSError as error:
             raise self._cannot_write(self.folder, error.strerror or str(error)) from error
 
@@ -214,7 +214,7 @@ class CheckpointStore:
             return ""
         return name if save_number(name) >= 0 else ""
 
-    def _mend_pointers(self) -> None:
+    def _update_pointers(self) -> None:
         names = self.names()
         if names and save_number(names[-1]) > save_number(self._pointed(LAST)):
             files.replace_file(self.folder / LAST, f"{names[-1]}\n".encode())

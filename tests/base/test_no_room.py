@@ -57,7 +57,7 @@ def test_room_is_looked_for_first(
         f"{folder}: the checkpoint cannot be written: no space left: it takes 1.5 MB, 1.0 MB are free; "
         f"earlier ones are intact, the newest is {store.names()[-1]}"
     )
-    Usage.total = 0  # a file system that does not say
+    Usage.total = 0  # a filesystem that does not say
     store.save({"w": torch.zeros(125_000)}, {}, {"step": 1})
     store.join()
 
