@@ -34,7 +34,7 @@ class CheckpointStore:
     One save is written at a time: `save` waits for the one before, and the loop does at each epoch's end.
 
     `last` and `best` are small files for people and scripts, replaced after each save. The store goes by the saves'
-    manifests and corrects the files. `last` is never turned back: it remembers the counter when the newest save is lost.
+    manifests and corrects the files. `last` never goes back: it remembers the counter when the newest save is lost.
 
     `keep` (at least 1): the newest saves that stay. The best one stays, and with `keep_every` (at least 1) every save
     whose number it divides.
