@@ -187,13 +187,6 @@ def with_template_base(kind: type[BaseTrainer]) -> type[TemplateTrainer]:
 
 
 @runtime_checkable
-class WrapsLoader(Protocol):
-    """A loader of the framework around one that the project wrote."""
-
-    wrapped: Any
-
-
-@runtime_checkable
 class Validates(Protocol):
     """A trainer that can be tested."""
 

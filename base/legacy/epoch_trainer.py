@@ -28,7 +28,6 @@ from base.legacy.adapter import (
     TemplateTrainer,
     TemplateWriter,
     Validates,
-    WrapsLoader,
 )
 from base.loop.base_trainer import BaseTrainer
 from base.loop.components import TrainerComponents
