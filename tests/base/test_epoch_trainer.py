@@ -133,7 +133,7 @@ def test_it_is_given_the_projects_own_loader(data: Path, tmp_path: Path) -> None
     own = {"train": {"type": "PairsLoader"}, "valid": "split", "test": None}
     config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | {"data": own}))
     run = fit(config)
-    train, valid = run.trainer.theirs.given  # type: ignore[attr-defined]
+    train, valid = run.trainer.user_trainer.given  # type: ignore[attr-defined]
     assert type(train) is PairsLoader and train.pairs == 64 and len(valid.sampler) == 16
     assert rows(run)[1]["loss"] == 48
 
