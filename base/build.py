@@ -334,7 +334,7 @@ class Builder:
             if isinstance(metric, nn.Module):
                 metric = metric.to(self.device)
             if isinstance(metric, SharesCounts):
-                first = counting.setdefault((component.output, component.target), metric)
+                first = counting.setdefault((component.output, component.target, metric.counted), metric)
                 if first is not metric:
                     metric.share(first)
             parts = OutputSelector(component, f"metrics.{i}")

@@ -49,6 +49,16 @@ class OutOfMemoryError(UserError):
     exit_code = 7
 
 
+class MetricError(UserError):
+    """A metric was given outputs and targets that it cannot measure; at a start it becomes a fault of the config."""
+
+    exit_code = 5
+
+    def __init__(self, metric: object, what: str) -> None:
+        self.metric, self.what = metric, what
+        super().__init__(f"{getattr(metric, '__name__', type(metric).__name__)}: {what}")
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turns an error of the operating system into one line for the user."""

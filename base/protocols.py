@@ -247,6 +247,9 @@ class Updates(Protocol):
 class SharesCounts(Protocol):
     """A metric that can read what another metric of the same outputs and targets counts."""
 
+    counted: Any
+    """Metrics share if this is equal: it names what they count."""
+
     def share(self, first: Any) -> None:
         """Counts nothing from here on, and computes from the counts of `first`."""
 

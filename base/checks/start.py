@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from base.checks import summary
 from base.checks.preflight import Preflight, ShapeProbe
-from base.errors import Fault, listing
+from base.errors import Fault, MetricError, listing
 from base.loop.components import NoSuchOutput, NotOneNumber, NotOnlyOne
 from base.loop.first_batches import FirstBatch
 from base.loop.forward_state import ForwardState
@@ -77,6 +77,10 @@ def dry_run(builder: Builder, trainer: BaseTrainer) -> None:
         raise config.error("trainer.type", f"{settings.trainer.type} {error}") from None
     except NotOneNumber as error:
         raise error.at_its_place(config) from None
+    except MetricError as error:
+        metrics = [getattr(metric, "metric", metric) for metric in trainer.eval_metrics.values()]
+        places = [getattr(metric, "function", metric) for metric in metrics]
+        raise config.error(f"metrics.{places.index(error.metric)}", error.what) from None
     except NoSuchOutput as error:
         raise config.error(error.key, error.what, hint=f"there is {error.there_is}") from None
     undo()

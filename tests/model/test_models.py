@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from base import METRICS, MODELS
+from base.errors import MetricError
 from base.loop.metrics import Mean
 
 
@@ -26,22 +27,20 @@ def test_other_sizes_and_channels_fit(name: str) -> None:
 
 def test_accuracy_is_exact_whatever_the_batches() -> None:
     outputs, targets = torch.randn(103, 10), torch.randint(10, (103,))
-    metric = Mean(METRICS.get("accuracy"))
+    metric = METRICS.get("accuracy")()
     for start in range(0, 103, 25):
         metric.update(outputs[start : start + 25], targets[start : start + 25])
     assert metric.compute() == (outputs.argmax(1) == targets).sum().item() / 103
 
 
-def test_accuracy_takes_one_hot_targets() -> None:
-    outputs = torch.tensor([[1.0, 2.0], [3.0, 0.0]])
-    assert METRICS.get("accuracy")(outputs, torch.tensor([[0.0, 1.0], [0.0, 1.0]])).tolist() == [1.0, 0.0]
-
-
 def test_top_k_counts_the_class_among_the_k_largest() -> None:
-    outputs = torch.tensor([[0.1, 0.3, 0.2], [0.5, 0.1, 0.4]])
-    top = METRICS.get("top_k_accuracy")
-    assert top(outputs, torch.tensor([2, 1]), k=2).tolist() == [1.0, 0.0]
-    assert top(outputs, torch.tensor([2, 1]), k=3).tolist() == [1.0, 1.0]
+    outputs, targets = torch.tensor([[0.1, 0.3, 0.2], [0.5, 0.1, 0.4]]), torch.tensor([2, 1])
+    for k, value in ((2, 0.5), (3, 1.0)):
+        metric = METRICS.get("top_k_accuracy")(k=k)
+        metric.update(outputs, targets)
+        assert metric.compute() == value
+    with pytest.raises(MetricError, match="k is 4, and there are 3 classes"):
+        METRICS.get("top_k_accuracy")(k=4).update(outputs, targets)
 
 
 def test_a_metric_may_give_one_number_a_batch_weighted_by_its_size() -> None:

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from base import fit
-from base.loop.metrics import Mean
 from base.registry import METRICS
-from model.metrics import Confusion
+from model.metrics import ClassCounts
 from tests.small_run import assert_same_run, rows, small_config, stopped_and_resumed
 
 
@@ -44,7 +43,7 @@ def test_they_agree_with_torchmetrics(name: str, average: Any) -> None:
 def test_targets_may_be_integers_of_any_width(name: str, dtype: torch.dtype) -> None:
     """A perfect model of 40 classes scores 1: class numbers of 8 bits do not wrap."""
     metric = METRICS.get(name)
-    metric = metric() if isinstance(metric, type) else Mean(metric)
+    metric = metric()
     metric.update(torch.eye(40), torch.arange(40).to(dtype))
     assert float(metric.compute()) == 1.0
 
@@ -55,8 +54,10 @@ def test_several_count_once_and_resume_bit_exactly(
     metrics = ["accuracy", "precision", "recall", {"type": "f1", "args": {"average": "none"}}]
     changes = {"metrics": metrics, "trainer__monitor": "max val_f1_3", "trainer__non_finite": "skip"}
     calls = []
-    add = Confusion.add
-    monkeypatch.setattr(Confusion, "add", lambda self, *pair: (calls.append(len(pair[1])), add(self, *pair)))
+    add = ClassCounts.add
+    monkeypatch.setattr(
+        ClassCounts, "add", lambda self, read, count: (calls.append(len(read.true)), add(self, read, count))
+    )
     whole = fit(small_config(tmp_path / "whole", garments, **changes))
     assert sum(calls) == 3 * (256 + 64) + 64  # each sample once: epochs, their validation, the dry run
     row = rows(whole)[1]
