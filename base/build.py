@@ -14,7 +14,6 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from base.checkpoint.attribute_state import AttributeState
 from base.checks.optimizer_limits import impossible, not_fusable, unusable
 from base.config.arguments import build, convert, substitute
 from base.config.keys import LossConfig
@@ -145,7 +144,7 @@ class Builder:
             models=models,
             frozen=[name for name, component in self.settings.models.items() if component.frozen],
             criteria=criteria,
-            stateful={f"loss {name}": AttributeState(loss) for name, loss in criteria.items()},
+            roots={f"losses.{name}": loss for name, loss in criteria.items()},
             metrics=self._metrics(),
             precision=select_precision(self.settings.trainer.precision, self.device),
             log=WRITERS.get("NullLog")(),
@@ -195,6 +194,9 @@ class Builder:
         parts.callbacks += [
             self._build(f"callbacks.{i}", CALLBACKS, callback) for i, callback in enumerate(self.settings.callbacks)
         ]
+        for component, callback in zip(self.settings.callbacks, parts.callbacks, strict=True):
+            same = sum(path.partition("#")[0] == f"callbacks.{component.type}" for path in parts.roots)
+            parts.roots[f"callbacks.{component.type}" + (f"#{same + 1}" if same else "")] = callback
 
     def fused(self, optimizer: keys.OptimizerConfig) -> bool:
         """By the config, else by kind; an optimizer that was built has what its parameters allow."""

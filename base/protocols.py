@@ -69,6 +69,9 @@ class DataSets(Protocol):
     split: Mapping[str, Tensor]
     """int64 indices of the training and validation part, empty when nothing was split."""
 
+    def components(self) -> Mapping[str, Any]:
+        """Datasets, transforms and samplers that may change as they are read, by path: `data.train.dataset`."""
+
     def about(self) -> Mapping[str, SetFacts]:
         """By label: `train`, `valid`, `valid_<name>`, `test`, `test_<name>`."""
 

@@ -71,6 +71,22 @@ class LoadedData:
     """By label: what the loaders read from."""
     _about: dict[str, SetFacts] = field(default_factory=dict)
 
+    def components(self) -> dict[str, Any]:
+        """See base.protocols.DataSets. What workers read changes in them alone, and a stream says itself where it
+        stands."""
+        found: dict[str, Any] = {}
+        for label, one in self.opened.items():
+            if one.samples is None or one.streamed:
+                continue
+            parts = {"dataset": one.dataset, "collate": one.samples.collate}
+            for kind in ("transform", "target_transform"):
+                steps = getattr(one.samples, kind).transforms
+                parts |= {f"{kind}.{number}": step for number, step in enumerate(steps)}
+            if one.loader is not None:
+                parts["loader"] = one.loader
+            found |= {f"data.{label}.{name}": part for name, part in parts.items()}
+        return found
+
     def about(self) -> dict[str, SetFacts]:
         if not self._about:
             self._about = {label: one.facts(self.places) for label, one in self.opened.items()}

@@ -66,6 +66,18 @@ def cut(path: Path, length: int) -> None:
             log.warning("%s has lost %d bytes since it was saved: the rows in them are missing", path, length - size)
 
 
+def drop_damaged_lines(path: Path) -> None:
+    """Removes lines that are no objects, as a power cut leaves them: half a line, or zeros. One line says how many."""
+    with writing(path):
+        data = path.read_bytes()
+    lines = data.splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith(b"\n") and list(parse_lines(line))]
+    if len(whole) < len(lines):
+        with writing(path):
+            files.replace_file(path, b"".join(whole))
+        log.warning("%s: %d damaged lines were cut off", path, len(lines) - len(whole))
+
+
 FORMAT = 1
 
 
@@ -78,6 +90,7 @@ class MetricsFile(AppendFile):
     def __init__(self, path: Path, header: Mapping[str, Any], length: int = 0) -> None:
         if path.exists():
             cut(path, length)
+            drop_damaged_lines(path)
         super().__init__(path)
         if self.length == 0:
             try:

@@ -4,7 +4,9 @@
     model.safetensors   the weights that are evaluated
     raw.safetensors     the raw ones, when those are averages
     state.pt            everything else: tensors and plain values
-    manifest.json       what this is; bytes and SHA-256 of each file, and its own SHA-256
+    manifest.json       what this is; bytes and hash of each file, and its own hash
+
+../frozen-<hash>.safetensors, beside the saves, holds a module that never learns; it is written once for all of them.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -30,6 +32,9 @@ from torch import Tensor
 from base.errors import CheckpointError
 from base.runs.run_dir import save_name
 from utils import files
+
+if TYPE_CHECKING:
+    from base.checkpoint.component_state import Frozen
 
 SAFETENSORS = {
     torch.float64: "F64",
@@ -80,8 +85,20 @@ class Snapshot:
     model: Weights
     raw: Weights | None
     state: dict[str, Any]
+    frozen: dict[str, FrozenFile]
+    """By the path of the module."""
     bytes: int
     """What the tensors take; the files take a little more."""
+
+
+@dataclass
+class FrozenFile:
+    """The weights of a module that never learns, for a file that all saves of a run share."""
+
+    name: str
+    weights: Weights
+    entry: dict[str, Any] | None = None
+    """Bytes and hash, once the file is known to be there."""
 
 
 class Buffers:
@@ -93,17 +110,31 @@ class Buffers:
     def __init__(self) -> None:
         self._kept: dict[str, tuple[_Form, Tensor]] = {}
         self._used: dict[str, tuple[_Form, Tensor]] = {}
+        self._frozen: dict[str, FrozenFile] = {}
 
     def take(self, weights: Mapping[str, Any], state: Mapping[str, Any], raw: Mapping[str, Any] | None) -> Snapshot:
         """Copy it all. CheckpointError names what could not be read back with `weights_only=True`."""
         self._used = {}
+        frozen = {path: self._frozen_file(path, one) for path, one in state.get("frozen", {}).items()}
+        within = tuple(f"{path.removeprefix('models.')}." for path in frozen if path.startswith("models."))
+        weights = {name: value for name, value in weights.items() if not name.startswith(within)}
+        raw = raw and {name: value for name, value in raw.items() if not name.startswith(within)}
         model = self._weights(weights, "weights")
         second = None if raw is None else self._weights(raw, "raw")
-        plain = {key: self._copy(value, f"state[{key!r}]") for key, value in state.items()}
+        rest = {key: value for key, value in state.items() if key != "frozen"}
+        plain = {key: self._copy(value, f"state[{key!r}]") for key, value in rest.items()}
         for device in {device for (*_, device), _ in self._used.values() if device.type == "cuda"}:
             torch.cuda.synchronize(device)
         self._kept = self._used
-        return Snapshot(model, second, plain, sum(buffer.nbytes for _, buffer in self._kept.values()))
+        return Snapshot(model, second, plain, frozen, sum(buffer.nbytes for _, buffer in self._kept.values()))
+
+    def _frozen_file(self, path: str, module: Frozen) -> FrozenFile:
+        """Nothing writes to these weights, so they need no copy but from a device."""
+        name = f"{FROZEN}{module.digest[:32]}.safetensors"
+        if name not in self._frozen:
+            memory = Buffers()
+            self._frozen[name] = FrozenFile(name, memory._weights(module.weights, path))
+        return self._frozen[name]
 
     def _weights(self, weights: Mapping[str, Any], where: str) -> Weights:
         tensors: dict[str, Tensor] = {}
@@ -157,8 +188,9 @@ class Buffers:
         return buffer.copy_(tensor.detach(), non_blocking=tensor.is_cuda)
 
 
-FORMAT = 1
+FORMAT = 2
 MODEL, RAW, STATE, MANIFEST = "model.safetensors", "raw.safetensors", "state.pt", "manifest.json"
+FROZEN = "frozen-"
 
 _OPENING = b'{\n "sha256": "'
 _SEAL = slice(len(_OPENING), len(_OPENING) + 64)
@@ -184,10 +216,30 @@ def write_save(folder: Path, snapshot: Snapshot, info: Mapping[str, Any]) -> Non
             _write_weights(written[RAW], snapshot.raw)
     with files.HashedFile(folder / STATE) as written[STATE]:
         torch.save(state, cast(IO[bytes], written[STATE]))
-    sums = {name: {"bytes": file.bytes, "sha256": file.sha256} for name, file in written.items()}
+    sums = {name: _entry(file) for name, file in written.items()}
+    shards = {"weights": [MODEL], "raw": [] if snapshot.raw is None else [RAW]}
+    frozen = {path: _write_frozen(folder.parent, one) for path, one in snapshot.frozen.items()}
     with files.HashedFile(folder / MANIFEST) as file:
-        file.write(_sealed({"format": FORMAT, **info, "files": sums}))
+        file.write(_sealed({"format": FORMAT, **info, **shards, "frozen": frozen, "files": sums}))
     files.disk.sync_folder(folder)
+
+
+def _entry(file: files.HashedFile) -> dict[str, Any]:
+    return {"bytes": file.bytes, "algorithm": "sha256", "hash": file.sha256}
+
+
+def _write_frozen(folder: Path, frozen: FrozenFile) -> dict[str, Any]:
+    """Writes the file unless it is there. Gives its name, bytes and hash."""
+    path = folder / frozen.name
+    if frozen.entry is None or not path.exists():
+        temporary = folder / f"{files.TEMPORARY}{frozen.name}"
+        if temporary.exists():
+            files.disk.unlink(temporary)
+        with files.HashedFile(temporary) as file:
+            _write_weights(file, frozen.weights)
+        frozen.entry = {"file": frozen.name, **_entry(file)}
+        files.rename(temporary, path)
+    return frozen.entry
 
 
 def _write_weights(file: files.HashedFile, weights: Weights) -> None:
@@ -239,19 +291,42 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{folder / MANIFEST}: its bytes were changed since it was saved")
     try:
         manifest: dict[str, Any] = json.loads(text)
-        if manifest["format"] != FORMAT:
-            raise ValueError(f"format {manifest['format']}, expected {FORMAT}")
+        if manifest["format"] not in (1, FORMAT):
+            raise ValueError(f"format {manifest['format']}, expected 1 or {FORMAT}")
         name = save_name(manifest["save"], manifest["step"])
         if name != folder.name:
             raise ValueError(f"the manifest of {name}")
         manifest["best"] = bool(manifest["best"])
-        manifest["files"] = {
-            name: {"bytes": int(entry["bytes"]), "sha256": str(entry["sha256"])}
-            for name, entry in manifest["files"].items()
-        }
+        if manifest["format"] == 1:
+            manifest |= {"weights": [MODEL], "raw": [RAW] if RAW in manifest["files"] else [], "frozen": {}}
+        manifest["files"] = {name: _read_entry(entry) for name, entry in manifest["files"].items()}
+        manifest["frozen"] = {path: _read_frozen(entry) for path, entry in manifest["frozen"].items()}
+        shards = [*manifest["weights"], *manifest["raw"]]
+        if not manifest["weights"] or sorted([*shards, STATE]) != sorted(manifest["files"]):
+            raise ValueError(f"the files {sorted(manifest['files'])}, expected {sorted(map(str, [*shards, STATE]))}")
+        if wrong := [name for name in shards if not _SHARD.fullmatch(name)]:
+            raise ValueError(f"the file {wrong[0]!r}, expected names such as {MODEL}")
     except _MALFORMED as error:
         raise CheckpointError(f"{folder / MANIFEST} is not what a save writes: found {_brief(error)}") from None
     return manifest
+
+
+_SHARD = re.compile(r"(model|raw)(-\d{5}-of-\d{5})?\.safetensors")
+_FROZEN_FILE = re.compile(FROZEN + r"[0-9a-f]{32}\.safetensors")
+
+
+def _read_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
+    if "sha256" in entry:  # format 1
+        entry = {"bytes": entry["bytes"], "algorithm": "sha256", "hash": entry["sha256"]}
+    if entry["algorithm"] != "sha256":
+        raise ValueError(f"hashes by {entry['algorithm']!r}, expected 'sha256'")
+    return {"bytes": int(entry["bytes"]), "algorithm": "sha256", "hash": str(entry["hash"])}
+
+
+def _read_frozen(entry: Mapping[str, Any]) -> dict[str, Any]:
+    if not _FROZEN_FILE.fullmatch(entry["file"]):
+        raise ValueError(f"the file {entry['file']!r}, expected {FROZEN}<hash>.safetensors")
+    return {"file": entry["file"], **_read_entry(entry)}
 
 
 class Checkpoint:
@@ -268,8 +343,6 @@ class Checkpoint:
         self.info = read_manifest(path)
         """What was given to `save`, and `save` (the counter), `best`, `format`, `files`."""
         expected = {*self.info["files"], MANIFEST}
-        if not {MODEL, STATE, MANIFEST} <= expected <= {MODEL, RAW, STATE, MANIFEST}:
-            raise CheckpointError(f"{path / MANIFEST} is not what a save writes: found the files {sorted(expected)}")
         try:
             # Hidden ones come from file managers and network file systems, and nothing ever reads them.
             found = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
@@ -278,6 +351,10 @@ class Checkpoint:
         if found != expected:
             raise CheckpointError(f"{path}: found the files {sorted(found)}, expected {sorted(expected)}")
         self._bytes = {name: _verified(path / name, entry) for name, entry in self.info["files"].items()}
+        for entry in self.info["frozen"].values():  # a save that was moved aside lies a folder deeper
+            folders = [path.parent, path.parent.parent]
+            found_in = next((folder for folder in folders if (folder / entry["file"]).exists()), folders[0])
+            self._bytes[entry["file"]] = _verified(found_in / entry["file"], entry)
 
     def weights(self) -> dict[str, Any]:
         """The evaluated weights for `load_state_dict`: on the CPU, tied names give one tensor.
@@ -288,7 +365,7 @@ class Checkpoint:
 
     def raw(self) -> dict[str, Any] | None:
         """The raw weights; None when the evaluated ones are the raw ones."""
-        return dict(self._raw) if RAW in self.info["files"] else None
+        return dict(self._raw) if self.info["raw"] else None
 
     @property
     def state(self) -> dict[str, Any]:
@@ -296,12 +373,26 @@ class Checkpoint:
         return cast(dict[str, Any], self._state["state"])
 
     @cached_property
+    def frozen(self) -> dict[str, dict[str, Any]]:
+        """The weights of modules that never learn, by path."""
+        files_of = {entry["file"]: entry for entry in self.info["frozen"].values()}
+        read = {name: self._read_weights(name) for name in files_of}
+        return {path: read[entry["file"]] for path, entry in self.info["frozen"].items()}
+
+    @cached_property
     def _model(self) -> dict[str, Any]:
-        return self._read_weights(MODEL)
+        return self._joined(self.info["weights"])
 
     @cached_property
     def _raw(self) -> dict[str, Any]:
-        return self._read_weights(RAW)
+        return self._joined(self.info["raw"])
+
+    def _joined(self, shards: list[str]) -> dict[str, Any]:
+        weights = {name: value for shard in shards for name, value in self._read_weights(shard).items()}
+        for path, its in self.frozen.items():
+            if path.startswith("models."):
+                weights |= {f"{path.removeprefix('models.')}.{name}": value for name, value in its.items()}
+        return weights
 
     def _read_weights(self, name: str) -> dict[str, Any]:
         data = self._bytes.pop(name)
@@ -311,7 +402,7 @@ class Checkpoint:
             weights |= {alias: weights[kept] for alias, kept in json.loads(metadata["aliases"]).items()}
             elsewhere = json.loads(metadata["elsewhere"])
             if elsewhere:
-                weights |= {key: self._state[name.partition(".")[0]][key] for key in elsewhere}
+                weights |= {key: self._state[re.split("[.-]", name)[0]][key] for key in elsewhere}
         except CheckpointError:
             raise
         except _MALFORMED as error:
@@ -339,12 +430,16 @@ class Checkpoint:
         with loading(self.path / STATE):
             for name, part in state.items():
                 plain_tensors(part, str(name))
+            if self.info["format"] == 1 and {"own", "rng"} <= state["state"].keys():
+                from base.checkpoint.upgrade import upgraded
+
+                state["state"] = upgraded(state["state"])
         return cast(dict[str, Any], state)
 
 
 def _verified(path: Path, entry: Mapping[str, Any]) -> bytes:
     data = _read(path, entry["bytes"])
-    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
+    if hashlib.sha256(data).hexdigest() != entry["hash"]:
         raise CheckpointError(f"{path}: its bytes were changed since it was saved")
     return data
 

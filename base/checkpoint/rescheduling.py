@@ -51,7 +51,7 @@ def restore_optimizers(trainer: RunningTrainer, state: Mapping[str, Any], touche
         optimizer.load_state_dict(state["optimizers"][name])
     planned = learning_rates_of(trainer.optimizers.values())
     for name, schedule in trainer.schedules.items():
-        for group, given in zip(schedule.optimizer.param_groups, schedule.given, strict=True):
+        for group, given in zip(schedule.optimizer.param_groups, schedule.given, strict=False):  # some may be added
             group.update({k: given[k] for k in (differing[name] or set()) - {*SCHEDULED, *_KEPT} if k in given})
         if name in replayed:
             for group, rates in zip(schedule.optimizer.param_groups, replayed[name], strict=True):

@@ -71,6 +71,5 @@ def _restore(trainer: RunningTrainer, saved: Checkpoint, touched: Collection[str
     trainer.train_metrics.load_state_dict(state["metrics"])
     trainer.tally.load_state_dict(state["tally"])
     trainer.data.train.load_state_dict(state["data"])
-    for name, one in trainer.parts.stateful.items():
-        one.load_state_dict(state["own"][name])
-    set_rng_state(state["rng"])
+    trainer.parts.states.load(state["components"], saved.frozen)
+    set_rng_state(state["ranks"][0]["generators"])

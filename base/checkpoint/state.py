@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from utils.seed import rng_state
 
 if TYPE_CHECKING:
     from base.loop.components import RunningTrainer
+    from base.protocols import DataSets
 
 
 def weights_of(models: Mapping[str, nn.Module]) -> dict[str, Tensor]:
@@ -46,6 +48,11 @@ def info_of(trainer: RunningTrainer, best: bool) -> dict[str, Any]:
     }
 
 
+def learned_of(data: DataSets) -> dict[str, Any]:
+    """What was worked out from the data when the run began: the split, and vocabularies and the like."""
+    return {"split": dict(data.split)} | {k: data.decisions[k] for k in ("learned", "fold") if k in data.decisions}
+
+
 def state_of(trainer: RunningTrainer) -> dict[str, Any]:
     """Plain values and tensors only, so that reading them back can run no code."""
     return {
@@ -59,7 +66,10 @@ def state_of(trainer: RunningTrainer) -> dict[str, Any]:
         "metrics": trainer.train_metrics.state_dict(),
         "tally": trainer.tally.state_dict(),
         "data": trainer.data.train.state_dict(),
-        "own": {name: one.state_dict() for name, one in trainer.parts.stateful.items()},
-        "rng": rng_state(),
+        "components": trainer.parts.states.take(),
+        "frozen": trainer.parts.states.frozen(),
+        "config": trainer.parts.config,
+        "learned": learned_of(trainer.data),
+        "ranks": [{"generators": rng_state(), "threads": torch.get_num_threads()}],
         "logs": trainer.log.flush(),
     }

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from base.checkpoint.attribute_state import STATE_DICT
+import torch
+from torch import Tensor, nn
+
 from base.checkpoint.expected import (
     amount,
     count,
+    described,
     hides_nothing,
     loading,
     mapping,
@@ -19,6 +23,7 @@ from base.checkpoint.expected import (
 )
 from base.checkpoint.format import MANIFEST, MODEL, RAW, STATE, Checkpoint
 from base.checkpoint.restore import check_weights
+from base.checkpoint.upgrade import look_at_counts
 from base.checkpoint.verify_optimizers import check_optimizer, check_schedule
 from base.errors import listing
 from base.loop.metrics import BLOCK, LossAverager
@@ -31,7 +36,7 @@ if TYPE_CHECKING:
 
 _PARTS = (
     "progress", "optimizers", "schedules", "averaged", "precision", "monitor", "guard", "metrics", "tally", "data",
-    "own", "rng", "logs",
+    "components", "learned", "config", "ranks", "logs",
 )  # fmt: skip
 
 
@@ -46,7 +51,9 @@ def check_save(saved: Checkpoint) -> None:
         _check_monitor(state["monitor"], state["progress"])
         _check_guard(state["guard"])
         _check_tally(state["tally"])
-        _check_generators(state["rng"])
+        _check_ranks(state["ranks"])
+        _check_learned(state["learned"])
+        need(state["config"] is None or isinstance(state["config"], dict), "config", state["config"], "a dict")
         for name, length in mapping(state["logs"], "logs").items():
             need(isinstance(name, str), "logs", name, "the names of files")
             count(length, f"logs[{name!r}]")
@@ -69,10 +76,15 @@ def check_fit(trainer: RunningTrainer, saved: Checkpoint, forced: bool) -> None:
 
     Where the user has `forced` a changed config, parts that the save knows and the run has no more are passed over.
     """
-    check_weights(trainer.evaluated, saved.weights(), saved.path / MODEL)
+    look_at_counts(trainer, saved)
     raw, state, parts = saved.raw(), saved.state, trainer.parts
+    with loading(saved.path / STATE):
+        parts.states.prepare(state["components"], sum(file["bytes"] for file in saved.info["files"].values()))
+    check_weights(trainer.evaluated, saved.weights(), saved.path / MODEL)
     with loading(saved.path / MANIFEST):
         files, averaged = sorted(saved.info["files"]), "with" if parts.averages else "without"
+        others = [path for path in saved.frozen if not isinstance(parts.states.objects.get(path), nn.Module)]
+        need(forced or not others, "frozen", others, "the paths of modules of this run")
         need((raw is None) == (not parts.averages), "files", files, f"those {averaged} {RAW}")
     if raw is not None:
         check_weights(trainer.models, raw, saved.path / RAW)
@@ -89,9 +101,10 @@ def check_fit(trainer: RunningTrainer, saved: Checkpoint, forced: bool) -> None:
         _check_precision(trainer.precision.state_dict(), state["precision"], forced)
         _check_metrics(trainer, state["metrics"], forced)
         mapping(state["data"], "data")
-        for name, own in same_names(parts.stateful, state["own"], "own", others=forced).items():
-            attributes = {key: value for key, value in mapping(own, f"own[{name!r}]").items() if key != STATE_DICT}
-            hides_nothing(parts.stateful[name].owner, attributes, f"own[{name!r}]")
+        parts.states.check(state["components"], passed_over=forced)
+        for path, weights in saved.frozen.items():
+            if path in parts.states.objects and not path.startswith("models."):
+                parts.states.check({path: {"state_dict": weights}}, passed_over=forced)
 
 
 def _check_progress(saved: Any, info: dict[str, Any]) -> None:
@@ -144,17 +157,34 @@ def _check_guard(saved: Any) -> None:
     need(right, "guard['exempt']", exempt, "a list of buffers' names")
 
 
-def _check_generators(saved: Any) -> None:
+def _check_learned(saved: Any) -> None:
+    """Indices of samples by the name of the part, and what else was learned, which is the dataset's own affair."""
+    for name, indices in mapping(mapping(saved, "learned").get("split"), "learned['split']").items():
+        right = isinstance(indices, Tensor) and indices.dtype == torch.int64 and indices.dim() == 1
+        right = right and (not len(indices) or int(indices.min()) >= 0)
+        need(right, f"learned['split'][{name!r}]", indices, "an int64 tensor of indices from 0")
+
+
+def _check_ranks(saved: Any) -> None:
+    """One entry for each process, of which there is one."""
+    need(isinstance(saved, list) and len(saved) == 1, "ranks", saved, "a list of 1, as one process trains")
+    rank = same_names(("generators", "threads"), saved[0], "ranks[0]")
+    if rank["threads"] is not None:
+        count(rank["threads"], "ranks[0]['threads']", low=1, high=1 << 16)
+    _check_generators(rank["generators"], "ranks[0]['generators']")
+
+
+def _check_generators(saved: Any, key: str) -> None:
     """Python's, NumPy's and torch's; those of devices are checked by torch, which leaves out what is not there."""
     fresh = {name: state for name, state in rng_state().items() if name in ("python", "numpy", "torch")}
-    saved = same_names(fresh, saved, "rng", others=True)
+    saved = same_names(fresh, saved, key, others=True)
     for name, state in fresh.items():
-        same_kind(state, saved[name], f"rng[{name!r}]")
+        same_kind(state, saved[name], f"{key}[{name!r}]")
     gauss = saved["python"]["gauss"]
-    need(gauss is None or type(gauss) is float, "rng['python']['gauss']", gauss, "None or a number")
+    need(gauss is None or type(gauss) is float, f"{key}['python']['gauss']", gauss, "None or a number")
     words = fresh["numpy"]["words"].numel()
-    count(saved["numpy"]["position"], "rng['numpy']['position']", high=words)  # NumPy reads there unasked
-    count(saved["numpy"]["has_gauss"], "rng['numpy']['has_gauss']", high=1)
+    count(saved["numpy"]["position"], f"{key}['numpy']['position']", high=words)  # NumPy reads there unasked
+    count(saved["numpy"]["has_gauss"], f"{key}['numpy']['has_gauss']", high=1)
 
 
 def _check_tally(saved: Any) -> None:
@@ -197,12 +227,23 @@ def _check_precision(fresh: dict[str, Any], saved: Any, forced: bool) -> None:
             need(value == fresh[name] and type(value) is type(fresh[name]), key, value, repr(fresh[name]))
 
 
+def _check_shapes(fresh: Any, saved: Any, key: str) -> None:
+    """A tensor of a metric keeps its shape, but one that is empty or a single number may grow."""
+    for name in fresh.keys() & saved.keys() if isinstance(fresh, Mapping) else ():
+        there, found = fresh[name], saved[name]
+        if isinstance(there, Tensor) and isinstance(found, Tensor) and there.numel() > 1:
+            need(found.shape == there.shape, f"{key}[{name!r}]", found, described(there))
+        if isinstance(found, int) and name in ("count", "samples"):
+            count(found, f"{key}[{name!r}]")
+
+
 def _check_metrics(trainer: RunningTrainer, saved: Any, forced: bool) -> None:
     saved = same_names(("metrics", "block"), saved, "metrics")
     states = same_names(trainer.train_metrics.data, saved["metrics"], "metrics", others=forced)
     for name, metric in trainer.train_metrics.data.items():
         key = f"metrics[{name!r}]"
         similar(metric.state_dict(), mapping(states[name], key), key)
+        _check_shapes(metric.state_dict(), states[name], key)
         hides_nothing(metric, states[name], key)
     block = saved["block"]
     need(isinstance(block, list) and len(block) <= BLOCK, "metrics['block']", block, f"a list of up to {BLOCK} batches")

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from base.checkpoint.attribute_state import AttributeState
 from base.errors import ConfigError, DataError, Fault, NotFiniteError, Origin
 from base.legacy.adapter import (
     Batches,
@@ -71,7 +70,8 @@ class EpochTrainer(BaseTrainer):
         self.user_trainer = make(**{name: value for name, value in given.items() if name in names})
         if not isinstance(getattr(self.user_trainer, "_run", None), EpochTrainer):
             raise TypeError(f"{self.name}.__init__ must call super().__init__")
-        parts.stateful["trainer"] = AttributeState(self.user_trainer, [*given.values(), *vars(self).values(), self])
+        own = {**given, **vars(self), "_run": self}
+        parts.roots["trainer"], parts.loops_own = self.user_trainer, own
 
     def _refuse_loop_keys(self, kind: type) -> None:
         default = type(self.settings)(epochs=1)

@@ -44,6 +44,7 @@ class BaseTrainer(ABC):
     def __init__(self, parts: TrainerComponents) -> None:
         if hasattr(self, "_train_epoch"):  # nobody would call it
             raise TypeError(f"{type(self).__name__} has both train_step and _train_epoch, expected one of them")
+        before = set(vars(self))
         self.parts = parts
         self.settings = parts.settings.trainer
         self.keys = parts.settings.data.keys
@@ -70,6 +71,7 @@ class BaseTrainer(ABC):
         self.grad_norm: Tensor | None = None
         self._stop_reason = ""
         self._clock = self._last_save = time.monotonic()
+        parts.add_trainer(self, vars(self).keys() - before)
 
     @property
     def model(self) -> nn.Module:
@@ -114,6 +116,7 @@ class BaseTrainer(ABC):
             closing(self._all_windows()) as self._windows,  # a loader left to the garbage collector waits 5 s a worker
             Ending(self.callbacks.hooks["on_fit_end"], self.store, self.log) as ending,
         ):
+            assert self.parts.states  # as everything was made, or was restored
             self.callbacks.call("on_fit_start")
             if not self.progress.step:
                 self.guard.exempt_buffers(self.models)
@@ -318,6 +321,7 @@ class BaseTrainer(ABC):
         """`Interrupted` on a signal. What the evaluation changed is put back then: done again, it gives the same."""
         row: dict[str, float] = {}
         undo, random = ForwardState(self.evaluated.values(), self.criteria.values()), rng_state()
+        before = self.parts.states.hold()
         try:
             for name, loader in sets.items():
                 prefix = f"{kind}_{name}_" if name else f"{kind}_"
@@ -325,6 +329,7 @@ class BaseTrainer(ABC):
         except Interrupted:
             undo()
             set_rng_state(random)
+            self.parts.states.held = before
             raise
         return row
 

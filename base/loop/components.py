@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from base.checkpoint.attribute_state import AttributeState
+from base.checkpoint.component_state import ComponentStates
 from base.errors import ConfigError, UserError, listing
 from base.loop.callback import Callback
 from base.loop.optim import Average, ParameterFreezer, Schedule
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from base.checkpoint.store import CheckpointStore
     from base.config import Config
     from base.config.keys import OutputTargetConfig, Settings, TrainerConfig
+    from base.loop.base_trainer import BaseTrainer
     from base.loop.metrics import LossAverager, MetricCollection
     from base.loop.nan_guard import NonFiniteGuard
     from base.loop.train_state import Monitor, TrainState
@@ -90,10 +92,41 @@ class TrainerComponents:
     callbacks: list[Callback] = field(default_factory=list)
     calls: dict[str, Call] = field(default_factory=dict)
     """The shapes that each model was given in the dry run."""
-    stateful: dict[str, AttributeState] = field(default_factory=dict)
-    """What else changes in training, under the names that its state has in a save."""
+    config: dict[str, Any] | None = None
+    """The run's config as plain values, once it has a directory."""
+    roots: dict[str, Any] = field(default_factory=dict)
+    """Losses, the trainer, metrics, data and callbacks by the path that their state has in a save."""
+    loops_own: dict[str, Any] = field(default_factory=dict)
+    """The attributes of the trainer that belong to the loop, which saves what matters of them itself."""
     store: CheckpointStore | None = None
     request: StopRequest = field(default_factory=StopRequest)
+
+    def add_trainer(self, trainer: BaseTrainer, loops_own: Collection[str]) -> None:
+        """`loops_own` are the attributes of the trainer that the loop made."""
+        self.roots["trainer"], self.loops_own = trainer, {name: getattr(trainer, name) for name in loops_own}
+        self.loops_own["callbacks"] = self.callbacks
+        for kind, metrics in (("metrics", trainer.train_metrics), ("valid_metrics", trainer.eval_metrics)):
+            self.roots |= {f"{kind}.{name}": metric for name, metric in metrics.items()}
+
+    @cached_property
+    def states(self) -> ComponentStates:
+        """The state of all components; to be asked for when they are built, and before any of them changes."""
+        averages = {name: average.module for name, average in self.averages.items()}
+        models = {f"models.{n}": m for n, m in self.models.items()} | {f"averages.{n}": m for n, m in averages.items()}
+        optimizers = {f"optimizers.{name}": optimizer for name, optimizer in self.optimizers.items()}
+        return ComponentStates(
+            {**models, **self.roots, **self.data.components()},
+            elsewhere=[
+                self,
+                *vars(self).values(),
+                *self.loops_own.values(),
+                *self.optimizers.values(),
+                *self.schedules.values(),
+            ],
+            hidden={"trainer": self.loops_own},
+            weighted=models,
+            optimizers=optimizers,
+        )
 
 
 class RunningTrainer(Protocol):

@@ -14,8 +14,10 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, Dataset
 
-from base.checkpoint.attribute_state import DEEP, USERS
-
+DEEP = 4
+"""Objects within objects."""
+USERS = {"model", "trainer", "data_loader", "logger", "utils", "base", "__main__"}
+"""Packages whose objects are looked into."""
 _MODULES_OWN = frozenset(vars(nn.Module()))
 """Attributes that torch keeps in every module: parameters, buffers, layers, hooks, the mode."""
 _CONTAINERS = (list, set, deque, dict, OrderedDict, defaultdict)

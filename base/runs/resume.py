@@ -10,6 +10,8 @@ from contextlib import ExitStack
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from base.checkpoint.expected import loading
+from base.checkpoint.format import STATE
 from base.checkpoint.restore import restore
 from base.checkpoint.store import CheckpointStore
 from base.checkpoint.verify import check_fit, check_save
@@ -51,8 +53,20 @@ class ResumedRun:
         self.saved = choose_save(CheckpointStore(self.run_dir.checkpoints), self.name)
         if self.saved is not None:
             check_save(self.saved)
+            self.changes = self._changes_since(self.saved)
         check_changes(self.changes, self.config, self.saved, self.force)
         return self.saved.info["data"] if self.saved else {}
+
+    def _changes_since(self, saved: Checkpoint) -> list[Difference]:
+        """Against the config that was saved: the run's config.yaml may have been edited by hand."""
+        from base.config import Config
+
+        values = saved.state["config"]
+        if values is None:  # format 1
+            return self.changes
+        with loading(saved.path / STATE):
+            before = Config.from_dict(values, source=str(saved.path / STATE))
+        return difference(before, self.config)
 
     def open(self, trainer: BaseTrainer, builder: Builder, stack: ExitStack) -> RunDir:
         """Restores the trainer, and only then, when all is known to work, writes to the run's directory."""
@@ -71,6 +85,8 @@ class ResumedRun:
             with writing(self.run_dir.path):
                 files.replace_file(self.run_dir.path / CONFIG, self.config.to_yaml().encode())
         attach_outputs(trainer, builder, self.run_dir, stack, self.saved)
+        if any(change.verdict != "harmless" for change in self.changes):
+            trainer.save()  # so that a save says under which config the run goes on
         progress = trainer.progress
         log.info("resuming %s at epoch %d, step %d", self.run_dir.path, progress.epoch, progress.step)
         return self.run_dir

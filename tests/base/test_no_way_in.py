@@ -114,7 +114,7 @@ def reseal(save: Path, **changes: Any) -> None:
     manifest = json.loads((save / "manifest.json").read_bytes()) | changes
     for name, entry in manifest["files"].items():
         data = (save / name).read_bytes()
-        entry.update(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+        entry.update(bytes=len(data), hash=hashlib.sha256(data).hexdigest())
     del manifest["sha256"]
     (save / "manifest.json").write_bytes(saved_module._sealed(manifest))
 

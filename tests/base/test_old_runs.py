@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from base import CALLBACKS, DATASETS, MODELS, BaseTrainer, Callback, fit
 from base.checkpoint.store import CheckpointStore
+from base.errors import CheckpointError
 from tests.small_run import rows
 
 RUNS = Path(__file__).parent / "old_runs"
@@ -72,3 +74,32 @@ def test_a_run_of_an_earlier_version_goes_on_with_its_numbers(name: str, tmp_pat
     weights = load_file(store.folder / store.names()[-1] / "model.safetensors")
     for key, values in expected["weights"].items():
         assert weights[key].flatten().tolist() == pytest.approx(values, rel=1e-4, abs=1e-6), key
+
+
+WEIGHTED = {"loss": {"type": "CrossEntropyLoss", "args": {"weight": [1.0, 2.0, 1.0]}}}
+
+
+def rewritten(name: str, folder: Path, edit: Any) -> Path:
+    shutil.copytree(RUNS / name / "run", folder)
+    for file in ("config.yaml", "asked.yaml"):
+        values = yaml.safe_load((folder / file).read_text())
+        (folder / file).write_text(yaml.safe_dump(edit(values)))
+    return folder
+
+
+FIRST = [path.name for path in RUNS.iterdir() if path.name.startswith("format_1")]
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_what_was_counted_otherwise_goes_on_from_the_end_of_an_epoch(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = rewritten(name, tmp_path / "run", lambda values: values | WEIGHTED)
+    with pytest.raises(CheckpointError) as caught:
+        fit(resume=run)
+    text = str(caught.value)
+    end = run / "checkpoints" / "000001-step-00000004"
+    assert "counted otherwise: CrossEntropyLoss by the weights of the targets that count, not by samples" in text
+    assert text.endswith(f"in the middle of an epoch the sums cannot go on: resume from {end}") and "\n" not in text
+    assert fit(resume=end).reason == "finished"
+    assert len([line for line in caplog.messages if "from here on it is counted as now" in line]) == 1

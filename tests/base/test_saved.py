@@ -136,7 +136,7 @@ def reseal(save: Path, edit: Callable[[dict[str, Any]], Any] = lambda manifest: 
     manifest = json.loads((save / "manifest.json").read_bytes())
     for name, entry in manifest["files"].items():
         data = (save / name).read_bytes()
-        entry.update(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+        entry.update(bytes=len(data), hash=hashlib.sha256(data).hexdigest())
     edit(manifest)
     del manifest["sha256"]
     (save / "manifest.json").write_bytes(module._sealed(manifest))
@@ -145,15 +145,15 @@ def reseal(save: Path, edit: Callable[[dict[str, Any]], Any] = lambda manifest: 
 @pytest.mark.parametrize(
     ("edit", "found"),
     [
-        (lambda m: m.update(format=2), "format 2, expected 1"),
+        (lambda m: m.update(format=3), "format 3, expected 1 or 2"),
         (lambda m: m.update(save=5), "the manifest of 000005-step-00000007"),
         (lambda m: m.update(step="7"), "Unknown format code"),
         (lambda m: m.pop("step"), "KeyError: 'step'"),
         (lambda m: m.pop("best"), "KeyError: 'best'"),
         (lambda m: m.update(files=[]), "AttributeError"),
         (lambda m: m["files"].pop("state.pt"), "the files ["),
-        (lambda m: m["files"].update({"../../x": {"bytes": 1, "sha256": ""}}), "the files ['../../x'"),
-        (lambda m: m["files"]["state.pt"].pop("sha256"), "KeyError: 'sha256'"),
+        (lambda m: m["files"].update({"../../x": {"bytes": 1, "algorithm": "sha256", "hash": ""}}), "the files ['../../x'"),
+        (lambda m: m["files"]["state.pt"].pop("hash"), "KeyError: 'hash'"),
         (lambda m: m["files"]["state.pt"].update(bytes="many"), "invalid literal"),
     ],
 )

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from base import cli, evaluate, fit
-from base.checkpoint.attribute_state import same
+from base.checkpoint.component_values import same
 from base.checkpoint.expected import Unfit
 from base.checkpoint.verify_optimizers import check_optimizer
 from base.errors import CheckpointError
@@ -101,6 +101,28 @@ def group(state: dict[str, Any]) -> dict[str, Any]:
 
 def scheduler(state: dict[str, Any]) -> dict[str, Any]:
     return state["schedules"]["optimizer"]["scheduler"]  # type: ignore[no-any-return]
+
+
+def rng(state: dict[str, Any]) -> dict[str, Any]:
+    return state["ranks"][0]["generators"]  # type: ignore[no-any-return]
+
+
+def component(state: dict[str, Any], **parts: Any) -> None:
+    state["components"]["losses.loss"] = parts
+
+
+def form(**changes: Any) -> dict[str, Any]:
+    return {"shape": [2], "dtype": torch.float32, "learns": True, "buffer": False, **changes}
+
+
+def generator(**changes: Any) -> dict[str, Any]:
+    words = {"key": torch.zeros(624, dtype=torch.uint32), "pos": 3, **changes}
+    return {"generator": {"numpy": {"bit_generator": "MT19937", "state": words}}}
+
+
+def giant() -> torch.Tensor:
+    at = torch.zeros(1, 1, dtype=torch.long)
+    return torch.sparse_coo_tensor(at, [1.0], (10**12,), check_invariants=True)
 
 
 def quantized() -> torch.Tensor:
@@ -197,11 +219,58 @@ STATE_EDITS: list[tuple[Edit, str]] = [
     (lambda s: s["metrics"]["metrics"]["accuracy"].update(count="9"), "['count']: found '9'"),
     (lambda s: s["metrics"]["metrics"]["accuracy"].update(update=9), "['update']: found 9, expected no method's name"),
     (lambda s: s["metrics"]["block"].append([ONE]), "metrics['block']["),
-    (lambda s: s["own"].update({"loss loss": 3}), "own['loss loss']: found 3, expected a dict"),
-    (lambda s: s["rng"]["numpy"].update(position=10**6), "rng['numpy']['position']: found 1000000"),
-    (lambda s: s["rng"].update(torch=torch.zeros(3, dtype=torch.uint8)), "rng['torch']: found uint8 (3,)"),
-    (lambda s: s["rng"]["python"].update(gauss="x"), "rng['python']['gauss']: found 'x'"),
-    (lambda s: s["rng"]["torch"].zero_(), "cannot be restored: RuntimeError"),
+    (lambda s: s["metrics"]["metrics"]["accuracy"].update(count=-1), "['count']: found -1"),
+    # components
+    (lambda s: s.update(components=[]), "components: found a list of 0, expected a dict"),
+    (lambda s: s["components"].update({"losses.loss": 3}), "components['losses.loss']: found 3, expected a dict"),
+    (lambda s: s["components"].update(other={}), "components['other']: found a dict of 0, expected a component of"),
+    (lambda s: s["components"].update({7: {}}), "components[7]: found a dict of 0, expected a component of"),
+    (lambda s: component(s, other={}), "components['losses.loss']: found an unknown 'other'"),
+    (lambda s: component(s, state_dict=[]), "['state_dict']: found a list of 0, expected a dict"),
+    (lambda s: component(s, state_dict={"weight": ONE}), "['state_dict']: found an unknown 'weight'"),
+    (lambda s: component(s, attributes=[1]), "['attributes']: found a list of 1, expected a dict"),
+    (lambda s: component(s, attributes={"forward": 1}), "['forward']: found 1, expected no method's name"),
+    (lambda s: component(s, attributes={3: 1}), "['attributes']: found 3, expected names of attributes"),
+    (lambda s: component(s, attributes={"x": [1]}), "['x']: found a list of 1, expected a value as a save holds it"),
+    (lambda s: component(s, attributes={"x": {}}), "['x']: found a dict of 0, expected a dict of one of"),
+    (lambda s: component(s, attributes={"x": {"code": "print"}}), "['x']: found a dict of 1, expected a dict of one of"),
+    (lambda s: component(s, attributes={"x": {"object": "sys"}}), "['x']['object']: found 'sys', expected the path"),
+    (lambda s: component(s, attributes={"x": {"list": 3}}), "['x']['list']: found 3, expected a list"),
+    (lambda s: component(s, attributes={"x": {"array": [1]}}), "['x']['array']: found a list of 1, expected a Tensor"),
+    (lambda s: component(s, attributes={"x": {"pairs": [1]}}), "['x']['pairs']: found 1, expected a key and a value"),
+    (lambda s: component(s, attributes={"x": {"deque": [-1, []]}}), "['x']['deque']: found a list of 2"),
+    (lambda s: component(s, attributes={"x": {"generator": {}}}), "expected the state of a generator"),
+    (lambda s: component(s, attributes={"x": generator(pos=625)}), "['pos']: found 625, expected a whole number from 0"),
+    (lambda s: component(s, attributes={"x": generator(pos=-1)}), "['pos']: found -1"),
+    (lambda s: component(s, attributes={"x": generator(key=ONE)}), "['key']: found float32 (1,), expected uint32 (624,)"),
+    (lambda s: component(s, attributes={"reduction": 3}), "['reduction']: found 3, expected 'mean'"),
+    (lambda s: component(s, attributes={"x": WHOLE.to_sparse()}), "expected a dense tensor"),
+    (lambda s: component(s, attributes={"x": ONE.expand(10**12)}), "expected a dense tensor"),
+    (lambda s: component(s, attributes={"x": giant()}), "expected a dense tensor"),
+    (lambda s: component(s, added={"w": form(shape=[10**12])}), "['added']['w']: found a dict of 4, expected a shape"),
+    (lambda s: component(s, added={"w": form(shape=[-1])}), "['added']['w']: found a dict of 4, expected a shape"),
+    (lambda s: component(s, added={"w": form(shape=3)}), "['added']['w']: found a dict of 4, expected a shape"),
+    (lambda s: component(s, added={"forward": form()}), "['added']['forward']: found a dict of 4, expected a shape"),
+    (lambda s: component(s, added={"w": 3}), "['added']['w']: found 3, expected a dict"),
+    (lambda s: s["components"].update({"optimizers.optimizer": {}}), "found no 'added'"),
+    (
+        lambda s: s["components"].update({"optimizers.optimizer": {"added": [["models.model.none"]]}}),
+        "expected the paths of parameters of this run",
+    ),
+    # what was learned from data, the config, and processes
+    (lambda s: s["learned"].update(split=None), "learned['split']: found None, expected a dict"),
+    (lambda s: s["learned"]["split"].update(train=ONE), "learned['split']['train']: found float32 (1,)"),
+    (lambda s: s["learned"]["split"].update(train=ONE.long() - 1), "learned['split']['train']: found int64 (1,)"),
+    (lambda s: s.update(config=[]), "config: found a list of 0, expected a dict"),
+    (lambda s: s.update(ranks=[]), "ranks: found a list of 0, expected a list of 1"),
+    (lambda s: s.update(ranks={}), "ranks: found a dict of 0, expected a list of 1"),
+    (lambda s: s["ranks"].append(s["ranks"][0]), "ranks: found a list of 2, expected a list of 1"),
+    (lambda s: s["ranks"][0].update(threads=0), "ranks[0]['threads']: found 0"),
+    (lambda s: s["ranks"][0].pop("generators"), "ranks[0]: found no 'generators'"),
+    (lambda s: rng(s)["numpy"].update(position=10**6), "['generators']['numpy']['position']: found 1000000"),
+    (lambda s: rng(s).update(torch=torch.zeros(3, dtype=torch.uint8)), "['generators']['torch']: found uint8 (3,)"),
+    (lambda s: rng(s)["python"].update(gauss="x"), "['generators']['python']['gauss']: found 'x'"),
+    (lambda s: rng(s)["torch"].zero_(), "cannot be restored: RuntimeError"),
     (lambda s: s["logs"].update({"metrics.jsonl": -1}), "logs['metrics.jsonl']: found -1"),
     (lambda s: s.update(logs=None), "logs: found None, expected a dict"),
 ]
@@ -253,7 +322,7 @@ def test_weights_that_do_not_fit_are_refused(file: str, edit: Edit, text: str, r
         (lambda m: m.update(data=[]), "data: found a list of 0, expected a dict"),
         (lambda m: m["data"].pop("fingerprint"), "data: found no 'fingerprint'"),
         (lambda m: m["data"].update(in_memory=3), "data['in_memory']: found 3, expected a dict"),
-        (lambda m: m["files"].pop("raw.safetensors"), "files: found a list of 2, expected those with raw.safetensors"),
+        (lambda m: m["raw"].remove(m["files"].pop("raw.safetensors") and "raw.safetensors"), "files: found a list of 2, expected those with raw.safetensors"),
     ],
 )
 def test_a_manifest_that_makes_no_sense_is_refused(edit: Edit, text: str, run: Path) -> None:
