@@ -194,9 +194,9 @@ class Builder:
         parts.callbacks += [
             self._build(f"callbacks.{i}", CALLBACKS, callback) for i, callback in enumerate(self.settings.callbacks)
         ]
-        for component, callback in zip(self.settings.callbacks, parts.callbacks, strict=True):
-            same = sum(path.partition("#")[0] == f"callbacks.{component.type}" for path in parts.roots)
-            parts.roots[f"callbacks.{component.type}" + (f"#{same + 1}" if same else "")] = callback
+        for made_from, callback in zip(self.settings.callbacks, parts.callbacks, strict=True):
+            same = sum(path.partition("#")[0] == f"callbacks.{made_from.type}" for path in parts.roots)
+            parts.roots[f"callbacks.{made_from.type}" + (f"#{same + 1}" if same else "")] = callback
 
     def fused(self, optimizer: keys.OptimizerConfig) -> bool:
         """By the config, else by kind; an optimizer that was built has what its parameters allow."""

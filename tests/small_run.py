@@ -98,7 +98,7 @@ def last_state(run: Run) -> dict[str, Any]:
     """Everything in the newest save but times and the lengths of logs."""
     saved = CheckpointStore(run.path / "checkpoints").load("last")
     state = {"weights": saved.weights(), **saved.state}
-    del state["logs"]
+    del state["logs"], state["config"]  # it names the folder of the runs
     state["progress"] = {k: v for k, v in state["progress"].items() if not k.endswith("seconds")}
     return state
 

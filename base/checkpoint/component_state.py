@@ -13,7 +13,6 @@ import hashlib
 import io
 import logging
 import math
-import random
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -181,7 +180,9 @@ class ComponentStates:
 
     def _keeps_weights(self, path: str, owner: Any) -> bool:
         """For the outermost module of a tree: the state_dict of it holds those within."""
-        within = f"{path}.".startswith(self._weighted) or isinstance(self.objects.get(path.rpartition(".")[0]), nn.Module)
+        within = f"{path}.".startswith(self._weighted) or isinstance(
+            self.objects.get(path.rpartition(".")[0]), nn.Module
+        )
         return isinstance(owner, nn.Module) and not keeps_itself(owner) and not within and bool(owner.state_dict())
 
     def _may_be_frozen(self, path: str, owner: Any) -> bool:
@@ -227,7 +228,7 @@ class ComponentStates:
                 owner, key = self.objects.get(path), f"{place}['{ADDED}'][{name!r}]"
                 need(isinstance(owner, nn.Module) and isinstance(name, str), key, form, "a parameter of a module")
                 form = same_names(("shape", "dtype", "learns", "buffer"), form, key)
-                right = isinstance(form["shape"], list) and all(type(n) is int and 0 <= n for n in form["shape"])
+                right = isinstance(form["shape"], list) and all(type(n) is int and n >= 0 for n in form["shape"])
                 right = right and math.prod(form["shape"]) <= most and isinstance(form["dtype"], torch.dtype)
                 need(right and not hasattr(owner, name) and name.isidentifier(), key, form, "a shape and a dtype")
                 device = next((tensor.device for tensor in owner.parameters()), None)  # type: ignore[union-attr]
@@ -348,7 +349,11 @@ def _is_component(path: str, value: Any) -> bool:
     if isinstance(value, Tensor | type | np.ndarray | np.generic) or is_generator(value):
         return False
     package = type(value).__module__.partition(".")[0]
-    if package in sys.stdlib_module_names or package == "logger" or not (hasattr(value, "__dict__") or [*_slots(value)]):
+    if (
+        package in sys.stdlib_module_names
+        or package == "logger"
+        or not (hasattr(value, "__dict__") or [*_slots(value)])
+    ):
         return False
     file = getattr(sys.modules.get(package), "__file__", None) or ""
     foreign = "site-packages" in file or "dist-packages" in file

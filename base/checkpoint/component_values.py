@@ -189,7 +189,7 @@ _CHECKS: dict[str, tuple[tuple[type, ...], Any]] = {
     "deque": ((list,), deque),
     "pairs": ((list,), dict),
     **{name: ((list,), kind) for name, kind in _SEQUENCES.items()},
-    **{name: ((dict,), dict) for name in _MAPPINGS},
+    **dict.fromkeys(_MAPPINGS, ((dict,), dict)),
 }
 """By kind: the types of what it holds, and of what it may take the place of."""
 
@@ -258,7 +258,7 @@ def _check_generator(there: Any, state: Mapping[str, Any], key: str) -> None:
     pattern = _generator_state(there) if is_generator(there) else None
     if pattern is None:
         name = state.get("numpy", {}).get("bit_generator") if isinstance(state.get("numpy"), dict) else None
-        fresh = np.random.Generator(getattr(np.random, name)()) if name in _NUMPYS else None
+        fresh: Any = np.random.Generator(getattr(np.random, name)()) if name in _NUMPYS else None
         fresh = torch.Generator() if "torch" in state else random.Random() if "python" in state else fresh
         need(fresh is not None, key, state, "the state of a generator")
         pattern = _generator_state(fresh)

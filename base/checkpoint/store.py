@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from base.checkpoint.format import Buffers, Checkpoint, Snapshot, plain, read_manifest, write_save
+from base.checkpoint.format import Checkpoint, plain, read_manifest, write_save
+from base.checkpoint.snapshot import Buffers, Snapshot
 from base.errors import CheckpointError, UserError, WriteError
 from base.runs.run_dir import BEST, LAST, save_name, save_number
 from utils import files

@@ -28,20 +28,24 @@ def upgraded(state: Mapping[str, Any]) -> dict[str, Any]:
         kind, _, rest = name.partition(" ")
         _add(components, f"losses.{rest}" if kind == "loss" else name, mapping(own, f"own[{name!r}]"))
     generators = {"generators": state["rng"], "threads": None}
-    return new | {"components": components, "ranks": [generators], "learned": {"split": {}}, "frozen": {}, "config": None}
+    return new | {
+        "components": components,
+        "ranks": [generators],
+        "learned": {"split": {}},
+        "frozen": {},
+        "config": None,
+    }
 
 
 def _add(components: dict[str, Any], path: str, own: Mapping[str, Any]) -> None:
     its: dict[str, Any] = {}
     for name, value in own.items():
-        kind, inner = next(iter(value.items())) if isinstance(value, Mapping) and len(value) == 1 else ("", None)
+        kind, inner = next(iter(value.items())) if isinstance(value, Mapping) and len(value) == 1 else ("", {})
         if name == "state_dict":
             its["state_dict"] = value
         elif kind == "state_dict":
             components[f"{path}.{name}"] = {"state_dict": _tagged(inner)}
-        elif kind == "attributes":
-            _add(components, f"{path}.{name}", inner)
-        elif kind == "items":
+        elif kind in ("attributes", "items"):
             _add(components, f"{path}.{name}", inner)
         else:
             its.setdefault("attributes", {})[name] = _tagged(value)
@@ -81,9 +85,8 @@ def _counted_otherwise(trainer: RunningTrainer) -> Iterator[str]:
         yield "trainer.ema"
     kinds = (nn.CrossEntropyLoss, nn.NLLLoss)
     for path, one in trainer.parts.states.objects.items():
-        if isinstance(one, kinds) and path.startswith("losses.") and one.reduction == "mean":
-            if one.weight is not None or one.ignore_index >= 0:
-                yield f"{type(one).__name__} by the weights of the targets that count, not by samples"
+        if isinstance(one, kinds) and path.startswith("losses.") and (one.weight is not None or one.ignore_index >= 0):
+            yield f"{type(one).__name__} by the weights of the targets that count, not by samples"
 
 
 def _ends_of_epochs(saved: Checkpoint) -> list[str]:

@@ -90,7 +90,9 @@ def attach_outputs(
     from utils.model_summary import describe
 
     settings = builder.settings.trainer
-    trainer.parts.config = (saved and builder.config.to_dict()) or builder.decided() | {"name": run_dir.path.parent.name}
+    trainer.parts.config = (saved and builder.config.to_dict()) or builder.decided() | {
+        "name": run_dir.path.parent.name
+    }
     trainer.log = WRITERS.get("run_log")(
         run_dir.path,
         header={

@@ -199,7 +199,7 @@ def config(folder: Path, garments: Path, **changes: Any) -> Path:
         "callbacks": ["Remembers", "AsksInStep"],
         "trainer__type": "Adapting",
     }
-    return small_config(folder, garments, **settings, **changes)
+    return small_config(folder, garments, **{**settings, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -213,9 +213,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("phase", "count"), [("step", 2), ("step", 6), ("evaluate", 3), ("evaluate", 6)])
-def test_every_state_comes_back(
-    phase: str, count: int, whole: Run, asked: Any, garments: Path, tmp_path: Path
-) -> None:
+def test_every_state_comes_back(phase: str, count: int, whole: Run, asked: Any, garments: Path, tmp_path: Path) -> None:
     """Between two steps, before and after parameters were added, and in the midst of a validation."""
     asked(phase, count)
     run = fit(config(tmp_path, garments))
@@ -265,7 +263,7 @@ class Returns:
 
 
 def test_a_state_dict_that_no_save_can_hold_is_named() -> None:
-    with pytest.raises(CheckpointError, match="the state_dict of loss cannot be saved: found loss.code"):
+    with pytest.raises(CheckpointError, match=r"the state_dict of loss cannot be saved: found loss\.code"):
         ComponentStates({"loss": Returns()}).take()
 
 
@@ -280,12 +278,14 @@ def test_a_frozen_teacher_is_written_once(momentum: float, garments: Path, tmp_p
                 parameter.data.add_(momentum)
             return super().forward(output, target)
 
-    models = {"student": {"type": "Recurrent"}, "teacher": {"type": "MLP", "frozen": True}}
+    models = {"student": {"type": "Recurrent"}, "teacher": {"type": "Recurrent", "frozen": True}}
     changes = {"model": models, "optimizer": {"type": "SGD", "args": {"lr": 0.1}}, "loss": "Taught"}
     whole = fit(config(tmp_path / "whole", garments, **changes))
     frozen = sorted((whole.path / "checkpoints").glob("frozen-*"))
-    assert len(frozen) == (2 if not momentum else 1)
-    first = fit(config(tmp_path / "stopped", garments, **changes), {"callbacks.1": {"type": "StopAt", "args": {"step": 6}}})
+    assert len(frozen) == 2
+    first = fit(
+        config(tmp_path / "stopped", garments, **changes), {"callbacks.1": {"type": "StopAt", "args": {"step": 6}}}
+    )
     resumed = fit(resume=first.path, overrides={"callbacks.1": "AsksInStep"})
     assert_same_run(whole, resumed)
     assert sorted(path.name for path in (resumed.path / "checkpoints").glob("frozen-*")) == [p.name for p in frozen]
@@ -293,4 +293,4 @@ def test_a_frozen_teacher_is_written_once(momentum: float, garments: Path, tmp_p
     assert not any(name.startswith("teacher.") for name in load_file(newest / "model.safetensors"))
     frozen[0].write_bytes(b"x")
     with pytest.raises(CheckpointError, match=frozen[0].name):
-        fit(resume=whole.path)
+        fit(resume=max((whole.path / "checkpoints").glob("*-step-*")))

@@ -9,7 +9,7 @@ import pytest
 from base import fit
 from base.errors import CheckpointError, ConfigError
 from base.run import Run
-from tests.small_run import assert_same_run, rows, small_config
+from tests.small_run import rows, small_config
 
 
 @pytest.fixture
@@ -26,10 +26,14 @@ def edit(run: Run, before: str, after: str) -> None:
 
 def test_an_edited_config_is_judged_as_the_command_line_is(stopped: Run) -> None:
     edit(stopped, "lr: 0.1", "lr: 0.2")
-    with pytest.raises(ConfigError, match=r"optimizer.args.lr: differs from the run's 0.1.*--force does it all the same"):
+    with pytest.raises(
+        ConfigError, match=r"optimizer.args.lr: differs from the run's 0.1.*--force does it all the same"
+    ):
         fit(resume=stopped.path, overrides={"callbacks": []})
     edit(stopped, "batch_size: 64", "batch_size: 32")
-    with pytest.raises(CheckpointError, match="data.loader.batch_size cannot change in the middle of an epoch: 64 -> 32"):
+    with pytest.raises(
+        CheckpointError, match=r"data\.loader\.batch_size cannot change in the middle of an epoch: 64 -> 32"
+    ):
         fit(resume=stopped.path, overrides={"callbacks": []}, force=True)
     edit(stopped, "batch_size: 32", "batch_size: 64")
     run = fit(resume=stopped.path, overrides={"callbacks": [{"type": "StopAt", "args": {"step": 7}}]}, force=True)

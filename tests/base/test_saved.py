@@ -152,7 +152,10 @@ def reseal(save: Path, edit: Callable[[dict[str, Any]], Any] = lambda manifest: 
         (lambda m: m.pop("best"), "KeyError: 'best'"),
         (lambda m: m.update(files=[]), "AttributeError"),
         (lambda m: m["files"].pop("state.pt"), "the files ["),
-        (lambda m: m["files"].update({"../../x": {"bytes": 1, "algorithm": "sha256", "hash": ""}}), "the files ['../../x'"),
+        (
+            lambda m: m["files"].update({"../../x": {"bytes": 1, "algorithm": "sha256", "hash": ""}}),
+            "the files ['../../x'",
+        ),
         (lambda m: m["files"]["state.pt"].pop("hash"), "KeyError: 'hash'"),
         (lambda m: m["files"]["state.pt"].update(bytes="many"), "invalid literal"),
     ],

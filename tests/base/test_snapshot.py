@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from base.checkpoint.format import SAFETENSORS, Buffers, Checkpoint
+from base.checkpoint.format import Checkpoint
+from base.checkpoint.snapshot import SAFETENSORS, Buffers
 from base.checkpoint.store import CheckpointStore
 from base.errors import CheckpointError
 

@@ -233,16 +233,25 @@ STATE_EDITS: list[tuple[Edit, str]] = [
     (lambda s: component(s, attributes={3: 1}), "['attributes']: found 3, expected names of attributes"),
     (lambda s: component(s, attributes={"x": [1]}), "['x']: found a list of 1, expected a value as a save holds it"),
     (lambda s: component(s, attributes={"x": {}}), "['x']: found a dict of 0, expected a dict of one of"),
-    (lambda s: component(s, attributes={"x": {"code": "print"}}), "['x']: found a dict of 1, expected a dict of one of"),
+    (
+        lambda s: component(s, attributes={"x": {"code": "print"}}),
+        "['x']: found a dict of 1, expected a dict of one of",
+    ),
     (lambda s: component(s, attributes={"x": {"object": "sys"}}), "['x']['object']: found 'sys', expected the path"),
     (lambda s: component(s, attributes={"x": {"list": 3}}), "['x']['list']: found 3, expected a list"),
     (lambda s: component(s, attributes={"x": {"array": [1]}}), "['x']['array']: found a list of 1, expected a Tensor"),
     (lambda s: component(s, attributes={"x": {"pairs": [1]}}), "['x']['pairs']: found 1, expected a key and a value"),
     (lambda s: component(s, attributes={"x": {"deque": [-1, []]}}), "['x']['deque']: found a list of 2"),
     (lambda s: component(s, attributes={"x": {"generator": {}}}), "expected the state of a generator"),
-    (lambda s: component(s, attributes={"x": generator(pos=625)}), "['pos']: found 625, expected a whole number from 0"),
+    (
+        lambda s: component(s, attributes={"x": generator(pos=625)}),
+        "['pos']: found 625, expected a whole number from 0",
+    ),
     (lambda s: component(s, attributes={"x": generator(pos=-1)}), "['pos']: found -1"),
-    (lambda s: component(s, attributes={"x": generator(key=ONE)}), "['key']: found float32 (1,), expected uint32 (624,)"),
+    (
+        lambda s: component(s, attributes={"x": generator(key=ONE)}),
+        "['key']: found float32 (1,), expected uint32 (624,)",
+    ),
     (lambda s: component(s, attributes={"reduction": 3}), "['reduction']: found 3, expected 'mean'"),
     (lambda s: component(s, attributes={"x": WHOLE.to_sparse()}), "expected a dense tensor"),
     (lambda s: component(s, attributes={"x": ONE.expand(10**12)}), "expected a dense tensor"),
@@ -322,7 +331,10 @@ def test_weights_that_do_not_fit_are_refused(file: str, edit: Edit, text: str, r
         (lambda m: m.update(data=[]), "data: found a list of 0, expected a dict"),
         (lambda m: m["data"].pop("fingerprint"), "data: found no 'fingerprint'"),
         (lambda m: m["data"].update(in_memory=3), "data['in_memory']: found 3, expected a dict"),
-        (lambda m: m["raw"].remove(m["files"].pop("raw.safetensors") and "raw.safetensors"), "files: found a list of 2, expected those with raw.safetensors"),
+        (
+            lambda m: m["raw"].remove(m["files"].pop("raw.safetensors") and "raw.safetensors"),
+            "files: found a list of 2, expected those with raw.safetensors",
+        ),
     ],
 )
 def test_a_manifest_that_makes_no_sense_is_refused(edit: Edit, text: str, run: Path) -> None:
