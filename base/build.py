@@ -194,9 +194,7 @@ class Builder:
         parts.callbacks += [
             self._build(f"callbacks.{i}", CALLBACKS, callback) for i, callback in enumerate(self.settings.callbacks)
         ]
-        for made_from, callback in zip(self.settings.callbacks, parts.callbacks, strict=True):
-            same = sum(path.partition("#")[0] == f"callbacks.{made_from.type}" for path in parts.roots)
-            parts.roots[f"callbacks.{made_from.type}" + (f"#{same + 1}" if same else "")] = callback
+        parts.name_callbacks(callback.type for callback in self.settings.callbacks)
 
     def fused(self, optimizer: keys.OptimizerConfig) -> bool:
         """By the config, else by kind; an optimizer that was built has what its parameters allow."""

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
-from base.checkpoint.component_values import LARGE, NotKept, Values, copied, is_generator, same
+from base.checkpoint.component_values import LARGE, PLAIN, NotKept, Values, copied, is_generator, same
 from base.checkpoint.expected import hides_nothing, mapping, need, same_names, same_tensor, similar
 from base.errors import CheckpointError
 
@@ -92,7 +92,8 @@ class ComponentStates:
                 waiting.extend((f"{path}.{name}", child) for name, child in owner.named_children())
                 waiting.extend((f"{path}.{name}", tensor) for name, tensor in _registered(owner).items())
             for name, value in self._attributes(path, owner):
-                waiting.extend(_components(f"{path}.{name}", value))
+                if type(value) not in PLAIN:
+                    waiting.extend(_components(f"{path}.{name}", value))
 
     def _path_of(self, value: Any, slot: str) -> str | None:
         """The path of a known component. One that replaced another of its class takes over its path."""
@@ -128,6 +129,9 @@ class ComponentStates:
     def _noted(self, path: str, owner: Any) -> dict[str, Any]:
         found = {}
         for name, value in self._attributes(path, owner):
+            if type(value) in PLAIN:
+                found[name] = value
+                continue
             try:
                 noted = self._values.encoded(value, f"{path}.{name}", large=not path.startswith("data."))
             except NotKept:
@@ -193,6 +197,10 @@ class ComponentStates:
         made, found, there = self._made[path], dict[str, Any](), set()
         for name, value in self._attributes(path, owner):
             there.add(name)
+            if type(value) in PLAIN:
+                if name not in made or type(made[name]) is not type(value) or made[name] != value:
+                    found[name] = value
+                continue
             place = f"{path}.{name}"
             try:
                 noted = self._values.encoded(value, place, large=not path.startswith("data."))
@@ -336,7 +344,8 @@ def _components(path: str, value: Any) -> Iterator[tuple[str, Any]]:
         if len(value) <= LARGE:
             pairs = value.items() if isinstance(value, dict) else enumerate(value)
             for key, item in pairs:
-                yield from _components(f"{path}.{key}", item)
+                if type(item) not in PLAIN:
+                    yield from _components(f"{path}.{key}", item)
     elif _is_component(path, value):
         yield path, value
 

@@ -1,23 +1,11 @@
-"""Saves of format 1: their state in the form of format 2, and where its meaning has changed."""
+"""The state of saves of format 1, in the form of format 2."""
 
 from __future__ import annotations
 
-import json
-import logging
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
-
-from torch import nn
+from collections.abc import Mapping
+from typing import Any
 
 from base.checkpoint.expected import mapping
-from base.errors import CheckpointError, listing
-from base.runs.run_dir import save_number
-
-if TYPE_CHECKING:
-    from base.checkpoint.format import Checkpoint
-    from base.loop.components import RunningTrainer
-
-log = logging.getLogger(__name__)
 
 
 def upgraded(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,38 +51,3 @@ def _tagged(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return {type(value).__name__: [_tagged(item) for item in value]}
     return value
-
-
-def look_at_counts(trainer: RunningTrainer, saved: Checkpoint) -> None:
-    """One line if format 1 counted otherwise what this run counts. CheckpointError if the save lies within an epoch:
-    its sums cannot be continued."""
-    changed = [*_counted_otherwise(trainer)]
-    if saved.info["format"] > 1 or not changed:
-        return
-    what = f"{saved.path} was saved by an earlier version, which counted otherwise: {listing(changed, 'and')}"
-    if saved.info["phase"] == "epoch end" or not saved.info["step"]:
-        log.warning("%s; from here on it is counted as now", what)
-        return
-    ends = [name for name in _ends_of_epochs(saved) if save_number(name) < save_number(saved.name)]
-    instead = f"resume from {saved.path.parent / ends[-1]}" if ends else "start anew, with init_from for its weights"
-    raise CheckpointError(f"{what}; in the middle of an epoch the sums cannot go on: {instead}")
-
-
-def _counted_otherwise(trainer: RunningTrainer) -> Iterator[str]:
-    if trainer.parts.averages:
-        yield "trainer.ema"
-    kinds = (nn.CrossEntropyLoss, nn.NLLLoss)
-    for path, one in trainer.parts.states.objects.items():
-        if isinstance(one, kinds) and path.startswith("losses.") and (one.weight is not None or one.ignore_index >= 0):
-            yield f"{type(one).__name__} by the weights of the targets that count, not by samples"
-
-
-def _ends_of_epochs(saved: Checkpoint) -> list[str]:
-    names = []
-    for folder in saved.path.parent.glob("*-step-*"):
-        try:
-            if json.loads((folder / "manifest.json").read_bytes())["phase"] == "epoch end":
-                names.append(folder.name)
-        except (OSError, ValueError, LookupError, TypeError):
-            continue
-    return sorted(names, key=save_number)

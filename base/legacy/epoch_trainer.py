@@ -70,8 +70,9 @@ class EpochTrainer(BaseTrainer):
         self.user_trainer = make(**{name: value for name, value in given.items() if name in names})
         if not isinstance(getattr(self.user_trainer, "_run", None), EpochTrainer):
             raise TypeError(f"{self.name}.__init__ must call super().__init__")
-        own = {**given, **vars(self), "_run": self}
-        parts.roots["trainer"], parts.loops_own = self.user_trainer, own
+        others = [value for value in vars(self).values() if value is not self.user_trainer]
+        parts.roots["trainer"], parts.loops_own = self.user_trainer, set()
+        parts.elsewhere = [self, *given.values(), *others]
 
     def _refuse_loop_keys(self, kind: type) -> None:
         default = type(self.settings)(epochs=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from base.checkpoint.store import CheckpointStore
     from base.config import Config
     from base.config.keys import OutputTargetConfig, Settings, TrainerConfig
-    from base.loop.base_trainer import BaseTrainer
     from base.loop.metrics import LossAverager, MetricCollection
     from base.loop.nan_guard import NonFiniteGuard
     from base.loop.train_state import Monitor, TrainState
@@ -96,17 +95,24 @@ class TrainerComponents:
     """The run's config as plain values, once it has a directory."""
     roots: dict[str, Any] = field(default_factory=dict)
     """Losses, the trainer, metrics, data and callbacks by the path that their state has in a save."""
-    loops_own: dict[str, Any] = field(default_factory=dict)
+    loops_own: set[str] = field(default_factory=set)
     """The attributes of the trainer that belong to the loop, which saves what matters of them itself."""
+    elsewhere: list[Any] = field(default_factory=list)
+    """Objects of the loop, which the trainer may hold."""
     store: CheckpointStore | None = None
     request: StopRequest = field(default_factory=StopRequest)
 
-    def add_trainer(self, trainer: BaseTrainer, loops_own: Collection[str]) -> None:
+    def add_trainer(self, trainer: Any, loops_own: set[str]) -> None:
         """`loops_own` are the attributes of the trainer that the loop made."""
-        self.roots["trainer"], self.loops_own = trainer, {name: getattr(trainer, name) for name in loops_own}
-        self.loops_own["callbacks"] = self.callbacks
+        self.roots["trainer"], self.loops_own = trainer, {*loops_own, "callbacks"}
+        self.elsewhere = [getattr(trainer, name) for name in loops_own]
         for kind, metrics in (("metrics", trainer.train_metrics), ("valid_metrics", trainer.eval_metrics)):
             self.roots |= {f"{kind}.{name}": metric for name, metric in metrics.items()}
+
+    def name_callbacks(self, types: Iterable[str]) -> None:
+        for name, callback in zip(types, self.callbacks, strict=True):
+            same = sum(path.partition("#")[0] == f"callbacks.{name}" for path in self.roots)
+            self.roots[f"callbacks.{name}" + (f"#{same + 1}" if same else "")] = callback
 
     @cached_property
     def states(self) -> ComponentStates:
@@ -114,19 +120,9 @@ class TrainerComponents:
         averages = {name: average.module for name, average in self.averages.items()}
         models = {f"models.{n}": m for n, m in self.models.items()} | {f"averages.{n}": m for n, m in averages.items()}
         optimizers = {f"optimizers.{name}": optimizer for name, optimizer in self.optimizers.items()}
-        return ComponentStates(
-            {**models, **self.roots, **self.data.components()},
-            elsewhere=[
-                self,
-                *vars(self).values(),
-                *self.loops_own.values(),
-                *self.optimizers.values(),
-                *self.schedules.values(),
-            ],
-            hidden={"trainer": self.loops_own},
-            weighted=models,
-            optimizers=optimizers,
-        )
+        own = [self, *vars(self).values(), *optimizers.values(), *self.schedules.values(), *self.elsewhere]
+        roots = {**models, **self.roots, **self.data.components()}
+        return ComponentStates(roots, own, {"trainer": self.loops_own}, models, optimizers)
 
 
 class RunningTrainer(Protocol):

@@ -96,7 +96,7 @@ def test_a_save_holds_what_it_was_given(folder: Path) -> None:
     assert saved.path == folder / saved.name
     expected = {**info, "metrics": {"val_loss": None, "lr": 1e-3}, "data": ["real", None], "save": 0, "best": False}
     assert expected.items() <= saved.info.items()
-    assert saved.info["format"] == 1
+    assert saved.info["format"] == 2
     assert saved.state["best"] == float("inf")
     assert torch.equal(saved.state["rng"], torch.arange(3))
     assert saved.raw() is None

@@ -291,6 +291,8 @@ def test_a_frozen_teacher_is_written_once(momentum: float, garments: Path, tmp_p
     assert sorted(path.name for path in (resumed.path / "checkpoints").glob("frozen-*")) == [p.name for p in frozen]
     newest = max((resumed.path / "checkpoints").glob("*-step-*"))
     assert not any(name.startswith("teacher.") for name in load_file(newest / "model.safetensors"))
+    if momentum:
+        return
     frozen[0].write_bytes(b"x")
     with pytest.raises(CheckpointError, match=frozen[0].name):
         fit(resume=max((whole.path / "checkpoints").glob("*-step-*")))
