@@ -16,7 +16,8 @@ import math
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from types import SimpleNamespace
+from functools import partial
+from types import BuiltinFunctionType, FunctionType, MethodType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
-from base.checkpoint.component_values import LARGE, PLAIN, NotKept, Values, copied, is_generator, same
+from base.checkpoint.component_values import GENERATORS, LARGE, PLAIN, NotKept, Values, copied, same
 from base.checkpoint.expected import hides_nothing, mapping, need, same_names, same_tensor, similar
 from base.errors import CheckpointError
 
@@ -36,6 +37,7 @@ _METRICS = ("metrics.", "valid_metrics.")
 """Roots whose `state_dict` is kept elsewhere, or of no use."""
 _INCOMPLETE = ("torch.nn.modules.module", "base.loop.")
 """Where a `state_dict` is defined that does not know what a subclass adds."""
+_CODE = (type, FunctionType, BuiltinFunctionType, MethodType, partial)
 log = logging.getLogger(__name__)
 
 
@@ -97,14 +99,17 @@ class ComponentStates:
 
     def _path_of(self, value: Any, slot: str) -> str | None:
         """The path of a known component. One that replaced another of its class takes over its path."""
-        path = self._paths.get(id(value))
-        if path is not None and self.objects[path] is value:
-            return path
+        if self._is_known(value):
+            return self._paths[id(value)]
         if slot in self.objects and type(self.objects[slot]) is type(value) and not isinstance(value, Tensor):
             self._paths.pop(id(self.objects[slot]), None)
             self._paths[id(value)], self.objects[slot] = slot, value
             return slot
         return None
+
+    def _is_known(self, value: Any) -> bool:
+        path = self._paths.get(id(value))
+        return path is not None and self.objects[path] is value
 
     def _attributes(self, path: str, owner: Any) -> Iterator[tuple[str, Any]]:
         if isinstance(owner, Tensor) or keeps_itself(owner):
@@ -118,7 +123,7 @@ class ComponentStates:
             single = (bool, int, float, str) if path.startswith("valid_metrics.") else ()
             hidden |= {name for name, value in owner.state_dict().items() if not isinstance(value, single)}
         for name in (*getattr(owner, "__dict__", ()), *_slots(owner)):
-            if name not in hidden and (value := getattr(owner, name, None)) is not owner:
+            if name not in hidden and not isinstance(value := getattr(owner, name, None), _CODE):
                 yield name, value
 
     def _iterators(self, path: str, owner: Any) -> Iterator[str]:
@@ -129,8 +134,8 @@ class ComponentStates:
     def _noted(self, path: str, owner: Any) -> dict[str, Any]:
         found = {}
         for name, value in self._attributes(path, owner):
-            if type(value) in PLAIN:
-                found[name] = value
+            if type(value) in PLAIN or self._is_known(value):
+                found[name] = value if type(value) in PLAIN else {"object": self._paths[id(value)]}
                 continue
             try:
                 noted = self._values.encoded(value, f"{path}.{name}", large=not path.startswith("data."))
@@ -197,6 +202,8 @@ class ComponentStates:
         made, found, there = self._made[path], dict[str, Any](), set()
         for name, value in self._attributes(path, owner):
             there.add(name)
+            if self._is_known(value) and made.get(name) == {"object": self._paths[id(value)]}:
+                continue
             if type(value) in PLAIN:
                 if name not in made or type(made[name]) is not type(value) or made[name] != value:
                     found[name] = value
@@ -355,7 +362,7 @@ def _is_component(path: str, value: Any) -> bool:
     in the data any: a transform may draw from a generator of its own."""
     if isinstance(value, nn.Module) or keeps_itself(value) or type(value) is SimpleNamespace:
         return True
-    if isinstance(value, Tensor | type | np.ndarray | np.generic) or is_generator(value):
+    if isinstance(value, (Tensor, type, np.ndarray, np.generic, *GENERATORS)):
         return False
     package = type(value).__module__.partition(".")[0]
     if (

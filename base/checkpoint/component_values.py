@@ -22,7 +22,7 @@ LARGE = 10_000
 PLAIN = (type(None), bool, int, float, complex, str)
 _SEQUENCES: dict[str, Any] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
 _MAPPINGS: dict[str, Any] = {"dict": dict, "OrderedDict": OrderedDict, "Counter": Counter}
-_GENERATORS = (torch.Generator, np.random.Generator, np.random.BitGenerator, np.random.RandomState, random.Random)
+GENERATORS = (torch.Generator, np.random.Generator, np.random.BitGenerator, np.random.RandomState, random.Random)
 
 
 class NotKept(ValueError):
@@ -185,7 +185,7 @@ _CHECKS: dict[str, tuple[tuple[type, ...], Any]] = {
     "absent": ((type(None),), None),
     "array": ((Tensor,), (np.ndarray, np.generic, int, float)),
     "on device": ((Tensor,), (Tensor, int, float)),
-    "generator": ((dict,), _GENERATORS),
+    "generator": ((dict,), GENERATORS),
     "deque": ((list,), deque),
     "pairs": ((list,), dict),
     **{name: ((list,), kind) for name, kind in _SEQUENCES.items()},
@@ -195,7 +195,7 @@ _CHECKS: dict[str, tuple[tuple[type, ...], Any]] = {
 
 
 def is_generator(value: Any) -> bool:
-    return isinstance(value, _GENERATORS)
+    return isinstance(value, GENERATORS)
 
 
 def filled(there: Any, new: Any) -> Any:
