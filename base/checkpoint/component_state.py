@@ -9,7 +9,6 @@ Of attributes only what has changed since the component was made is kept: a resu
 
 from __future__ import annotations
 
-import hashlib
 import io
 import logging
 import math
@@ -23,10 +22,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
-from base.checkpoint.component_values import GENERATORS, LARGE, PLAIN, NotKept, Values, copied, same
+from base.checkpoint.component_values import GENERATORS, LARGE, PLAIN, Frozen, NotKept, Values, copied, is_frozen, same
 from base.checkpoint.expected import hides_nothing, mapping, need, same_names, same_tensor, similar
 from base.errors import CheckpointError
 
@@ -173,7 +171,7 @@ class ComponentStates:
         """The modules that never learn and are as they were made, by path: their weights need writing but once."""
         found = {}
         for path, made in self._frozen.items():
-            if _is_frozen(self.objects[path]) and (now := Frozen(self.objects[path])).digest == made:
+            if is_frozen(self.objects[path]) and (now := Frozen(self.objects[path])).digest == made:
                 found[path] = now
         return found
 
@@ -196,7 +194,12 @@ class ComponentStates:
 
     def _may_be_frozen(self, path: str, owner: Any) -> bool:
         model = path.startswith("models.") and path.count(".") == 1
-        return _is_frozen(owner) and (model or self._keeps_weights(path, owner))
+        return (
+            isinstance(owner, nn.Module)
+            and not keeps_itself(owner)
+            and is_frozen(owner)
+            and (model or self._keeps_weights(path, owner))
+        )
 
     def _changed(self, path: str, owner: Any) -> dict[str, Any]:
         made, found, there = self._made[path], dict[str, Any](), set()
@@ -316,25 +319,6 @@ class ComponentStates:
             owner._buffers[name] = value
         else:
             object.__setattr__(owner, name, value)  # what a class does when an attribute is set was done before
-
-
-class Frozen:
-    """The weights of a module that does not learn, and a hash of them."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.weights = {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
-        digest = hashlib.sha256()
-        for name, value in self.weights.items():
-            digest.update(f"{name} {value.dtype} {[*value.shape]}".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        self.digest = digest.hexdigest()
-
-
-def _is_frozen(owner: Any) -> bool:
-    if not isinstance(owner, nn.Module) or keeps_itself(owner):
-        return False
-    parameters = [*owner.parameters()]
-    return bool(parameters) and not any(one.requires_grad or is_lazy(one) for one in parameters)
 
 
 def keeps_itself(owner: Any) -> bool:

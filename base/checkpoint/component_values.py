@@ -6,6 +6,7 @@ Plain values and tensors stay as they are; all else is a dict of one entry that 
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Mapping
@@ -13,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from base.checkpoint.expected import count, described, need
 
@@ -308,3 +310,20 @@ def same(one: Any, other: Any) -> bool:
     if type(one) is type(other) and isinstance(one, list | tuple):
         return len(one) == len(other) and all(map(same, one, other))
     return type(one) is type(other) and bool(one == other)
+
+
+class Frozen:
+    """The weights of a module that does not learn, and a hash of them."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.weights = {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
+        digest = hashlib.sha256()
+        for name, value in self.weights.items():
+            digest.update(f"{name} {value.dtype} {[*value.shape]}".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        self.digest = digest.hexdigest()
+
+
+def is_frozen(module: nn.Module) -> bool:
+    parameters = [*module.parameters()]
+    return bool(parameters) and not any(one.requires_grad or is_lazy(one) for one in parameters)

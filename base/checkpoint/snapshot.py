@@ -13,7 +13,7 @@ from torch import Tensor
 from base.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from base.checkpoint.component_state import Frozen
+    from base.checkpoint.component_values import Frozen
 
 FROZEN = "frozen-"
 """What names of files begin with that all saves of a run share."""
