@@ -320,7 +320,7 @@ def test_a_resumed_run_writes_into_its_own_folder_only(run: Path, tmp_path: Path
     """Whatever folders its config names: those are a stranger's wish."""
     change_config(run, trainer__save_dir=str(tmp_path / "elsewhere"), name="other")
     watch.changed.clear()
-    assert fit(resume=run).reason == "finished"
+    assert fit(resume=run, force=True).reason == "finished"
     evaluate(run, pictures=False)
     assert not watch.outside(run)
 
