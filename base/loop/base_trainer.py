@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import closing
 from itertools import islice
 from typing import Any
@@ -70,6 +70,7 @@ class BaseTrainer(ABC):
         self.times = StepTimer()
         self.grad_norm: Tensor | None = None
         self._stop_reason = ""
+        self._windows: Iterator[list[Any]] = iter(())
         self._clock = self._last_save = time.monotonic()
         parts.add_trainer(self, vars(self).keys() - before)
 
