@@ -65,7 +65,8 @@ class ResumedRun:
         if values is None:  # format 1
             return self.changes
         with loading(saved.path / STATE):
-            before = Config.from_dict(values, source=str(saved.path / STATE))
+            allowed = self.config.settings.plugins
+            before = Config.from_dict(values, source=str(saved.path / STATE), plugins=allowed)
         return difference(before, self.config)
 
     def open(self, trainer: BaseTrainer, builder: Builder, stack: ExitStack) -> RunDir:
