@@ -20,6 +20,7 @@ from base.config.keys import LossConfig
 from base.config.torch_facts import FUSED, FUSED_ON_ACCELERATORS, usual_unit
 from base.discovery import users_frames
 from base.errors import CheckpointError, ConfigError, UserError, listing
+from base.evaluation.first_batches import FirstBatches
 from base.loop.base_trainer import BaseTrainer
 from base.loop.callback import Callback
 from base.loop.components import (
@@ -32,7 +33,6 @@ from base.loop.components import (
     WeightedTerms,
     steps_per_epoch,
 )
-from base.loop.first_batches import FirstBatches
 from base.loop.metrics import Mean
 from base.loop.optim import Average, Learning, Link, ParameterFreezer, Schedule, grouped, learning, matches
 from base.protocols import ChoosesState, CountsUpdates, DataSets, Loader, SharesCounts, Updates, WrapsLoader

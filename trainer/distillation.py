@@ -12,6 +12,7 @@ from torch.nn.functional import kl_div, log_softmax
 from base.loop.components import TrainerComponents
 from base.registry import TRAINERS
 from trainer.supervised import Trainer
+from utils.batches import size_of
 
 
 @TRAINERS.register
@@ -35,3 +36,6 @@ class Distillation(Trainer):
         student, teacher = (log_softmax(logits.float() / self.temperature, 1) for logits in (output, taught))
         divergence = kl_div(student, teacher, reduction="batchmean", log_target=True) * self.temperature**2
         return {"teacher": self.weight * divergence, "labels": (1 - self.weight) * self.criterion(output, target)}
+
+    def count(self, batch: Any) -> dict[str, Any]:
+        return {"teacher": size_of(batch), "labels": super().count(batch)}

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from base.loop.base_trainer import BaseTrainer
-from base.loop.components import one_number_each
+from base.loop.components import summed
+from base.loop.counts import Rule, rule_of
 from base.registry import TRAINERS
-from utils.batches import SampleKeys, with_parts
+from utils.batches import SampleKeys, size_of, with_parts
 
 
 @TRAINERS.register
@@ -23,6 +24,9 @@ class Trainer(BaseTrainer):
         def compute_loss(self, output, target, batch):
             return {"fit": self.criterion(output, target), "penalty": 0.01 * output.abs().mean()}
     """
+
+    _compared = False
+    """Whether the first batch was held against its parts."""
 
     def unpack(self, batch: Any) -> tuple[Any, Any]:
         """(input, target) of a batch: the first two of a tuple or list, or by `data.keys`. Where losses and metrics say
@@ -44,6 +48,20 @@ class Trainer(BaseTrainer):
         """A scalar, or named scalars that are summed to the loss and each logged under their name."""
         return self.criterion(output, target)  # type: ignore[no-any-return]
 
+    def count(self, batch: Any) -> Any:
+        """What the loss of the config counts in a batch: by default its samples. A subclass that replaces `unpack`,
+        `compute_loss` or a step knows better what its own loss is a mean over, and counts samples unless it replaces
+        this too: a number, or `{name: number}` for the losses that `compute_loss` names."""
+        size = size_of(batch)
+        return size if self._rule is None else self._rule(self.unpack(batch)[1], size)
+
+    @cached_property
+    def _rule(self) -> Rule | None:
+        kind = type(self)
+        steps = ("unpack", "compute_loss", "train_step", "eval_step")
+        own = any(getattr(kind, name) is not getattr(Trainer, name) for name in steps)
+        return None if (own and kind.count is Trainer.count) or len(self.criteria) > 1 else rule_of(self.criterion)
+
     def update_metrics(self, output: Any, target: Any, batch: Any) -> None:
         """Feeds every metric of the phase under way; `output` is detached."""
         self.metrics.feed(output, target)
@@ -59,16 +77,15 @@ class Trainer(BaseTrainer):
         with self.precision.autocast():
             output = self.forward(input)
             loss = self.compute_loss(output, target, batch)
+        if not self._compared and torch.is_grad_enabled():
+            self._compared = True
+            if not self.progress.step:
+                from base.checks.batch_means import compare_with_parts
+
+                compare_with_parts(self, output, target, batch)
         if self.metrics:
             self.update_metrics(detached(output), target, batch)
-        if isinstance(loss, Tensor):
-            return {"loss": loss}
-        terms = one_number_each(loss)
-        return {"loss": sum_of(terms), **terms}
-
-
-def sum_of(terms: Mapping[str, Tensor]) -> Tensor:
-    return torch.stack([term.float() for term in terms.values()]).sum()
+        return summed(loss) if isinstance(loss, Mapping) else {"loss": loss}
 
 
 def detached(output: Any) -> Any:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from utils.batches import with_parts
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +56,12 @@ NOTHING: AbstractContextManager[Any] = nullcontext()
 
 
 def select_precision(mode: str, device: torch.device) -> MixedPrecision:
-    """`mode` is fp32, bf16 or fp16. Weights stay float32."""
+    """`mode` is fp32, bf16, fp16 or fp64. Weights stay float32 in the first three. ValueError if
+    the device has no float64."""
+    if mode == "fp64" and device.type == "mps":
+        raise ValueError("trainer.precision: found fp64, and mps has no float64; expected fp32, bf16 or fp16")
+    if mode == "fp64":
+        return DoublePrecision(mode, device)
     return ScaledPrecision(mode, device) if mode == "fp16" else MixedPrecision(mode, device)
 
 
@@ -67,8 +74,11 @@ class MixedPrecision:
     def __init__(self, mode: str, device: torch.device) -> None:
         self.mode, self.device = mode, device
 
+    def prepare(self, modules: Iterable[Any]) -> None:
+        """Called once with the models and losses, before anything goes through them."""
+
     def autocast(self) -> AbstractContextManager[Any]:
-        return NOTHING if self.mode == "fp32" else torch.autocast(self.device.type, dtype=DTYPES[self.mode])
+        return torch.autocast(self.device.type, dtype=DTYPES[self.mode]) if self.mode in DTYPES else NOTHING
 
     def backward(self, loss: Tensor) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
@@ -87,6 +97,25 @@ class MixedPrecision:
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+class DoublePrecision(MixedPrecision):
+    """float64 throughout. Models and losses take float32 too, which data is, and go on with it in float64."""
+
+    def prepare(self, modules: Iterable[Any]) -> None:
+        for module in modules:
+            if isinstance(module, nn.Module):
+                module.double().register_forward_pre_hook(_doubled, with_kwargs=True)
+
+
+def _doubled(module: nn.Module, args: Any, kwargs: Any) -> Any:
+    return _to_double(args), _to_double(kwargs)
+
+
+def _to_double(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.double() if value.is_floating_point() else value
+    return with_parts(value, _to_double)
 
 
 class ScaledPrecision(MixedPrecision):

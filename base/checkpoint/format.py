@@ -273,7 +273,7 @@ class Checkpoint:
             for name, part in state.items():
                 plain_tensors(part, str(name))
             if self.info["format"] == 1 and {"own", "rng"} <= state["state"].keys():
-                from base.checkpoint.upgrade import upgraded
+                from base.checkpoint.format_1 import upgraded
 
                 state["state"] = upgraded(state["state"])
         return cast(dict[str, Any], state)

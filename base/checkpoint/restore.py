@@ -69,7 +69,7 @@ def _restore(trainer: RunningTrainer, saved: Checkpoint, touched: Collection[str
     trainer.monitor.load_state_dict(state["monitor"])
     trainer.guard.load_state_dict(state["guard"])
     trainer.train_metrics.load_state_dict(state["metrics"])
-    trainer.tally.load_state_dict(state["tally"])
+    trainer.loss_means.load_state_dict(state["losses"])
     trainer.data.train.load_state_dict(state["data"])
     trainer.parts.states.load(state["components"], saved.frozen)
     set_rng_state(state["ranks"][0]["generators"])

@@ -64,7 +64,7 @@ def state_of(trainer: RunningTrainer) -> dict[str, Any]:
         "monitor": trainer.monitor.state_dict(),
         "guard": trainer.guard.state_dict(),
         "metrics": trainer.train_metrics.state_dict(),
-        "tally": trainer.tally.state_dict(),
+        "losses": trainer.loss_means.state_dict(),
         "data": trainer.data.train.state_dict(),
         "components": trainer.parts.states.take(),
         "frozen": trainer.parts.states.frozen(),

@@ -24,10 +24,11 @@ from base.checkpoint.expected import (
     similar,
 )
 from base.checkpoint.format import MANIFEST, MODEL, RAW, STATE, Checkpoint
+from base.checkpoint.format_1 import counts_as_format_1
 from base.checkpoint.restore import check_weights
 from base.checkpoint.verify_optimizers import check_optimizer, check_schedule
 from base.errors import CheckpointError, listing
-from base.loop.metrics import BLOCK, LossAverager
+from base.loop.metrics import BATCHES, LossMeans
 from base.loop.nan_guard import NonFiniteGuard
 from base.loop.train_state import PHASES, Monitor, TrainState
 from base.runs.run_dir import save_number
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _PARTS = (
-    "progress", "optimizers", "schedules", "averaged", "precision", "monitor", "guard", "metrics", "tally", "data",
+    "progress", "optimizers", "schedules", "averaged", "precision", "monitor", "guard", "metrics", "losses", "data",
     "components", "learned", "config", "ranks", "logs",
 )  # fmt: skip
 
@@ -53,7 +54,7 @@ def check_save(saved: Checkpoint) -> None:
         _check_progress(state["progress"], info)
         _check_monitor(state["monitor"], state["progress"])
         _check_guard(state["guard"])
-        _check_tally(state["tally"])
+        _check_losses(state["losses"])
         _check_ranks(state["ranks"])
         _check_learned(state["learned"])
         need(state["config"] is None or isinstance(state["config"], dict), "config", state["config"], "a dict")
@@ -190,28 +191,18 @@ def _check_generators(saved: Any, key: str) -> None:
     count(saved["numpy"]["has_gauss"], f"{key}['numpy']['has_gauss']", high=1)
 
 
-def _check_tally(saved: Any) -> None:
-    fresh = LossAverager().state_dict()
-    for part, sums in same_names(fresh, saved, "tally").items():
-        key = f"tally[{part!r}]"
-        sums = same_names(fresh[part], sums, key)
-        count(sums["count"], f"{key}['count']")
-        for name, total in mapping(sums["sums"], f"{key}['sums']").items():
-            right = hasattr(total, "is_floating_point") and total.is_floating_point() and total.dim() == 0
-            need(right, f"{key}['sums'][{name!r}]", total, "a floating-point tensor of shape ()")
-        for name, waiting in mapping(sums["waiting"], f"{key}['waiting']").items():
-            _check_waiting(waiting, f"{key}['waiting'][{name!r}]")
-
-
-def _check_waiting(waiting: Any, key: str) -> None:
-    need(isinstance(waiting, list) and len(waiting) == 2, key, waiting, "a list of losses and sizes")
-    values, sizes = waiting
-    need(isinstance(sizes, list) and 0 < len(sizes) < BLOCK, f"{key}[1]", sizes, f"a list of 1 to {BLOCK - 1} sizes")
-    for number, size in enumerate(sizes):
-        count(size, f"{key}[1][{number}]")
-    right = hasattr(values, "is_floating_point") and values.is_floating_point() and values.dim() > 0
-    right = right and len(values) == values.numel() == len(sizes)
-    need(right, f"{key}[0]", values, f"a floating-point tensor of shape ({len(sizes)},)")
+def _check_losses(saved: Any) -> None:
+    fresh = LossMeans().state_dict()
+    saved = same_names(fresh, saved, "losses")
+    count(saved["samples"], "losses['samples']")
+    names, means = saved["parts"], mapping(saved["means"], "losses['means']")
+    right = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    need(right, "losses['parts']", names, "a list of losses' names")
+    for name, numbers in means.items():
+        key = f"losses['means'][{name!r}]"
+        for kind, number in same_names(("sum", "count", "logged_sum", "logged_count"), numbers, key).items():
+            right = type(number) in (int, float) and (not kind.endswith("count") or 0 <= number < math.inf)
+            need(right, f"{key}[{kind!r}]", number, "a number, from 0 on if it counts")
 
 
 def _check_precision(fresh: dict[str, Any], saved: Any, forced: bool) -> None:
@@ -249,7 +240,12 @@ def _check_metrics(trainer: RunningTrainer, saved: Any, forced: bool) -> None:
         _check_shapes(metric.state_dict(), states[name], key)
         hides_nothing(metric, states[name], key)
     block = saved["block"]
-    need(isinstance(block, list) and len(block) <= BLOCK, "metrics['block']", block, f"a list of up to {BLOCK} batches")
+    need(
+        isinstance(block, list) and len(block) <= BATCHES,
+        "metrics['block']",
+        block,
+        f"a list of up to {BATCHES} batches",
+    )
     for number, pair in enumerate(block):
         key = f"metrics['block'][{number}]"
         right = isinstance(pair, list) and len(pair) == 2 and all(hasattr(one, "dim") and one.dim() for one in pair)
@@ -275,9 +271,12 @@ def _counted_otherwise(trainer: RunningTrainer) -> Iterator[str]:
     if trainer.parts.averages:
         yield "trainer.ema"
     kinds = (nn.CrossEntropyLoss, nn.NLLLoss)
+    batch = next(iter(trainer.data.train.batches()), None)
+    if batch is not None and not counts_as_format_1(trainer.count, batch):
+        yield "losses by what counts in them, not by samples"
     for path, one in trainer.parts.states.objects.items():
-        if isinstance(one, kinds) and path.startswith("losses.") and (one.weight is not None or one.ignore_index >= 0):
-            yield f"{type(one).__name__} by the weights of the targets that count, not by samples"
+        if isinstance(one, kinds) and path.startswith("losses.") and one.ignore_index >= 0:
+            yield f"{type(one).__name__} by the targets that are not ignored, not by samples"
 
 
 def _ends_of_epochs(saved: Checkpoint) -> list[str]:

@@ -6,12 +6,12 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from base.checkpoint.forward_state import ForwardState
 from base.checks import summary
 from base.checks.preflight import Preflight, ShapeProbe
 from base.errors import Fault, MetricError, listing
+from base.evaluation.first_batches import FirstBatch
 from base.loop.components import NoSuchOutput, NotOneNumber, NotOnlyOne
-from base.loop.first_batches import FirstBatch
-from base.loop.forward_state import ForwardState
 from base.registry import TRAINERS, has_own_epoch
 from utils.model_summary import calls_of
 from utils.seed import rng_state, set_rng_state

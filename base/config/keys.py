@@ -259,7 +259,7 @@ class TrainerConfig(Section):
     validate_every: ValidateEveryConfig = key("when to validate", ValidateEveryConfig())
     accumulate: int = key("how many batches make a step", 1, ge=1, resume="epoch_end")
     clip: ClipConfig = key("bounds of the gradients", ClipConfig())
-    precision: Literal["fp32", "bf16", "fp16"] = key("the number format of the forward pass", "fp32")
+    precision: Literal["fp32", "bf16", "fp16", "fp64"] = key("the number format of the forward pass", "fp32")
     ema: Annotated[EmaConfig | None, Off] = key(
         "evaluate and keep an exponential moving average of the weights", None, resume="impossible"
     )

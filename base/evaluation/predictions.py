@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from base.loop.first_batches import FirstBatch
+from base.evaluation.first_batches import FirstBatch
 from base.protocols import Unpacks
 from utils.classification import (
     Bin,

@@ -30,7 +30,7 @@ from base.legacy.adapter import (
 )
 from base.loop.base_trainer import BaseTrainer
 from base.loop.components import TrainerComponents
-from base.loop.metrics import LossAverager, Mean, MetricCollection, Observer
+from base.loop.metrics import LossMeans, Mean, MetricCollection, Observer
 from base.loop.optim import ParameterFreezer, learning_rates_of
 from base.loop.stopping import Interrupted
 from base.protocols import Loader, WrapsLoader
@@ -126,7 +126,7 @@ class EpochTrainer(BaseTrainer):
         try:
             with self._watching():
                 returned = self.user_trainer._train_epoch(progress.epoch)
-                self.tally = ReturnedValues(self._numbers(returned), self.data.train.size)
+                self.loss_means = ReturnedValues(self._numbers(returned), self.data.train.size)
         except Interrupted:
             self.lost = progress.epoch_step
             return
@@ -214,7 +214,7 @@ class EpochTrainer(BaseTrainer):
     def _judge(self, row: Mapping[str, Any]) -> bool:
         name = self.monitor.name
         if name and name not in row and self.progress.epoch == 1:
-            known = ", ".join(self.tally.means())
+            known = ", ".join(self.loss_means.means())
             log.warning("nothing of the name %r is logged, so no epoch is the best one; there are %s", name, known)
         return super()._judge(row)
 
@@ -228,21 +228,17 @@ class EpochTrainer(BaseTrainer):
         )
 
 
-class ReturnedValues(LossAverager):
+class ReturnedValues(LossMeans):
     """The values that an epoch returned, in place of averaged losses."""
 
     def __init__(self, values: Mapping[str, float], samples: int) -> None:
         super().__init__()
         self.values, self.samples = values, samples
 
-    @property
-    def count(self) -> int:
-        return self.samples
-
     def means(self) -> dict[str, float]:
         return dict(self.values)
 
 
 def _named(name: str, metric: Any) -> Any:
-    function = metric.function if isinstance(metric, Mean) else metric
+    function: Any = metric.function if isinstance(metric, Mean) else metric
     return function if getattr(function, "__name__", None) == name else NamedMetric(name, function)

@@ -23,19 +23,21 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from base.checkpoint.forward_state import ForwardState
 from base.checkpoint.state import info_of, load_weights, state_of, weights_of
 from base.errors import NotFiniteError
 from base.loop.callback import Callbacks
-from base.loop.components import TrainerComponents, one_number_each, only_one, steps_per_epoch
-from base.loop.forward_state import ForwardState
-from base.loop.metrics import LossAverager, MetricCollection, Observer
+from base.loop.components import StepsInsideWindow, TrainerComponents, one_number_each, only_one, steps_per_epoch
+from base.loop.counts import Terms, Window, checked
+from base.loop.metrics import LossMeans, MetricCollection, Observer
 from base.loop.nan_guard import NonFiniteGuard, clear, prepare
 from base.loop.optim import follow, learning_rates_of, set_mode, told
 from base.loop.stopping import Ending, Interrupted, batches_of
-from base.loop.train_state import Monitor, StepTimer, TrainState
+from base.loop.train_state import Monitor, TrainState
 from base.protocols import Loader
 from utils.batches import size_of
 from utils.seed import fold_in, rng_state, seed_everything, set_rng_state
+from utils.step_timer import StepTimer
 
 
 class BaseTrainer(ABC):
@@ -51,12 +53,10 @@ class BaseTrainer(ABC):
         self.device, self.data, self.log, self.store = parts.device, parts.data, parts.log, parts.store
         self.models, self.optimizers, self.schedules = parts.models, parts.optimizers, parts.schedules
         self.criteria, self.precision, self.request = parts.criteria, parts.precision, parts.request
-        self.eval_metrics, self.train_metrics = (
-            MetricCollection(parts.metrics),
-            MetricCollection(copy.deepcopy(parts.metrics)),
-        )
-        self.metrics = self.train_metrics
+        self.eval_metrics = MetricCollection(parts.metrics)
+        self.metrics = self.train_metrics = MetricCollection(copy.deepcopy(parts.metrics))
         """The metrics of the phase under way."""
+        self.precision.prepare([*self.models.values(), *self.criteria.values()])
         mode, name = self.settings.monitor.split() if self.settings.monitor else ("min", "")
         self.monitor = Monitor(name, mode, self.settings.early_stop, self.settings.min_delta)
         self.guard = NonFiniteGuard(
@@ -65,8 +65,8 @@ class BaseTrainer(ABC):
         self.progress = TrainState()
         self.epochs = self.settings.epochs
         self.steps_per_epoch = steps_per_epoch(parts.settings, parts.data.train)
-        self.tally = LossAverager()
-        """Training losses since the epoch began; a lap is from one log to the next."""
+        self.loss_means = LossMeans()
+        """Training losses since the epoch began, and since they were last logged."""
         self.times = StepTimer()
         self.grad_norm: Tensor | None = None
         self._stop_reason = ""
@@ -98,6 +98,11 @@ class BaseTrainer(ABC):
     @abstractmethod
     def eval_step(self, batch: Any) -> dict[str, Tensor]:
         """The same for evaluation: models are in eval mode, gradients are off."""
+
+    def count(self, batch: Any) -> Any:
+        """What the mean losses of a batch are means over, asked before its step: a number from 0 on, by default its
+        samples, or one for each of the named losses that `loss` is the sum of."""
+        return size_of(batch)
 
     def optimizer_step(self) -> None:
         """Applies the gradients, unscaled and clipped by now. `precision.step` skips those that overflowed in fp16."""
@@ -179,7 +184,7 @@ class BaseTrainer(ABC):
             terms = self._train_window(window)
             for schedule in self.schedules.values():
                 schedule.after_step()
-            self.log.advance(self.tally.means)
+            self.log.advance(self.loss_means.means)
             self.callbacks.call("on_step_end", terms)
             if self._log_due(progress.epoch_step):
                 self._log_step()
@@ -197,7 +202,7 @@ class BaseTrainer(ABC):
     def _begin_epoch(self) -> None:
         """All generators start afresh from (seed, epoch), so that an epoch does not depend on the ones before."""
         seed_everything(fold_in(self.parts.settings.seed, self.progress.epoch))
-        self.tally = LossAverager()
+        self.loss_means = LossMeans()
         self.train_metrics.reset()
 
     def _all_windows(self) -> Generator[list[Any]]:
@@ -212,20 +217,23 @@ class BaseTrainer(ABC):
             progress.pass_, progress.batch = progress.pass_ + 1, 0
 
     def _train_window(self, window: list[Any]) -> dict[str, Tensor]:
-        """One optimizer step. Each batch counts by its share of the window's samples, so that the gradient is that of
-        one large batch, in the short last window too."""
-        sizes = [size_of(batch) for batch in window]
-        total = sum(sizes)
-        terms: dict[str, Tensor] = {}
-        undo = self.guard.before_step(self.models.values(), self.criteria.values(), (self.train_metrics, self.tally))
+        """One optimizer step, with the gradient of one large batch, in the short last window too."""
+        shares = Window([checked(self.count(batch)) for batch in window], [size_of(batch) for batch in window])
+        terms = Terms()
+        means = self.loss_means
+        undo = self.guard.before_step(self.models.values(), self.criteria.values(), (self.train_metrics, means))
         try:
-            for batch, size in zip(window, sizes, strict=True):
+            shares.refuse_nothing(self.guard.mode)
+            for number, batch in enumerate(window):
                 terms = one_number_each(self.train_step(batch))
-                self.guard.check("the loss is", terms["loss"])
-                self.times.end("forward")
-                self.backward(terms["loss"] if size == total else terms["loss"] * (size / total))
-                self.tally.add(terms, size)
+                share = shares.share(number, terms)
+                if share is not None:
+                    self.guard.check("the loss is", share)
+                    self.times.end("forward")
+                    self.backward(share)
+                means.add(terms, shares.counts[number], shares.sizes[number])
                 self.times.end("backward")
+            shares.correct(self.optimizers.values(), self.guard.check)
             self.update()
             self.times.end("step")
             self.guard.in_a_row = 0
@@ -240,7 +248,10 @@ class BaseTrainer(ABC):
         self.precision.backward(loss)
 
     def learn(self, loss: Tensor, optimizer: str) -> None:
-        """A step of one of several optimizers inside `train_step`: checked, clipped and applied as the loop's own."""
+        """A step of one of several optimizers inside `train_step`: checked, clipped and applied as the loop's own.
+        UserError with `trainer.accumulate` above 1: the batches of a window do not share this step."""
+        if self.settings.accumulate > 1:
+            raise StepsInsideWindow(type(self).__name__, optimizer, self.settings.accumulate)
         self.guard.check("the loss is", loss)
         self.backward(loss)
         self._look_at_gradients([self.optimizers[optimizer]])
@@ -281,7 +292,7 @@ class BaseTrainer(ABC):
     def _end_epoch(self) -> None:
         progress, settings = self.progress, self.settings
         row: dict[str, Any] = {"epoch": progress.epoch, "step": progress.step, "phase": "epoch"}
-        row |= self.tally.means() | self.train_metrics.compute()
+        row |= self.loss_means.means() | self.train_metrics.compute()
         if settings.validate_every.steps is None and progress.epoch % settings.validate_every.epochs == 0:
             try:
                 row |= self._evaluate_all(self.data.valid, "val")
@@ -295,7 +306,7 @@ class BaseTrainer(ABC):
             self.store.join()  # whoever kills the run once this epoch has ended loses no epoch before it
         self._tick()
         row["seconds"] = progress.epoch_seconds
-        row["samples_per_second"] = self.tally.count / max(progress.train_seconds, 1e-9)
+        row["samples_per_second"] = self.loss_means.samples / max(progress.train_seconds, 1e-9)
         self.log.row(row, improved)
         self.callbacks.call("on_epoch_end", row)
         progress.phase = "epoch end"
@@ -337,7 +348,7 @@ class BaseTrainer(ABC):
     def evaluate(self, loader: Loader, title: str, observer: Observer | None = None) -> dict[str, float]:
         """The losses and metrics over one pass of `loader`, exact over its samples. `Interrupted` on a signal.
         `observer` sees what the metrics are fed."""
-        self.metrics, self.models, tally = MetricCollection(self.eval_metrics, observer), self.evaluated, LossAverager()
+        self.metrics, self.models, means = MetricCollection(self.eval_metrics, observer), self.evaluated, LossMeans()
         self.metrics.reset()
         self._set_mode(training=False)
         self.log.begin_phase(title, len(loader))
@@ -346,9 +357,9 @@ class BaseTrainer(ABC):
                 for batch in batches_of(loader, self.request, title=title):
                     if self.request:
                         raise Interrupted
-                    tally.add(one_number_each(self.eval_step(batch)), size_of(batch))
-                    self.log.advance(tally.means)
-                return tally.means() | self.metrics.compute()
+                    means.add(one_number_each(self.eval_step(batch)), checked(self.count(batch)), size_of(batch))
+                    self.log.advance(means.means)
+                return means.means() | self.metrics.compute()
         finally:
             self.log.end_phase()
             self.metrics, self.models = self.train_metrics, self.parts.models
@@ -360,25 +371,17 @@ class BaseTrainer(ABC):
         """Everything from which the run goes on as if it had never stopped."""
         if self.store is None:
             return
-        self.guard.check_state(self.models, self.optimizers.values(), self.parts.averages, self._so_far())
+        so_far = f"epoch {self.progress.epoch}, step {self.progress.step} ({told(self.rates())})"
+        self.guard.check_state(self.models, self.optimizers.values(), self.parts.averages, so_far)
         self._tick()
         self._last_save = time.monotonic()
         raw = weights_of(self.models) if self.parts.averages else None
-        self.store.save(
-            weights_of(self.evaluated),
-            state_of(self),
-            info_of(self, best),
-            best=best,
-            raw=raw,
-            before_commit=self.log.sync,
-        )
+        weights, state, info = weights_of(self.evaluated), state_of(self), info_of(self, best)
+        self.store.save(weights, state, info, best=best, raw=raw, before_commit=self.log.sync)
 
     def where(self) -> str:
         rates = told(learning_rates_of(self.optimizers.values()))
         return f"epoch {self.progress.epoch}, step {self.progress.step + 1} ({rates})"
-
-    def _so_far(self) -> str:
-        return f"epoch {self.progress.epoch}, step {self.progress.step} ({told(self.rates())})"
 
     def rates(self) -> dict[str, float]:
         """The learning rate that the last step was taken with; of several groups each by name or number."""
@@ -390,7 +393,7 @@ class BaseTrainer(ABC):
         return _due(step, self.settings.log_every) or epoch_step == self.steps_per_epoch
 
     def _log_step(self) -> None:
-        values = self.tally.lap() | self.rates() | self.times.per_step()
+        values = self.loss_means.since_logged() | self.rates() | self.times.per_step()
         if self.grad_norm is not None:
             values["grad_norm"] = self.grad_norm.item()
         self.log.scalars(self.progress.step, values)

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from base.checkpoint.component_state import ComponentStates
 from base.errors import ConfigError, UserError, listing
 from base.loop.callback import Callback
+from base.loop.counts import Ratio, Rule, Terms, checked, rule_of, sum_of
 from base.loop.optim import Average, ParameterFreezer, Schedule
 from base.loop.stopping import StopRequest
 from base.protocols import DataSets, Loader, RunLog
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from base.checkpoint.store import CheckpointStore
     from base.config import Config
     from base.config.keys import OutputTargetConfig, Settings, TrainerConfig
-    from base.loop.metrics import LossAverager, MetricCollection
+    from base.loop.metrics import LossMeans, MetricCollection
     from base.loop.nan_guard import NonFiniteGuard
     from base.loop.train_state import Monitor, TrainState
 
@@ -50,11 +51,27 @@ class NotOneNumber(UserError):
         return ConfigError([config.fault(key, self.what, self.found, "one number", _HINT)], config.source)
 
 
-def one_number_each(terms: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The terms as tensors without dimensions. Takes tensors of one element and plain numbers; NotOneNumber names
-    anything else."""
+def one_number_each(terms: Mapping[str, Any]) -> Terms:
+    """The terms as tensors without dimensions. Takes tensors of one element, plain numbers and Ratios; NotOneNumber
+    names anything else."""
     device = next((value.device for value in terms.values() if isinstance(value, Tensor)), None)
-    return {name: _one_number(name, value, device) for name, value in terms.items()}
+    found = Terms()
+    if isinstance(terms, Terms):
+        found.parts, found.counts = terms.parts, terms.counts
+    for name, value in terms.items():
+        if isinstance(value, Ratio):
+            found.counts = {**found.counts, name: checked(value.count)}
+            value = value.mean
+        found[name] = _one_number(name, value, device)
+    return found
+
+
+def summed(terms: Mapping[str, Any]) -> Terms:
+    """The terms, and `loss`, the sum of them all."""
+    each = one_number_each(terms)
+    found = Terms({"loss": sum_of(each.values()), **each})
+    found.parts, found.counts = tuple(each), each.counts
+    return found
 
 
 def _one_number(name: str, value: Any, device: torch.device | None) -> Tensor:
@@ -140,12 +157,14 @@ class RunningTrainer(Protocol):
     monitor: Monitor
     progress: TrainState
     train_metrics: MetricCollection
-    tally: LossAverager
+    loss_means: LossMeans
     epochs: int
     steps_per_epoch: int
 
     @property
     def evaluated(self) -> dict[str, nn.Module]: ...
+
+    def count(self, batch: Any) -> Any: ...
 
 
 def only_one(kind: str, named: Mapping[str, T], frozen: Collection[str] = ()) -> T:
@@ -164,6 +183,18 @@ class NotOnlyOne(ValueError):
 def steps_per_epoch(settings: Settings, train: Loader) -> int:
     """Optimizer steps in an epoch: one pass over the data unless the config says otherwise."""
     return settings.trainer.steps_per_epoch or math.ceil(len(train) / settings.trainer.accumulate)
+
+
+class StepsInsideWindow(UserError):
+    """`learn` steps at every batch, which the batches of a window cannot share."""
+
+    exit_code = 2
+
+    def __init__(self, trainer: str, optimizer: str, accumulate: int) -> None:
+        super().__init__(
+            f"{trainer}.train_step steps the optimizer {optimizer!r} at every batch; found trainer.accumulate: "
+            f"{accumulate}; expected 1: raise data.loader.batch_size instead"
+        )
 
 
 class NoSuchOutput(ValueError):
@@ -185,7 +216,10 @@ class OutputSelector:
 
     def of(self, output: Any, target: Any) -> tuple[Any, Any]:
         """NoSuchOutput if one of them is no dict, tuple or list, or has no such part."""
-        return self._part(output, self.output, "output"), self._part(target, self.target, "target")
+        return self._part(output, self.output, "output"), self.of_target(target)
+
+    def of_target(self, target: Any) -> Any:
+        return self._part(target, self.target, "target")
 
     def _part(self, value: Any, key: str | int | None, role: str) -> Any:
         if key is None:
@@ -207,6 +241,11 @@ class SelectedLoss:
 
     def __call__(self, output: Any, target: Any) -> Any:
         return self.loss(*self.parts.of(output, target))
+
+    def rule(self) -> Rule | None:
+        """Counts the part of the target."""
+        rule = rule_of(self.loss)
+        return None if rule is None else lambda target, size: rule(self.parts.of_target(target), size)
 
 
 class SelectedMetric:
@@ -238,5 +277,12 @@ class WeightedTerms:
         self.terms = dict(terms)
 
     def __call__(self, output: Any, target: Any) -> dict[str, Tensor]:
-        """Each term as it counts: multiplied by its weight."""
+        """Each term multiplied by its weight."""
         return {name: weight * loss(output, target) for name, (weight, loss) in self.terms.items()}
+
+    def rule(self) -> Rule | None:
+        """Each term counts by itself."""
+        rules = {name: rule_of(loss) for name, (_, loss) in self.terms.items()}
+        if not any(rules.values()):
+            return None
+        return lambda target, size: {name: rule(target, size) if rule else size for name, rule in rules.items()}

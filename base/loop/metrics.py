@@ -1,14 +1,18 @@
-"""Metrics and running means of losses: sums and counts over an epoch, divided once."""
+"""Metrics and means of losses: sums and counts over an epoch, divided once."""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections import UserDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from base.loop.counts import Ratio, SampleSum, Terms, checked, of_term
+from utils.batches import size_of
 
 
 class Metric(ABC):
@@ -48,35 +52,91 @@ class Metric(ABC):
 
 
 class Mean(Metric):
-    """The mean over samples of a function of (output, target).
+    """A sum over what counts in it: of a loss, or of the scores that a function of (output, target) gives.
 
-    The function gives one score per sample, shape (B,), or one for the batch, which is then weighted by the batch's
-    size. Python and NumPy numbers are welcome.
+    The function gives a tensor of scores, one for each sample or for each position, or one number for the batch, which
+    counts by its samples, or a Ratio. Python and NumPy numbers are welcome. What lies on an accelerator is read there
+    when somebody asks, and is summed here in float64, batch by batch: so reading or saving changes no bit.
     """
 
-    def __init__(self, function: Callable[[Any, Any], Any]) -> None:
+    def __init__(self, function: Callable[[Any, Any], Any] | None = None) -> None:
         self.function = function
         super().__init__()
 
     def reset(self) -> None:
-        self.total: Tensor | float = 0.0
-        self.count = 0
+        self.total: float = 0.0
+        self.count: float = 0
+        self._unread: list[tuple[Any, Any, Any]] = []
 
     def update(self, output: Any, target: Any) -> None:
+        assert self.function is not None
         scores = self.function(output, target)
-        if isinstance(scores, Tensor) and scores.dim() == 1:
-            self.total = self.total + scores.sum(dtype=widest(scores))
-            self.count += len(scores)
-            self.in_blocks = len(scores) == len(target)
+        if isinstance(scores, Ratio):
+            self.add(scores.sum, checked(scores.count), weight=1)
+        elif isinstance(scores, Tensor) and scores.dim():
+            self.add(scores.sum(dtype=widest(scores)), scores.numel(), weight=1)
+            self.in_blocks = scores.dim() == 1 and len(scores) == size_of(target)
         else:
-            size = len(target)
-            self.total = (
-                self.total + (scores.to(widest(scores)) if isinstance(scores, Tensor) else float(scores)) * size
-            )
-            self.count += size
+            self.add(scores, size_of(target))
+
+    def add(self, value: Any, count: Any, weight: Any = None) -> None:
+        """Takes in a mean over `count`; with `weight=1` a sum. If nothing counts, a value that is NaN does no harm."""
+        weight = count if weight is None else weight
+        if isinstance(count, Tensor) or (isinstance(value, Tensor) and value.device.type != "cpu"):
+            self._unread.append((_as_it_is(value), _as_it_is(weight), _as_it_is(count)))
+            if len(self._unread) == UNREAD:
+                self.read()
+        else:
+            self._take(value.item() if isinstance(value, Tensor) else float(value), weight, count)
+
+    def _take(self, value: float, weight: float, count: float) -> None:
+        if count:
+            self.total += value * weight
+            self.count += count
+
+    def read(self) -> tuple[float, float]:
+        """The sum and the count. Waits for the device."""
+        rows, self._unread = self._unread, []
+        for row in zip(*map(_on_host, zip(*rows, strict=True)), strict=True):
+            self._take(*row)
+        return self.total, self.count
 
     def compute(self) -> float:
-        return float(self.total) / self.count if self.count else float("nan")
+        return divided(*self.read())
+
+    def state_dict(self) -> dict[str, Any]:
+        total, count = self.read()
+        return {"total": total, "count": count, "in_blocks": self.in_blocks}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.reset()
+        self.total, self.count, self.in_blocks = float(state["total"]), state["count"], state.get("in_blocks", False)
+
+
+UNREAD = 1024
+"""Batches whose numbers may lie on an accelerator unread."""
+
+
+def _as_it_is(number: Any) -> Any:
+    """Its own memory: a term may be a parameter, which the optimizer changes in place."""
+    return number.detach().clone() if isinstance(number, Tensor) else number
+
+
+def _on_host(numbers: Sequence[Any]) -> list[float]:
+    """Tensors of a device in one go."""
+    tensors = [one.reshape(()) for one in numbers if isinstance(one, Tensor)]
+    kind = max((one.dtype for one in tensors), key=lambda dtype: dtype.itemsize, default=None)
+    read = iter(torch.stack([one.to(kind) for one in tensors]).tolist() if tensors else ())
+    return [next(read) if isinstance(one, Tensor) else one for one in numbers]
+
+
+def divided(total: float, count: float) -> float:
+    return total / count if count else math.nan
+
+
+def widest(tensor: Tensor) -> torch.dtype:
+    """float64 where the device has it: a sum of a million float32 scores keeps its digits."""
+    return torch.float32 if tensor.device.type == "mps" else torch.float64
 
 
 def values_of(metrics: Mapping[str, Any]) -> dict[str, float]:
@@ -93,9 +153,9 @@ def values_of(metrics: Mapping[str, Any]) -> dict[str, float]:
     return values
 
 
-BATCHES, NUMBERS = 64, 1 << 16
-"""A block ends with its 64th batch or when its outputs hold so many numbers: both are known from the batches alone,
-so that a resumed run, which is given back the block it had begun, feeds the same ones."""
+BATCHES, BYTES = 64, 1 << 18
+"""A block ends with its 64th batch or when its outputs and targets hold so many bytes: both are known from the batches
+alone, so that a resumed run, which is given back the block it had begun, feeds the same ones."""
 
 
 Observer = Callable[[Any, Any], None]
@@ -114,7 +174,7 @@ class MetricCollection(UserDict[str, Any]):
         self._observer = observer
         self._block: list[tuple[Tensor, Tensor]] = []
         self._form: object = None
-        self._numbers = 0
+        self._bytes = 0
 
     def __bool__(self) -> bool:
         """Whether anybody wants the outputs."""
@@ -138,8 +198,8 @@ class MetricCollection(UserDict[str, Any]):
         if form != self._form:
             self._end_block()
             self._form = form
-        self._numbers += output.numel()
-        if len(self._block) + 1 == BATCHES or self._numbers >= NUMBERS:
+        self._bytes += output.nbytes + target.nbytes
+        if len(self._block) + 1 == BATCHES or self._bytes >= BYTES:
             self._block.append((output, target))
             self._end_block()
         else:  # a copy: an output may be a view of a parameter, a target the memory of the next batch
@@ -151,10 +211,10 @@ class MetricCollection(UserDict[str, Any]):
             for metric in self.data.values():
                 if getattr(metric, "in_blocks", False):
                     metric.update(outputs, targets)
-        self._block, self._numbers = [], 0
+        self._block, self._bytes = [], 0
 
     def reset(self) -> None:
-        self._block, self._numbers = [], 0
+        self._block, self._bytes = [], 0
         for metric in self.data.values():
             metric.reset()
 
@@ -170,104 +230,71 @@ class MetricCollection(UserDict[str, Any]):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         for name, metric in self.data.items():
             metric.load_state_dict(state["metrics"][name])
-        self._block, self._numbers = [], 0
+        self._block, self._bytes = [], 0
         for output, target in state["block"]:
             self._wait(output, target)
 
 
-BLOCK = 64
-"""Batches whose losses are summed at once: an addition on its own costs as much as a small layer."""
+class LossMeans:
+    """The means of named losses since the beginning, and since they were last logged; each over what counts in it.
 
-
-class LossAverager:
-    """Sums of losses in double precision: since the beginning, and since the last `lap`, each with its samples.
-
-    What was added last waits as it is until there are `BLOCK` of it. Sums are taken at fixed numbers of batches alone,
-    never because somebody looked or saved: so a resumed run adds in the same order.
+    `loss` is the mean of what was learned from, or, where its parts do not all count alike, the sum of their means.
     """
 
     def __init__(self) -> None:
-        self.before = _Sums()
-        """All but the lap under way."""
-        self.lap_sums = _Sums()
+        self.samples = 0
+        self._means: dict[str, Mean] = {}
+        self._parts: dict[str, None] = {}
+        """The names of the losses that `loss` is the sum of, in their order."""
+        self._logged: dict[str, tuple[float, float]] = {}
 
-    @property
-    def count(self) -> int:
-        """Samples since the beginning."""
-        return self.before.count + self.lap_sums.count
-
-    def add(self, terms: Mapping[str, Tensor], size: int) -> None:
-        """Adds the mean losses of a batch of `size` samples."""
-        self.lap_sums.add(terms, size)
+    def add(self, terms: Terms, count: Any, size: int) -> None:
+        """Takes in the losses of a batch of `size` samples; `count` is what the trainer's `count` gave for it."""
+        self.samples += size
+        by_term = isinstance(count, Mapping)
+        parts = terms.parts or (count if by_term else ())
+        self._parts |= dict.fromkeys(parts)
+        alike = not by_term or all(type(one) is int and one == size for one in count.values())
+        for name, value in terms.items():
+            own = terms.counts.get(name, of_term(count, name, size))
+            if name == "loss" and parts and (terms.counts or not alike):
+                own = 0  # it has no count of its own
+            if name not in self._means:
+                self._means[name] = Mean()
+            self._means[name].add(value, own, weight=1 if isinstance(own, SampleSum) else None)
 
     def means(self) -> dict[str, float]:
         """Since the beginning. Waits for the device."""
-        return _divided(self.before.sums | _added(self.before.sums, self.lap_sums.totals()), self.count)
+        return self._divided({name: mean.read() for name, mean in self._means.items()})
 
-    def lap(self) -> dict[str, float]:
+    def since_logged(self) -> dict[str, float]:
         """Since the last call. Waits for the device."""
-        lap, self.lap_sums = self.lap_sums, _Sums()
-        totals = lap.totals()
-        self.before.sums |= _added(self.before.sums, totals)
-        self.before.count += lap.count
-        return _divided(totals, lap.count)
+        now = {name: mean.read() for name, mean in self._means.items()}
+        then, self._logged = self._logged, now
+        before = {name: then.get(name, (0.0, 0)) for name in now}
+        since = {name: (now[name][0] - before[name][0], now[name][1] - before[name][1]) for name in now}
+        return {name: mean for name, mean in self._divided(since).items() if not math.isnan(mean) or since[name][1]}
+
+    def _divided(self, sums: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+        means = {name: divided(total, count) for name, (total, count) in sums.items()}
+        parts = [name for name in self._parts if name in sums and sums[name][1]]
+        if "loss" in sums and any(sums[name][1] != sums["loss"][1] for name in parts):
+            means["loss"] = sum(means[name] for name in parts)
+        return means
 
     def state_dict(self) -> dict[str, Any]:
-        return {"before": self.before.state_dict(), "lap": self.lap_sums.state_dict()}
+        """Plain numbers: of each loss the sum and count, and what they were when it was last logged."""
+        means = {}
+        for name, mean in self._means.items():
+            total, count = mean.read()
+            logged_sum, logged_count = self._logged.get(name, (0.0, 0))
+            means[name] = {"sum": total, "count": count, "logged_sum": logged_sum, "logged_count": logged_count}
+        return {"samples": self.samples, "parts": list(self._parts), "means": means}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.before.load_state_dict(state["before"])
-        self.lap_sums.load_state_dict(state["lap"])
-
-
-class _Sums:
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.count = 0
-        self.waiting: dict[str, tuple[list[Tensor], list[int]]] = {}
-
-    def add(self, terms: Mapping[str, Tensor], size: int) -> None:
-        self.count += size
-        for name, term in terms.items():
-            if name not in self.waiting:
-                self.waiting[name] = [], []
-            values, sizes = self.waiting[name]
-            values.append(term.detach().clone())  # a term may be a parameter, which the optimizer changes in place
-            sizes.append(size)
-            if len(sizes) == BLOCK:
-                self.sums |= _added(self.sums, {name: _weighted(values, sizes)})
-                del self.waiting[name]
-
-    def totals(self) -> dict[str, Tensor]:
-        """With what waits, and without touching it."""
-        return {**self.sums, **_added(self.sums, {n: _weighted(*waiting) for n, waiting in self.waiting.items()})}
-
-    def state_dict(self) -> dict[str, Any]:
-        waiting = {name: [torch.stack(values), list(sizes)] for name, (values, sizes) in self.waiting.items()}
-        return {"sums": dict(self.sums), "count": self.count, "waiting": waiting}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.sums, self.count = dict(state["sums"]), state["count"]
-        self.waiting = {name: ([*values.unbind()], list(sizes)) for name, (values, sizes) in state["waiting"].items()}
-
-
-def widest(tensor: Tensor) -> torch.dtype:
-    """float64 where the device has it: a sum of a million float32 losses keeps its digits."""
-    return torch.float32 if tensor.device.type == "mps" else torch.float64
-
-
-def _weighted(values: list[Tensor], sizes: list[int]) -> Tensor:
-    losses = torch.stack(values)
-    losses = losses.to(widest(losses))
-    if min(sizes) == max(sizes):  # nearly always; and the sizes need not go to the device
-        return losses.sum() * sizes[0]
-    return (losses * torch.tensor(sizes, dtype=losses.dtype, device=losses.device)).sum()
-
-
-def _added(sums: Mapping[str, Tensor], more: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The sums of the names in `more`."""
-    return {name: sums[name] + value if name in sums else value for name, value in more.items()}
-
-
-def _divided(totals: Mapping[str, Tensor], count: int) -> dict[str, float]:
-    return {name: total.item() / count for name, total in totals.items()}
+        self.__init__()  # type: ignore[misc]
+        self.samples, self._parts = state["samples"], dict.fromkeys(state["parts"])
+        for name, saved in state["means"].items():
+            self._means[name] = Mean()
+            self._means[name].load_state_dict({"total": saved["sum"], "count": saved["count"]})
+            self._logged[name] = saved["logged_sum"], saved["logged_count"]

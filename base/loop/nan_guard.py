@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
+from base.checkpoint.forward_state import ForwardState
 from base.errors import NotFiniteError
-from base.loop.forward_state import ForwardState
 from base.loop.optim import Average
 from utils.device import MixedPrecision
 

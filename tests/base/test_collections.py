@@ -12,6 +12,7 @@ from torch import Tensor
 from base import BaseTrainer, ConfigError, fit
 from base.checkpoint.store import CheckpointStore
 from base.config import Config
+from base.errors import UserError
 from base.registry import TRAINERS
 from base.run import Run
 from tests.small_run import assert_same_run, last_state, rows, small_config, stopped_and_resumed
@@ -156,7 +157,7 @@ class SeesGradients(Trainer):
 
 @TRAINERS.register
 class ByTurns(SideBySide):
-    """The left model learns by `learn`, once for each batch of a window, and once in vain: its loss overflows."""
+    """The left model learns by `learn`, once for each batch, and once in vain: its loss overflows."""
 
     def train_step(self, batch: Any) -> dict[str, Tensor]:
         losses = {name: loss(self.models[name](batch[0]), batch[1]) for name, loss in self.criteria.items()}
@@ -198,7 +199,13 @@ def test_under_fp16_an_optimizer_step_of_ones_own_finds_true_gradients(garments:
 def test_under_fp16_an_overflow_in_one_optimizer_does_not_disturb_the_other(garments: Path, tmp_path: Path) -> None:
     sgd = {name: {"type": "SGD", "args": {"lr": 0.1}} for name in ("left", "right")}
     changes = {"optimizer": sgd, "lr_scheduler": None, "trainer__type": "ByTurns", "trainer__epochs": 1}
-    changes |= {"trainer__accumulate": 2, "trainer__non_finite": "ignore"}
+    changes |= {"trainer__non_finite": "ignore"}
     runs = [fit(two(tmp_path / mode, garments, **changes, trainer__precision=mode)) for mode in ("fp32", "fp16")]
     assert_near(*runs)
-    assert runs[1].trainer.precision.state_dict()["scale"] == 2.0**16 / 4  # halved once in each of two steps
+    assert runs[1].trainer.precision.state_dict()["scale"] == 2.0**16 / 16  # halved once in each of four steps
+
+
+def test_a_step_of_one_optimizer_at_every_batch_is_refused_with_accumulation(garments: Path, tmp_path: Path) -> None:
+    changes = {"trainer__type": "ByTurns", "trainer__accumulate": 2}
+    with pytest.raises(UserError, match=r"steps the optimizer 'left' at every batch; found trainer.accumulate: 2; exp"):
+        fit(two(tmp_path, garments, **changes))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from base import CALLBACKS, Callback, fit
-from base.loop.first_batches import FirstBatches
+from base.evaluation.first_batches import FirstBatches
 from tests.small_run import assert_same_run, last_state, rows, small_config, stopped_and_resumed
 
 

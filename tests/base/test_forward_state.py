@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from base import LOSSES, MODELS, TRAINERS, fit
-from base.loop.forward_state import ForwardState
+from base.checkpoint.forward_state import ForwardState
 from tests.small_run import assert_same_run, rows, small_config
 from trainer import Trainer
 

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from base.loop.metrics import BATCHES, NUMBERS, Mean, Metric, MetricCollection
+from base.loop.counts import Ratio
+from base.loop.metrics import BATCHES, BYTES, Mean, Metric, MetricCollection
 
 
 def squared(output: Tensor, target: Tensor) -> Tensor:
@@ -55,8 +56,26 @@ def test_many_batches_become_one_update_where_that_changes_nothing() -> None:
 
 
 def test_a_block_of_large_outputs_ends_early() -> None:
-    measures = fed(MetricCollection({"blocks": CallsInBlocks()}), batches(4, size=2, columns=NUMBERS // 4))
+    measures = fed(MetricCollection({"blocks": CallsInBlocks()}), batches(4, size=2, columns=BYTES // 16))
     assert measures["blocks"].sizes == [4, 4]
+
+
+def test_a_block_of_large_targets_ends_early() -> None:
+    measures = MetricCollection({"blocks": CallsInBlocks()})
+    for _ in range(4):
+        measures.feed(torch.zeros(2, 1), torch.zeros(2, BYTES // 16))
+    assert measures["blocks"].sizes == [4, 4]
+
+
+def test_a_mean_takes_scores_of_any_shape_and_ratios() -> None:
+    """(B, T) scores count by positions, a Ratio by what it says, one number by the samples, whatever the target is."""
+    target = {"a": torch.zeros(2), "b": torch.zeros(2), "c": torch.zeros(2)}
+    two_d, ratio, number = Mean(lambda o, t: o), Mean(lambda o, t: Ratio(o.sum(), 3)), Mean(lambda o, t: o.max())
+    for output in (torch.ones(2, 3), torch.zeros(2, 1)):
+        for mean in (two_d, ratio, number):
+            mean.update(output, target)
+    assert (two_d.compute(), ratio.compute(), number.compute()) == (6 / 8, 6 / 6, 1 / 2)
+    assert number.count == 4
 
 
 def test_the_values_are_those_of_one_large_batch() -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from base.loop import train_state
-from base.loop.train_state import StepTimer
+from utils import step_timer
+from utils.step_timer import StepTimer
 
 
 def timed(monkeypatch: pytest.MonkeyPatch, data: float, rest: float, steps: int = 10) -> StepTimer:
     """Steps of so many seconds each, by a clock of our own."""
     now = [0.0]
-    monkeypatch.setattr(train_state, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(step_timer, "perf_counter", lambda: now[0])
     times = StepTimer()
     for _ in range(steps):
         now[0] += 100  # an evaluation between steps belongs to no phase
@@ -26,8 +26,8 @@ def test_milliseconds_of_a_step_since_the_last_reading(monkeypatch: pytest.Monke
     times = timed(monkeypatch, 0.001, 0.003)
     assert times.per_step() == pytest.approx({"system/ms_data": 1.0, "system/ms_forward": 3.0})
     times.begin()
-    begun = train_state.perf_counter()
-    monkeypatch.setattr(train_state, "perf_counter", lambda: begun + 0.007)
+    begun = step_timer.perf_counter()
+    monkeypatch.setattr(step_timer, "perf_counter", lambda: begun + 0.007)
     times.end("data")
     assert times.per_step() == pytest.approx({"system/ms_data": 7.0, "system/ms_forward": 0.0})
 

@@ -123,7 +123,12 @@ class _Kept:
         expanded = not tensor.is_contiguous() and 0 in tensor.stride()
         if not expanded and not tensor.is_inference():  # nobody can write to such tensors
             before = tensor.detach().clone()
-            self._put_backs.append(lambda: tensor.detach().copy_(before))
+
+            def put_back() -> None:
+                if not torch.equal(tensor, before):  # a write, even of the same, would spoil a graph that waits
+                    tensor.detach().copy_(before)
+
+            self._put_backs.append(put_back)
 
     def _container(self, value: Any, deep: int) -> None:
         before = value if isinstance(value, tuple) else value.copy()
