@@ -91,7 +91,7 @@ class Share(ClassificationMetric):
         self.count: Tensor | int = 0
 
     def add(self, hits: Tensor, kept: Tensor) -> None:
-        self.total, self.count = self.total + (hits & kept).sum(dtype=widest(hits)), self.count + kept.sum()
+        self.total, self.count = self.total + (hits & kept).sum(), self.count + kept.sum()
 
     def compute(self) -> float:
         self.check()
@@ -204,12 +204,12 @@ class PerClass(ClassificationMetric):
         self.check()
         if self.counts.table is None:
             return torch.tensor(float("nan"))
-        table = self.of_interest(self.counts.table).double()
+        table = self.of_interest(self.counts.table.cpu().to(torch.float64))  # MPS has no float64
         hits, predicted, actual = table.sum(1, keepdim=True) if self.average == "micro" else table
         values = self.of_classes(hits, predicted, actual)
         if self.average == "none":
             return values
-        weights = actual if self.average == "weighted" else ((actual + predicted) > 0).double()
+        weights = actual if self.average == "weighted" else ((actual + predicted) > 0).to(table.dtype)
         mean: Tensor = (values * weights).sum() / weights.sum()
         return mean
 

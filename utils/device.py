@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim import optimizer as hooked
 
 from utils.batches import with_parts
 
@@ -88,7 +89,7 @@ class MixedPrecision:
 
     def step(self, optimizer: Optimizer) -> None:
         """Applies the gradients, unless they overflowed."""
-        optimizer.step()
+        take_step(optimizer)
 
     def update(self) -> None:
         """Called once a training step, after all optimizers."""
@@ -97,6 +98,21 @@ class MixedPrecision:
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+def take_step(optimizer: Optimizer) -> None:
+    """`optimizer.step()`, but for the profiler's entry that torch makes, which costs as much as a small layer."""
+    whole, own = type(optimizer).step, vars(optimizer).get("step")
+    hooks = (
+        optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
+        or hooked._global_optimizer_pre_hooks or hooked._global_optimizer_post_hooks
+    )  # fmt: skip
+    patched = own is not None and not hasattr(own, "_wrapped_by_lr_sched")
+    if hooks or patched or torch.autograd.profiler._is_profiler_enabled or not hasattr(whole, "hooked"):
+        optimizer.step()
+    else:
+        optimizer._opt_called = True  # type: ignore[attr-defined]  # what a scheduler's patch of `step` notes
+        whole.__wrapped__(optimizer)  # type: ignore[attr-defined]
 
 
 class DoublePrecision(MixedPrecision):

@@ -6,6 +6,7 @@ alone, so that a batch, a worker process or a resumed run computes the same one 
 
 from __future__ import annotations
 
+import dis
 import functools
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -151,3 +152,12 @@ def isolated_rng(key: int = 0) -> Iterator[Callable[[int], None]]:
         random.setstate(python_state)
         np.random.set_state(numpy_state)
         torch.default_generator.set_state(torch_state)
+
+
+_DRAWS_NOTHING = ("RESUME", "NOP", "POP_", "LOAD_", "STORE_FAST", "STORE_ATTR", "COMPARE_OP", "JUMP", "RETURN", "IS_OP")
+
+
+def draws_nothing(method: Any) -> bool:
+    """Whether its code is so plain that it cannot draw: it calls, imports, iterates and indexes nothing."""
+    code = getattr(method, "__code__", None)
+    return code is not None and all(one.opname.startswith(_DRAWS_NOTHING) for one in dis.get_instructions(code))

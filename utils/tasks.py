@@ -104,7 +104,7 @@ class TaskReader:
         if whole and target.dim() == output.dim() - 1:
             return "multiclass"
         if target.shape == output.shape:
-            rows = target.double().sum(self.class_dim or 1)
+            rows = target.float().sum(self.class_dim or 1)
             if bool(((rows - 1).abs() < 1e-3).all()) and bool((target >= 0).all()):
                 return "multiclass"
             what = "the targets have the outputs' shape, and their rows do not sum to 1, so they are no classes"
@@ -127,7 +127,7 @@ class TaskReader:
         classes = output.shape[self.class_dim]
         predicted = output.argmax(self.class_dim)
         if target.shape == output.shape:
-            rows, target = target.double().sum(self.class_dim), target.argmax(self.class_dim)
+            rows, target = target.float().sum(self.class_dim), target.argmax(self.class_dim)
             return Read(predicted, target, torch.ones_like(target, dtype=torch.bool), ((rows - 1).abs() > 1e-3).sum())
         if target.shape != predicted.shape or target.is_floating_point():
             raise UnclearTask(

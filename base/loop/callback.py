@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from base.loop.stopping import Interrupted
-from utils.seed import rng_state, set_rng_state
+from utils.seed import draws_nothing, rng_state, set_rng_state
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,12 +54,15 @@ class Callbacks:
             ]
             for moment in moments
         }
+        every = (hook for hooks in self.hooks.values() for hook in hooks)
+        self._may_draw = {id(hook) for hook in every if not draws_nothing(hook.func)}
 
     def call(self, moment: str, *values: Any) -> None:
         """A callback may draw random numbers; the run does not notice. One that evaluates is left if somebody asks the
         run to end."""
         for hook in self.hooks[moment]:
-            state = rng_state()
+            state = rng_state() if id(hook) in self._may_draw else None  # which costs as much as a small step
             with suppress(Interrupted):
                 hook(*values)
-            set_rng_state(state)
+            if state is not None:
+                set_rng_state(state)

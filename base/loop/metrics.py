@@ -84,7 +84,7 @@ class Mean(Metric):
         weight = count if weight is None else weight
         if isinstance(count, Tensor) or (isinstance(value, Tensor) and value.device.type != "cpu"):
             self._unread.append((_as_it_is(value), _as_it_is(weight), _as_it_is(count)))
-            if len(self._unread) == UNREAD:
+            if len(self._unread) == 1024:  # or they would fill the device where nobody logs
                 self.read()
         else:
             self._take(value.item() if isinstance(value, Tensor) else float(value), weight, count)
@@ -111,10 +111,6 @@ class Mean(Metric):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.reset()
         self.total, self.count, self.in_blocks = float(state["total"]), state["count"], state.get("in_blocks", False)
-
-
-UNREAD = 1024
-"""Batches whose numbers may lie on an accelerator unread."""
 
 
 def _as_it_is(number: Any) -> Any:

@@ -149,8 +149,10 @@ def prepare(
     checks and clips them too, and returns their norm before clipping, a scalar on the device."""
     for optimizer in optimizers:
         precision.unscale(optimizer)
-    due = due or bool(clip.norm or clip.value) or guard.mode == "skip"
-    norm = check_and_clip(optimizers, guard, precision, clip) if due else None
+    wanted = due or bool(clip.norm or clip.value) or guard.mode == "skip"
+    norm = check_and_clip(optimizers, guard, precision, clip) if wanted else None
+    if due:
+        guard.raise_if_bad()
     guard.mask_update(optimizers)
     return norm
 
@@ -168,7 +170,6 @@ def check_and_clip(
         nn.utils.clip_grads_with_norm_(parameters, clip.norm, norm)
     if clip.value:
         nn.utils.clip_grad_value_(parameters, clip.value)
-    guard.raise_if_bad()
     return norm
 
 

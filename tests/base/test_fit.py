@@ -15,6 +15,7 @@ from torch import nn
 from base import CALLBACKS, MODELS, TRAINERS, Callback, ConfigError, evaluate, fit
 from base.checkpoint.store import CheckpointStore
 from base.errors import OutOfMemoryError, UserError
+from base.loop.nan_guard import NonFiniteGuard
 from tests.small_run import assert_same, last_state, rows, small_config
 from trainer import Trainer
 
@@ -245,6 +246,24 @@ def test_on_an_accelerator_the_update_is_left_out_until_the_host_looks(
     (path,) = (tmp_path / "saved" / "small").iterdir()
     newest = CheckpointStore(path / "checkpoints").load()
     assert newest.info["step"] == 5  # the bad number came in step 6; step 8 ends the epoch
+
+
+@pytest.mark.parametrize("clip", [{}, {"norm": 1.0}])
+def test_on_an_accelerator_the_host_looks_at_the_verdict_when_it_logs_or_saves(
+    clip: dict[str, Any], garments: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, real = [], NonFiniteGuard.raise_if_bad
+
+    def look(guard: NonFiniteGuard) -> None:
+        looks.append(guard.verdict is not None)
+        real(guard)
+
+    monkeypatch.setattr(NonFiniteGuard, "raise_if_bad", look)
+    run = fit(small_config(
+        tmp_path, garments, callbacks=["AsOnAnAccelerator"], optimizer={"type": "AdamW"}, trainer__clip=clip,
+        trainer__epochs=1, trainer__log_every=100, data__loader__batch_size=8,
+    ))  # fmt: skip
+    assert run.trainer.progress.step == 32 and sum(looks) <= 3
 
 
 def test_an_optimizer_that_is_not_fused_is_looked_at_before_its_step(garments: Path, tmp_path: Path) -> None:

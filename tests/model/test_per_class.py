@@ -11,7 +11,7 @@ from torch import Tensor
 
 from base import fit
 from base.registry import METRICS
-from model.metrics import ClassCounts
+from model.metrics import F1, ClassCounts
 from tests.small_run import assert_same_run, rows, small_config, stopped_and_resumed
 
 
@@ -65,3 +65,21 @@ def test_several_count_once_and_resume_bit_exactly(
     assert row["val_recall"] == pytest.approx(row["val_accuracy"], abs=0.2)
     assert whole.best == max(row["val_f1_3"] for row in rows(whole)[1:-1])
     assert_same_run(whole, stopped_and_resumed(small_config(tmp_path / "parts", garments, **changes), 6))
+
+
+class WithoutFloat64(Tensor):
+    """As on MPS, where a tensor stays as long as it is not moved."""
+
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function is Tensor.double:
+            raise TypeError("MPS has no float64")
+        return super().__torch_function__(function, types, args, kwargs or {})
+
+
+def test_scores_need_no_float64_on_the_device() -> None:
+    metric, plain = F1(), F1()
+    output, target = torch.randn(8, 3, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 3
+    plain.update(output, target)
+    metric.update(output.as_subclass(WithoutFloat64), target.as_subclass(WithoutFloat64))
+    assert float(metric.compute()) == float(plain.compute())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict, namedtuple
+from typing import Any
 
 import pytest
 import torch
 from torch.nn.utils.rnn import pack_sequence
 
 from utils.batches import to_device
-from utils.device import select_device
+from utils.device import select_device, take_step
 
 Pair = namedtuple("Pair", "left right")
 
@@ -66,3 +67,27 @@ def test_every_tensor_of_a_batch_is_moved_and_everything_else_stays_as_it_is() -
     assert type(moved[2]) is OrderedDict and moved[2]["x"].is_meta
     assert type(moved[4]) is defaultdict and moved[4]["x"].is_meta and not batch[4]["x"].is_meta
     assert moved[5].data.is_meta
+
+
+def test_a_step_is_that_of_the_optimizer_with_its_hooks_schedules_and_traces(recwarn: pytest.WarningsRecorder) -> None:
+    def parameter_after(step: Any, prepare: Any = lambda optimizer: None) -> tuple[torch.Tensor, Any]:
+        parameter = torch.nn.Parameter(torch.ones(3))
+        optimizer = torch.optim.Adam([parameter], lr=0.1)
+        prepare(optimizer)
+        parameter.grad = torch.arange(3.0)
+        step(optimizer)
+        return parameter.detach(), optimizer
+
+    plain, _ = parameter_after(lambda optimizer: optimizer.step())
+    assert torch.equal(parameter_after(take_step)[0], plain)
+    calls: list[str] = []
+    hooked = lambda optimizer: optimizer.register_step_pre_hook(lambda *_: calls.append("hook"))  # noqa: E731
+    assert torch.equal(parameter_after(take_step, hooked)[0], plain) and calls == ["hook"]
+    schedules: list[Any] = []
+    scheduled = lambda optimizer: schedules.append(torch.optim.lr_scheduler.StepLR(optimizer, 1))  # noqa: E731
+    assert torch.equal(parameter_after(take_step, scheduled)[0], plain)
+    schedules[0].step()  # warns where it has seen no step
+    assert not recwarn.list
+    with torch.profiler.profile() as trace:
+        parameter_after(take_step)
+    assert any(event.key == "Optimizer.step#Adam.step" for event in trace.key_averages())
