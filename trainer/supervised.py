@@ -45,7 +45,8 @@ class Trainer(BaseTrainer):
         return self.model(input)
 
     def compute_loss(self, output: Any, target: Any, batch: Any) -> Tensor | dict[str, Tensor]:
-        """A scalar, or named scalars that are summed to the loss and each logged under their name."""
+        """A scalar, or named scalars that are summed to the loss and each logged under their name. `count` says what
+        they are means over."""
         return self.criterion(output, target)  # type: ignore[no-any-return]
 
     def count(self, batch: Any) -> Any:

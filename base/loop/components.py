@@ -191,10 +191,10 @@ class StepsInsideWindow(UserError):
     exit_code = 2
 
     def __init__(self, trainer: str, optimizer: str, accumulate: int) -> None:
-        super().__init__(
-            f"{trainer}.train_step steps the optimizer {optimizer!r} at every batch; found trainer.accumulate: "
-            f"{accumulate}; expected 1: raise data.loader.batch_size instead"
+        found = (
+            f"at every batch; found trainer.accumulate: {accumulate}; expected 1: raise data.loader.batch_size instead"
         )
+        super().__init__(f"{trainer}.train_step steps the optimizer {optimizer!r} {found}")
 
 
 class NoSuchOutput(ValueError):

@@ -126,14 +126,14 @@ class Window:
         """NotFiniteError if nothing counts, so that the mean is 0/0, unless `non_finite` is ignore. What only the
         device knows is left to the guard."""
         first = self.counts[0]
-        names = list(first) if isinstance(first, Mapping) else ["loss"]
-        if non_finite == "ignore" or any(isinstance(t := self._total(name), Tensor) or t for name in names):
+        if non_finite == "ignore" or (first and not isinstance(first, Mapping | Tensor)):
             return
-        of = f" of {', '.join(names)}" if isinstance(first, Mapping) else ""
-        samples = sum(self.sizes)
-        raise NotFiniteError(
-            f"nothing counts in the {samples} samples of a step: the count{of} is 0 (all targets ignored?)"
-        )
+        names = list(first) if isinstance(first, Mapping) else ["loss"]
+        if any(isinstance(total := self._total(name), Tensor) or total for name in names):
+            return
+        count = f"the count of {', '.join(names)}" if isinstance(first, Mapping) else "the count"
+        what = f"nothing counts in the {sum(self.sizes)} samples of a step"
+        raise NotFiniteError(f"{what}: {count} is 0 (all targets ignored?)")
 
     def share(self, number: int, terms: Terms) -> Tensor | None:
         """What batch `number` adds to the loss of the window; None if nothing counts in it."""

@@ -64,7 +64,7 @@ class Monitor:
     """
 
     name: str = ""
-    """What is watched, e.g. `val_loss`; empty: nothing is, and every evaluation counts as the best."""
+    """What is watched, e.g. `val_loss`; empty: nothing is, and no save is marked as the best."""
     mode: str = "min"
     patience: int | None = None
     min_delta: float = 0.0
