@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from base.legacy.base_classes import BaseDataLoader, BaseModel
     from base.loop.base_trainer import BaseTrainer
     from base.loop.callback import Callback
+    from base.loop.counts import Ratio
     from base.loop.metrics import Metric
     from base.registry import (
         CALLBACKS,
@@ -40,6 +41,7 @@ _PLACES = {
     "base.legacy.base_classes": "BaseDataLoader BaseModel",
     "base.loop.base_trainer": "BaseTrainer",
     "base.loop.callback": "Callback",
+    "base.loop.counts": "Ratio",
     "base.loop.metrics": "Metric",
     "base.run": "Run fit",
 }
@@ -67,6 +69,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "Metric",
+    "Ratio",
     "Registry",
     "Run",
     "UserError",
