@@ -21,6 +21,7 @@ from typing import Any
 
 from base.errors import WriteError, writing
 from utils import files
+from utils.formatting import pluralize
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ def drop_damaged_lines(path: Path) -> None:
     if len(whole) < len(lines):
         with writing(path):
             files.replace_file(path, b"".join(whole))
-        log.warning("%s: %d damaged lines were cut off", path, len(lines) - len(whole))
+        log.warning("%s: %s cut off", path, pluralize(len(lines) - len(whole), "damaged line"))
 
 
 FORMAT = 1
@@ -88,7 +89,7 @@ class MetricsFile(AppendFile):
     """
 
     def __init__(self, path: Path, header: Mapping[str, Any], length: int = 0) -> None:
-        if path.exists():
+        if path.is_file():
             cut(path, length)
             drop_damaged_lines(path)
         super().__init__(path)

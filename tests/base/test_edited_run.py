@@ -48,7 +48,7 @@ def test_damaged_rows_are_cut_off_and_said(
     whole = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(whole[0] + b"\0" * len(whole[1]))
     run = fit(resume=stopped.path, overrides={"callbacks": []})
-    assert f"{path}: 1 damaged lines were cut off" in caplog.text
+    assert f"{path}: 1 damaged line cut off" in caplog.text
     assert [row.get("epoch") for row in rows(run)] == [None, 2, 3, None]
     assert b"\0" not in path.read_bytes()
 
@@ -58,5 +58,5 @@ def test_half_a_row_does_not_run_into_the_next_one(stopped: Run, caplog: pytest.
     whole = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(whole[0] + whole[1][:20])
     run = fit(resume=stopped.path, overrides={"callbacks": []})
-    assert "1 damaged lines were cut off" in caplog.text
+    assert "1 damaged line cut off" in caplog.text
     assert [row.get("epoch") for row in rows(run)] == [None, 2, 3, None]
