@@ -82,11 +82,11 @@ class Builder:
             self.data = LOADERS.get("standard")(
                 self.settings.data, seed=self.settings.seed, device=self.device, kept=self._decisions
             )
+            if trainer.overfit_batches:
+                self.data.train = FirstBatches(self.data.train, trainer.overfit_batches)
+            steps = steps_per_epoch(self.settings, self.data.train)
         except ConfigError as error:
             raise self.config.placed(error.faults) from error
-        if trainer.overfit_batches:
-            self.data.train = FirstBatches(self.data.train, trainer.overfit_batches)
-        steps = steps_per_epoch(self.settings, self.data.train)
         self._check_lengths(steps * trainer.epochs)
         known = {"epochs": trainer.epochs, "steps_per_epoch": steps, "total_steps": steps * trainer.epochs}
         # Facts of the data are worked out when first asked for: some cost reading it.
@@ -97,7 +97,9 @@ class Builder:
         """Batches against the data, schedules against the steps of the whole run."""
         config, train, batch = self.config, self.data.train, self.settings.data.loader.batch_size
         faults = []
-        if not len(train):
+        if train.size is None:
+            pass  # a stream that does not say how many samples it has
+        elif not len(train):
             what = f"no batch is left: the training data is smaller than one batch of {batch}, and drop_last is on"
             faults.append(config.fault("data.loader.batch_size", what))
         elif isinstance(train, WrapsLoader):

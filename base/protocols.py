@@ -15,17 +15,22 @@ class Loader(Protocol):
 
     name: str
     """Its class and what it is for, as messages name it: `FashionMNIST (train)`."""
-    size: int
-    """Samples in one pass over the data."""
+    size: int | None
+    """Samples in one pass over the data; None of a stream that does not say so."""
     batch_size: int
     workers: int | None
     """Processes that read the data beside this one; None if there is nothing left to read."""
 
     def __len__(self) -> int:
-        """Batches in one pass."""
+        """Batches in one pass. ConfigError of a stream that does not say how many samples it has."""
 
     def batches(self, pass_: int = 0, start: int = 0) -> Iterator[Any]:
         """The batches of one pass from batch `start` on; nothing is read to get there."""
+
+
+def batches_in(loader: Loader) -> int | None:
+    """Batches in one pass; None where only reading them would tell."""
+    return None if loader.size is None else len(loader)
 
 
 class TrainingLoader(Loader, Protocol):

@@ -30,7 +30,7 @@ from base.protocols import (
     UsesLearned,
 )
 from base.registry import FUNCTIONS, LOADERS, SAMPLERS, TRANSFORMS, Registry
-from data_loader.loaders import InMemoryLoader, PerSampleLoader, StreamedLoader
+from data_loader.loaders import InMemoryLoader, PerSampleLoader
 from data_loader.open_datasets import (
     SPLIT,
     DatasetFacts,
@@ -46,6 +46,7 @@ from data_loader.open_datasets import (
 from data_loader.prefetch import Placement
 from data_loader.samplers import BatchOrder, Order, Ordered, Sampled, SampledBatches, SequentialBatches
 from data_loader.samples import Samples, note_inputs, words
+from data_loader.streams import StreamedLoader
 from data_loader.transforms import Pipeline, SampleError
 from utils.batches import SampleKeys, rows_of
 from utils.seed import fold_in, isolated_rng
@@ -244,9 +245,8 @@ class DataAssembler:
         in_memory = self._decide(one, samples)
         if one.streamed:
             drop_last = options.drop_last and kind == "train"
-            return StreamedLoader(
-                samples, batch_size, drop_last, self.device, self.data.max_errors, **self._worker_options()
-            )
+            key, most = f"data.{one.label.replace('_', '.', 1)}", self.data.max_errors
+            return StreamedLoader(samples, batch_size, drop_last, self.device, most, key, **self._worker_options())
         if not len(one.indices()):
             raise DataError(f"{one.name} has no samples")
         self.decisions["fingerprint"][one.label] = self._fingerprint(one, samples)

@@ -149,7 +149,8 @@ class ProgressBar:
         self._epoch_seconds: float | None = None
 
     def begin(self, title: str, total: int, start: int = 0) -> None:
-        """`total` batches follow, of which the first `start` are done. A title `train 3/10` is epoch 3 of 10."""
+        """`total` batches follow (0: nobody knows how many), of which the first `start` are done. A title `train 3/10`
+        is epoch 3 of 10."""
         phase = self._kind(title, total, start)
         if epoch := re.fullmatch(r"train (\d+)/(\d+)", title):
             phase.epochs_after, phase.epoch_seconds = int(epoch[2]) - int(epoch[1]), self._epoch_seconds
@@ -190,7 +191,9 @@ class Phase:
         self.epoch_seconds: float | None = None
 
     def left(self) -> str:
-        """`1.2 s left`, or for an epoch `1.2 s left, run 14 s`."""
+        """`1.2 s left`, or for an epoch `1.2 s left, run 14 s`; empty if nobody knows how many batches follow."""
+        if not self.total:
+            return ""
         pace = (monotonic() - self.begun) / (self.count - self.start)
         here = (self.total - self.count) * pace
         if not self.epochs_after:
@@ -207,8 +210,8 @@ class Lines(Phase):
     every = 30.0
 
     def draw(self, values: Mapping[str, float]) -> None:
-        done = f"{self.count:{len(str(self.total))}}/{self.total}"
-        log.info("  ".join([self.title, done, *formatted(values), self.left()]))
+        done = f"{self.count:{len(str(self.total))}}/{self.total}" if self.total else str(self.count)
+        log.info("  ".join(filter(None, [self.title, done, *formatted(values), self.left()])))
 
 
 class Bar(Phase):
@@ -224,7 +227,7 @@ class Bar(Phase):
         tqdm.monitor_interval = 0
         self.bar = tqdm(
             desc=title,
-            total=total,
+            total=total or None,
             bar_format="{desc}  {percentage:3.0f}% |{bar:10}| {n_fmt}/{total_fmt}{postfix}",
             leave=False,
             dynamic_ncols=True,
@@ -234,7 +237,7 @@ class Bar(Phase):
         )
 
     def draw(self, values: Mapping[str, float]) -> None:
-        self.bar.set_postfix_str(", ".join([self.left(), *formatted(values)]), refresh=False)
+        self.bar.set_postfix_str(", ".join(filter(None, [self.left(), *formatted(values)])), refresh=False)
         self.bar.update(self.count - self.bar.n)
 
     def close(self) -> None:

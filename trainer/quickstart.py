@@ -26,8 +26,9 @@ class QuickstartLines(Callback):
         if progress.epoch_step == 1:
             print(f"Epoch {progress.epoch}\n-------------------------------")
         if (progress.epoch_step - 1) % self.every == 0:
-            seen = min(progress.batch * loader.batch_size, loader.size)
-            print(f"loss: {terms['loss'].item():>7f}  [{seen:>5d}/{loader.size:>5d}]")
+            read = progress.batch * loader.batch_size
+            size = read if loader.size is None else loader.size
+            print(f"loss: {terms['loss'].item():>7f}  [{min(read, size):>5d}/{size:>5d}]")
 
     def on_epoch_end(self, trainer: BaseTrainer, row: Mapping[str, Any]) -> None:
         accuracy, loss = 100 * row["val_accuracy"], row["val_loss"]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from base.checkpoint.expected import (
+    MOST,
     amount,
     count,
     described,
@@ -31,6 +32,7 @@ from base.errors import CheckpointError, listing
 from base.loop.metrics import BATCHES, LossMeans
 from base.loop.nan_guard import NonFiniteGuard
 from base.loop.train_state import PHASES, Monitor, TrainState
+from base.protocols import batches_in
 from base.runs.run_dir import save_number
 from utils.seed import rng_state
 
@@ -133,7 +135,8 @@ def _check_progress(saved: Any, info: dict[str, Any]) -> None:
 def _check_place(trainer: RunningTrainer, progress: dict[str, Any]) -> None:
     """In the midst of an epoch the data are what they were: no pass has more batches."""
     if progress["phase"] != "epoch end":
-        count(progress["batch"], "progress['batch']", high=len(trainer.data.train))
+        most = batches_in(trainer.data.train)
+        count(progress["batch"], "progress['batch']", high=MOST if most is None else most)
 
 
 def _check_monitor(saved: Any, progress: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from base.checks.preflight import ShapeProbe
 from base.config.arguments import substitute
 from base.config.torch_facts import usual_unit
 from base.discovery import flags
-from base.protocols import SetFacts
+from base.protocols import Loader, SetFacts
 from utils.formatting import format_duration, format_significant, pluralize
 from utils.model_summary import Layer, summarize
 from utils.process import command
@@ -48,8 +48,14 @@ def of_data(builder: Builder) -> Iterator[str]:
         loader = loaders[label if label in loaders else label.partition("_")[2]]
         one = about[label]
         other = "" if (one.kind, one.input) == (first.kind, first.input) else f"{_kind(one)}: "
-        size = f"{pluralize(loader.size, 'sample')} in {pluralize(len(loader), 'batch', 'batches')}"
-        yield line(f"  {label}", f"{other}{size} of {min(loader.batch_size, loader.size):,}{_balance(one)}")
+        yield line(f"  {label}", f"{other}{_size(loader)}{_balance(one)}")
+
+
+def _size(loader: Loader) -> str:
+    if loader.size is None:
+        return f"a stream of unknown length in batches of {loader.batch_size:,}"
+    batches = pluralize(len(loader), "batch", "batches")
+    return f"{pluralize(loader.size, 'sample')} in {batches} of {min(loader.batch_size, loader.size):,}"
 
 
 def _device(device: torch.device) -> str:

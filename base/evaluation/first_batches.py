@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from base.protocols import Loader, TrainingLoader
+from base.protocols import Loader, TrainingLoader, batches_in
 
 
 class FirstBatch:
@@ -14,7 +14,8 @@ class FirstBatch:
 
     def __init__(self, loader: Loader) -> None:
         self.loader, self.name = loader, loader.name
-        self.size = self.batch_size = loader.batch_size
+        self.batch_size = loader.batch_size
+        self.size: int | None = loader.batch_size
         self.workers: int | None = 0
 
     def __len__(self) -> int:
@@ -28,9 +29,11 @@ class FirstBatches:
     """Every pass is the beginning of the first one: the same samples in the same order, with the same augmentation."""
 
     def __init__(self, loader: TrainingLoader, count: int) -> None:
-        self.loader, self.count = loader, min(count, len(loader))
+        known = batches_in(loader)
+        self.loader, self.count = loader, count if known is None else min(count, known)
         self.name, self.batch_size, self.workers = loader.name, loader.batch_size, loader.workers
-        self.size = min(loader.size, self.count * loader.batch_size)
+        most = self.count * loader.batch_size
+        self.size: int | None = most if loader.size is None else min(loader.size, most)
 
     def __len__(self) -> int:
         return self.count

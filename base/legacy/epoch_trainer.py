@@ -126,7 +126,7 @@ class EpochTrainer(BaseTrainer):
         try:
             with self._watching():
                 returned = self.user_trainer._train_epoch(progress.epoch)
-                self.loss_means = ReturnedValues(self._numbers(returned), self.data.train.size)
+                self.loss_means = ReturnedValues(self._numbers(returned), self.data.train.size or 0)
         except Interrupted:
             self.lost = progress.epoch_step
             return

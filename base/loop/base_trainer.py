@@ -34,7 +34,7 @@ from base.loop.nan_guard import NonFiniteGuard, clear, prepare
 from base.loop.optim import follow, learning_rates_of, set_mode, told
 from base.loop.stopping import Ending, Interrupted, batches_of
 from base.loop.train_state import Monitor, TrainState
-from base.protocols import Loader
+from base.protocols import Loader, batches_in
 from utils.batches import size_of
 from utils.seed import fold_in, rng_state, seed_everything, set_rng_state
 from utils.step_timer import StepTimer
@@ -351,7 +351,7 @@ class BaseTrainer(ABC):
         self.metrics, self.models, means = MetricCollection(self.eval_metrics, observer), self.evaluated, LossMeans()
         self.metrics.reset()
         self._set_mode(training=False)
-        self.log.begin_phase(title, len(loader))
+        self.log.begin_phase(title, batches_in(loader) or 0)
         try:
             with torch.no_grad():  # a table that a model keeps from inference_mode could not be trained with
                 for batch in batches_of(loader, self.request, title=title):

@@ -14,7 +14,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from base.errors import DataError, NotFiniteError, WriteError
-from base.protocols import Loader, RunLog
+from base.protocols import Loader, RunLog, batches_in
 
 if TYPE_CHECKING:
     from base.checkpoint.store import CheckpointStore
@@ -142,7 +142,8 @@ def batches_of(loader: Loader, request: StopRequest, pass_: int = 0, start: int 
     if not given and start == 0:
         title = title or f"pass {pass_ + 1}"
         hint = "return a fresh iterator each time from __iter__ of the dataset, its sampler or its loader"
-        expected = f"{len(loader)} ({loader.size} samples)"
+        number = batches_in(loader)
+        expected = "one or more" if number is None else f"{number} ({loader.size} samples)"
         raise DataError(f"{loader.name}: {title} gave 0 batches, expected {expected}: {hint}")
 
 

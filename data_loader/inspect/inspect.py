@@ -15,12 +15,15 @@ from base.protocols import HasClasses
 from data_loader.assemble import LoadedData
 from data_loader.open_datasets import DatasetSplit, add_to_hash, describe_input
 from data_loader.samples import END, Failure, words
+from data_loader.streams import stream_length
 from data_loader.transforms import Pipeline, SampleError, as_tensor
 from utils.batches import SampleKeys
 from utils.device import bounds
 
 GROUP = 256
 """Samples that are examined at once."""
+MOST_OF_A_STREAM = 100_000
+"""Samples that are read of a stream which does not say how many it has."""
 WIDE = {torch.uint16, torch.uint32, torch.uint64}
 """Types for which torch has hardly any operations."""
 COUNTS = {torch.int32, torch.int64}
@@ -111,7 +114,7 @@ def inspect(data: LoadedData, progress: ProgressSink) -> dict[str, SetReport]:
     found = {}
     for label in sorted(data.opened, key=lambda label: ["train", "valid", "test"].index(label.partition("_")[0])):
         one = data.opened[label]
-        size = len(one.dataset) if one.streamed else len(one.indices())
+        size = (stream_length(one.dataset) or MOST_OF_A_STREAM) if one.streamed else len(one.indices())
         classes = one.dataset.classes if isinstance(one.dataset, HasClasses) else None
         found[label] = SetReport(label, one.name, size, classes)
         progress.begin(f"read {label}", -(-size // GROUP))
@@ -157,8 +160,13 @@ class _Reader:
         take = self.one.dataset.__getitem__ if source is None else lambda number: next(source, END)
         for first in range(0, len(numbers), GROUP):
             group = numbers[first : first + GROUP]
-            together = self.samples.read(take, 0, first, group) if source is None else []
-            yield self._one_by_one(take, group) if isinstance(together, Failure) or source else (group, together)
+            if source is not None:
+                yield (found := self._one_by_one(take, group))
+                if not found[0]:
+                    return
+                continue
+            together = self.samples.read(take, 0, first, group)
+            yield self._one_by_one(take, group) if isinstance(together, Failure) else (group, together)
 
     def _one_by_one(self, take: Callable[[int], Any], group: list[int]) -> tuple[list[int], list[Any]]:
         good, samples = list[int](), list[Any]()

@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils.data import get_worker_info
+from torch.utils.data._utils import worker as torch_worker
+from torch.utils.data._utils.worker import WorkerInfo
 
 from base import fit
 from base.errors import ConfigError, DataError
 from tests.data_loader.toy_sets import Counted, components, equal, make
-from tests.small_run import assert_same_run, small_config
+from tests.small_run import assert_same_run, rows, small_config, stopped_and_resumed
 
 
 def stream(args: dict[str, Any] | None = None, **loader: Any) -> Any:
@@ -131,7 +134,7 @@ def test_a_resumed_run_reads_only_what_it_had_not_and_ends_with_the_same_bits(tm
     resumed = fit(resume=run.path, overrides={"callbacks": []})
     assert_same_run(whole, resumed)
     read = resumed.trainer.data.train._batches.samples.dataset.read  # type: ignore[attr-defined]
-    assert read == 80 + 80 - 2 * 16
+    assert read == 80 + 80 - 2 * 16 + 16  # and one batch to see whether the trainer counts as it did
 
 
 def test_an_endless_stream_has_passes_of_its_length() -> None:
@@ -142,11 +145,118 @@ def test_an_endless_stream_has_passes_of_its_length() -> None:
     assert equal(list(data.train.batches(1, 3)), batches[3:])
 
 
-def test_a_stream_without_length_is_refused() -> None:
-    with pytest.raises(
-        DataError, match=r"ToyEndless \(train\) is read as a stream and has no length; give its class a __len__"
-    ):
-        make("ToyEndless")
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes")
+@pytest.mark.parametrize("kind", ["ToyStream", "ToySharded"])
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_batches_do_not_depend_on_the_number_of_workers(kind: str, workers: int) -> None:
+    def made(workers: int) -> Any:
+        return make(kind, transform=components("jitter"), loader={"batch_size": 3, "num_workers": workers})
+
+    expected = list(made(0).train.batches(1))
+    assert torch.cat([y for _, y in expected]).tolist() == list(range(20))
+    data = made(workers)
+    assert equal(list(data.train.batches(1)), expected)
+    assert equal(list(data.train.batches(1, 4)), expected[4:])
+    assert get_worker_info() is None
+
+
+def test_a_worker_makes_no_batches_that_it_does_not_give() -> None:
+    data = make("ToyStream", transform=components("jitter"), loader={"batch_size": 3})
+    stream, made = data.train._batches, []  # type: ignore[attr-defined]
+    stream._batch = lambda samples, first: made.append(first)
+    list(stream)
+    assert made == [0, 3, 6, 9, 12, 15, 18]
+    made.clear()
+    info = WorkerInfo(id=1, num_workers=3, seed=0, dataset=stream)
+    torch_worker._worker_info = info
+    list(stream)
+    assert made == [3, 12] and torch_worker._worker_info is None
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes")
+@pytest.mark.parametrize("workers", [0, 2, 3])
+@pytest.mark.parametrize("kind", ["ToyStream", "ToySharded"])
+def test_an_error_of_the_stream_is_told_once_whichever_worker_meets_it(kind: str, workers: int) -> None:
+    data = make(kind, {"breaks": 9}, loader={"batch_size": 2, "num_workers": workers})
+    given = []
+    with pytest.raises(DataError) as error:
+        for _, y in data.train.batches():
+            given += y.tolist()
+    assert str(error.value) == f"{kind} (train): sample 9: OSError: the connection is gone"
+    assert given == list(range(8))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        ({"size": 20, "says": 25}, "25 samples, and the stream ended after 20: a pass takes all of them"),
+        ({"size": 14, "says": 12}, "12 samples, and the stream has 13 or more: a pass takes 12 of them"),
+        ({"size": 22, "says": 20}, "20 samples, and the stream ended after 22: a pass takes 22 of them"),
+        ({"size": 20}, ""),
+        ({"size": 18}, ""),
+    ],
+)
+def test_a_length_that_does_not_hold_is_told_once(
+    workers: int, args: dict[str, Any], told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = stream({**args, "resumable": True}, num_workers=workers)
+    sizes = [sum(len(y) for _, y in data.train.batches(pass_)) for pass_ in (0, 1)]
+    assert sizes[0] == sizes[1]
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages == ([f"ToyStream (train): __len__ says {told}"] if told else [])
+
+
+def test_a_longer_stream_is_noticed_before_the_last_batch_of_a_pass_is_given(caplog: pytest.LogCaptureFixture) -> None:
+    """A run of one epoch never asks for the batch after it."""
+    data = stream({"size": 14, "says": 12, "resumable": True})
+    batches = data.train.batches()
+    next(batches), next(batches)
+    assert "ToyStream (train): __len__ says 12 samples" in caplog.text
+    assert data.train.state_dict() == {"pass": 0, "batch": 2, "dataset": {"next": 12}}
+
+
+def test_with_drop_last_the_samples_that_are_left_are_not_taken_for_more(caplog: pytest.LogCaptureFixture) -> None:
+    for workers in (0, 2):
+        assert len(list(stream(drop_last=True, num_workers=workers).train.batches())) == 3
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stream_without_length_trains_by_steps_per_epoch(tmp_path: Path, workers: int) -> None:
+    changes: dict[str, Any] = {
+        "data__train": {"type": "ToyUnmeasured", "args": {"size": 40}},
+        "data__valid": {"type": "ToyUnmeasured", "args": {"size": 20}},
+        "data__test": None,
+        "data__loader__batch_size": 16,
+        "data__loader__num_workers": workers,
+        "trainer__steps_per_epoch": 4,
+    }
+    whole = fit(small_config(tmp_path / "whole", tmp_path, **changes))
+    assert (whole.reason, whole.trainer.progress.step, whole.trainer.progress.pass_) == ("finished", 12, 3)
+    assert "val_accuracy" in rows(whole)[1]
+    resumed = stopped_and_resumed(small_config(tmp_path / "stopped", tmp_path, **changes), 6)
+    assert_same_run(whole, resumed)
+
+
+def test_a_stream_without_end_trains_by_steps_per_epoch(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"data__valid": None, "data__test": None, "trainer__monitor": "min loss"}
+    changes |= {"data__train": {"type": "ToyUnmeasured"}, "trainer__steps_per_epoch": 3, "trainer__epochs": 2}
+    run = fit(small_config(tmp_path, tmp_path, **changes))
+    assert (run.trainer.progress.step, run.trainer.progress.pass_) == (6, 0)
+
+
+def test_without_length_and_steps_per_epoch_nothing_is_started(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"data__train": {"type": "ToyUnmeasured"}, "data__valid": None, "data__test": None}
+    file = small_config(tmp_path, tmp_path, **changes, trainer__monitor="min loss")
+    with pytest.raises(ConfigError) as error:
+        fit(file)
+    (fault,) = error.value.faults
+    what = (
+        "data.train: ToyUnmeasured (train) is read as a stream and has no length; set trainer.steps_per_epoch, or give "
+        "its class a __len__: how many samples make a pass"
+    )
+    assert str(fault).endswith(what) and f"{file}:" in str(fault)
 
 
 def test_no_part_of_a_stream_can_be_set_aside_or_held_in_memory() -> None:

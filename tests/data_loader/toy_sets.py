@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from base.config.keys import DataConfig
 from base.registry import DATASETS, FUNCTIONS, LOADERS, SAMPLERS, TRANSFORMS
@@ -127,15 +128,21 @@ class ToyStream(IterableDataset[Any]):
     """Counts; can say where it stands if `resumable`; `breaks` instead of giving that number."""
 
     def __init__(
-        self, size: int = 20, resumable: bool = False, endless: bool = False, breaks: int | None = None
+        self,
+        size: int = 20,
+        resumable: bool = False,
+        endless: bool = False,
+        breaks: int | None = None,
+        says: int | None = None,
     ) -> None:
         self.size, self.endless, self.breaks, self.next, self.read = size, endless, breaks, 0, 0
+        self.says = size if says is None else says
         if resumable:
             self.state_dict = lambda: {"next": self.next}
             self.load_state_dict = lambda state: setattr(self, "next", state["next"])
 
     def __len__(self) -> int:
-        return self.size
+        return self.says
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, int]]:
         while self.endless or self.next < self.size:
@@ -176,9 +183,29 @@ class ToyPictures(ToyStream):
 
 
 @DATASETS.register
-class ToyEndless(IterableDataset[Any]):
-    def __iter__(self) -> Iterator[int]:
-        yield 0
+class ToyUnmeasured(IterableDataset[Any]):
+    """Does not say how many samples it has: `size`, or no end."""
+
+    def __init__(self, size: int | None = None) -> None:
+        self.size = size
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, int]]:
+        for number in itertools.count() if self.size is None else range(self.size):
+            image = torch.full((1, 28, 28), number % 7, dtype=torch.uint8)
+            yield image, number % 10
+
+
+@DATASETS.register
+class ToySharded(ToyStream):
+    """Gives each worker a part of its own, as torch's documentation shows it."""
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, int]]:
+        info = get_worker_info()
+        mine = slice(info.id, None, info.num_workers) if info else slice(None)
+        for number in range(self.size)[mine]:
+            if number == self.breaks:
+                raise OSError("the connection is gone")
+            yield torch.tensor([number, random.random()]), number
 
 
 @DATASETS.register
