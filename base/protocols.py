@@ -181,6 +181,14 @@ class HasClasses(Protocol):
 
 
 @runtime_checkable
+class NumbersClasses(Protocol):
+    """A dataset of named classes that can number them in another order."""
+
+    def number_classes(self, names: Sequence[str]) -> None:
+        """Changes `classes` to `names`, among which all its own are, and the targets with them."""
+
+
+@runtime_checkable
 class HasVocabulary(Protocol):
     """A dataset of token numbers."""
 

@@ -30,6 +30,7 @@ from base.protocols import (
     UsesLearned,
 )
 from base.registry import FUNCTIONS, LOADERS, SAMPLERS, TRANSFORMS, Registry
+from data_loader.checks.classes import align_classes
 from data_loader.loaders import InMemoryLoader, PerSampleLoader
 from data_loader.open_datasets import (
     SPLIT,
@@ -46,7 +47,6 @@ from data_loader.open_datasets import (
 from data_loader.prefetch import Placement
 from data_loader.samplers import BatchOrder, Order, Ordered, Sampled, SampledBatches, SequentialBatches
 from data_loader.samples import Samples, note_inputs, words
-from data_loader.streams import StreamedLoader
 from data_loader.transforms import Pipeline, SampleError
 from utils.batches import SampleKeys, rows_of
 from utils.seed import fold_in, isolated_rng
@@ -125,6 +125,7 @@ class DataAssembler:
         datasets |= {label: part for label, part in parts.items() if part is not None}
         sets = {label: self._set(label, components.get(label, self.data.train), one) for label, one in datasets.items()}
         shares = {_label("valid", name): part for name, part in valid.items() if isinstance(part, int | float)}
+        align_classes(sets)
         split = self._split(sets["train"], shares)
         sets |= {label: replace(sets["train"], label=label, members=members) for label, members in split.items()}
         if parts:
@@ -246,6 +247,8 @@ class DataAssembler:
         if one.streamed:
             drop_last = options.drop_last and kind == "train"
             key, most = f"data.{one.label.replace('_', '.', 1)}", self.data.max_errors
+            from data_loader.streams import StreamedLoader
+
             return StreamedLoader(samples, batch_size, drop_last, self.device, most, key, **self._worker_options())
         if not len(one.indices()):
             raise DataError(f"{one.name} has no samples")

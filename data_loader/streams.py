@@ -17,9 +17,9 @@ from base.errors import ConfigError, Fault, Origin
 from base.loop.stopping import Interrupted
 from base.protocols import FollowsPasses, Stateful, TrainingLoader
 from data_loader import samples
+from data_loader.loaders import SkippedSamples
 from data_loader.prefetch import TorchLoader, read
 from data_loader.samples import END, Failure, Samples
-from data_loader.skipping import SkippedSamples
 from utils.batches import to_device
 from utils.seed import fold_in, isolated_rng
 

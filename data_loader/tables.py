@@ -197,7 +197,12 @@ class Table(InMemoryDataset):
         numbers, names = _classes(file, targets[0], classes)
         if names:
             self.classes = names
+            self.number_classes = self._number_classes
         super().__init__(inputs, numbers[chosen])
+
+    def _number_classes(self, names: Sequence[str]) -> None:
+        numbers = torch.tensor([names.index(name) for name in self.classes])
+        self._targets, self.classes = numbers[self._targets], tuple(names)
 
 
 def _rows_of(file: CsvFile, split: str | None, part: str | None) -> slice | Tensor:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import re
 import signal
 import sys
 from multiprocessing.connection import wait
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from base import fit
 from base.errors import ConfigError, DataError
 from data_loader.samples import Reading, WorkerError, note_reading
-from tests.data_loader.toy_sets import components, make
+from tests.data_loader.toy_sets import components, equal, make
+from tests.small_run import assert_same_run, small_config, stopped_and_resumed
 
 CROP = components(("RandomCrop", {"size": 8}))
 
@@ -177,6 +181,69 @@ def test_samples_that_fail_may_be_left_out_and_are_counted(workers: int, caplog:
     assert told == [
         "left out (1 of at most 10): ToyFolder (train): sample 5, file photos/5.png: OSError: cannot identify image"
     ]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_batch_of_failing_samples_only_is_left_out(workers: int, caplog: pytest.LogCaptureFixture) -> None:
+    """In training and validation, with a resume at any place."""
+    loader = {"num_workers": workers, "batch_size": 1, "shuffle": False}
+    broken = {"type": "ToyFolder", "args": {"broken": 5}}
+    data = make("ToyFolder", {"broken": 5}, loader=loader, on_error="skip", valid=broken)
+    batches = train(data)
+    assert [int(x.max()) for x, _ in batches] == [0, 1, 2, 3, 4, 6, 7]
+    assert [int(x.max()) for x, _ in data.valid[""].batches()] == [0, 1, 2, 3, 4, 6, 7]
+    assert [r.getMessage().partition(": ")[0] for r in caplog.records] == ["left out (1 of at most 10)"] * 2
+    for start in range(1, 8):
+        going = data.train.batches(3)
+        for _ in range(start):
+            next(going, None)
+        state = data.train.state_dict()
+        assert state == ({"left_out": {"pass": 3, "batches": [5]}} if start > 5 else {})
+        resumed = make("ToyFolder", {"broken": 5}, loader=loader, on_error="skip")
+        resumed.train.load_state_dict(state)
+        assert equal(list(resumed.train.batches(3, start)), batches[start:])
+        assert equal(list(resumed.train.batches(4)), batches)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("resumable", [True, False])
+def test_a_batch_of_a_stream_that_fails_as_a_whole_is_left_out(workers: int, resumable: bool) -> None:
+    def made() -> Any:
+        args, transform = {"resumable": resumable}, components("fail_on_eighth")
+        loader = {"num_workers": workers, "batch_size": 1}
+        return make("ToyStream", args, transform=transform, loader=loader, on_error="skip")
+
+    expected = [number for number in range(20) if number != 7]
+    for start in (0, 5, 7, 8, 19):
+        data = made()
+        going = data.train.batches(2)
+        read = [int(y) for _, y in itertools.islice(going, start)]
+        resumed = made()
+        resumed.train.load_state_dict(data.train.state_dict())
+        assert read + [int(y) for _, y in resumed.train.batches(2, start)] == expected
+
+
+def test_a_run_goes_on_past_batches_that_are_left_out_and_is_resumed_exactly(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {
+        "data__train": {"type": "ToyRare", "args": {"broken": [1, 5, 6]}},
+        "data__valid": {"type": "ToyRare", "args": {"broken": [2]}},
+        "data__test": None,
+        "data__on_error": "skip",
+        "data__loader__batch_size": 1,
+    }
+    whole = fit(small_config(tmp_path / "whole", tmp_path, **changes))
+    assert whole.trainer.progress.step == 3 * 12  # an epoch keeps its steps: it goes on in the next pass
+    assert (whole.trainer.progress.pass_, whole.trainer.progress.batch) == (3, 9)
+    resumed = stopped_and_resumed(small_config(tmp_path / "stopped", tmp_path, **changes), 8, 15)
+    assert_same_run(whole, resumed)
+
+
+def test_if_every_sample_fails_there_is_nothing_to_go_on_with() -> None:
+    data = make("ToyFolder", transform=CROP, on_error="skip", max_errors=20)
+    data.train._loader.dataset.dataset.broken = range(8)  # type: ignore[attr-defined]
+    with pytest.raises(DataError) as error:
+        train(data)
+    assert str(error.value) == "ToyFolder (train): every sample fails: there is nothing to go on with"
 
 
 def test_too_many_samples_that_fail_end_the_run() -> None:

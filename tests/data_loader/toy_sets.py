@@ -106,7 +106,7 @@ class ToyTogether(Dataset[Any]):
 class ToyFolder(Dataset[Any]):
     """Images of different sizes; number `broken` cannot be read."""
 
-    def __init__(self, broken: int = -1, kill: bool = False, memory: bool = False, size: int = 8) -> None:
+    def __init__(self, broken: Any = -1, kill: bool = False, memory: bool = False, size: int = 8) -> None:
         self.samples = [(f"photos/{index}.png", index % 2) for index in range(size)]
         self.broken, self.kill, self.memory = broken, kill, memory
 
@@ -114,13 +114,29 @@ class ToyFolder(Dataset[Any]):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        if index == self.broken:
+        if index in (self.broken if isinstance(self.broken, range) else (self.broken,)):
             if self.memory:
                 raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
             if self.kill:
                 os.kill(os.getpid(), signal.SIGKILL)
             raise OSError("cannot identify\nimage")
         return torch.full((1, 8 + index, 9), float(index)), self.samples[index][1]
+
+
+@DATASETS.register
+class ToyRare(Dataset[Any]):
+    """Twelve images of Fashion-MNIST's form, of which the `broken` ones cannot be read."""
+
+    def __init__(self, broken: list[int]) -> None:
+        self.broken = broken
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        if index in self.broken:
+            raise OSError("cannot be read")
+        return torch.full((1, 28, 28), index, dtype=torch.uint8), index % 10
 
 
 @DATASETS.register
