@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Subset, default_collate
 
 from base.config.arguments import build
 from base.config.fields import Component
@@ -18,7 +18,6 @@ from base.config.keys import DataConfig
 from base.errors import ConfigError, DataError, Fault, Origin, UserError
 from base.protocols import (
     Collates,
-    HasClasses,
     HasVocabulary,
     Learns,
     Loader,
@@ -31,11 +30,13 @@ from base.protocols import (
 )
 from base.registry import FUNCTIONS, LOADERS, SAMPLERS, TRANSFORMS, Registry
 from data_loader.checks.classes import align_classes
-from data_loader.loaders import InMemoryLoader, PerSampleLoader
+from data_loader.checks.types import label_names, refuse_images
+from data_loader.loaders import InMemoryLoader, PerSampleLoader, SinglePrecision
 from data_loader.open_datasets import (
     SPLIT,
     DatasetFacts,
     DatasetSplit,
+    LabelNumbers,
     describe_input,
     fingerprint,
     open_sets,
@@ -108,6 +109,7 @@ class DataAssembler:
         self.data, self.seed, self.device, self.kept, self.resumed = data, seed, device, kept or {}, kept is not None
         self.places = SampleKeys(data.keys.input, data.keys.target)
         self.placement = Placement(device)
+        self._single: dict[int, tuple[Tensor, ...]] = {}
         self.decisions: dict[str, Any] = {"in_memory": {}, "on_device": self.placement.reasons, "fingerprint": {}}
 
     def assemble(self) -> LoadedData:
@@ -126,6 +128,7 @@ class DataAssembler:
         sets = {label: self._set(label, components.get(label, self.data.train), one) for label, one in datasets.items()}
         shares = {_label("valid", name): part for name, part in valid.items() if isinstance(part, int | float)}
         align_classes(sets)
+        self._number_labels(sets)
         split = self._split(sets["train"], shares)
         sets |= {label: replace(sets["train"], label=label, members=members) for label, members in split.items()}
         if parts:
@@ -155,6 +158,15 @@ class DataAssembler:
                 if isinstance(one.dataset, UsesLearned):
                     one.dataset.use(learned)
             self.decisions["learned"] = learned
+
+    def _number_labels(self, sets: Mapping[str, DatasetSplit]) -> None:
+        """Labels that are texts become class numbers, in the order of the alphabet; decided once for the run."""
+        if (names := self.kept.get("labels")) is None and not self.resumed:
+            names = label_names(sets["train"], self.places, transformed=self.data.target_transform is not None)
+        if names:
+            self.decisions["labels"] = list(names)
+            for one in sets.values():
+                one.labels = LabelNumbers(names)
 
     def _part(self, loader: Any, label: str) -> Any:
         """What the training data's loader has set aside: a loader, or None."""
@@ -193,7 +205,7 @@ class DataAssembler:
             hint = f"{{type: {whole.component.type}, args: {{part: valid, ...}}}}"
             what = f"samples of {whole.component.type} overlap, and parts drawn by lot would share their data"
             raise _refused("data.valid", f"{what}; expected {hint}")
-        labels = targets_of(whole.dataset, whole.tensors, self.places) if self.data.stratify else None
+        labels = targets_of(whole.dataset, whole.tensors, self.places, whole.labels) if self.data.stratify else None
         try:
             return split_indices(len(whole.dataset), shares, self._seed("split"), labels)
         except ValueError as error:
@@ -201,11 +213,10 @@ class DataAssembler:
 
     def _facts(self, train: DatasetSplit) -> DatasetFacts:
         def targets() -> Tensor:
-            return targets_of(train.dataset, train.tensors, self.places)
+            return targets_of(train.dataset, train.tensors, self.places, train.labels)
 
         def num_classes() -> int:
-            classes = train.dataset.classes if isinstance(train.dataset, HasClasses) else None
-            return len(classes) if classes is not None else int(targets().max()) + 1
+            return len(train.class_names) or int(targets().max()) + 1
 
         def class_counts() -> list[int]:
             chosen = targets()[train.indices()]
@@ -223,8 +234,7 @@ class DataAssembler:
 
     def _known(self, train: DatasetSplit) -> dict[str, Any]:
         """What using a trained model needs to know of the data: names of classes, the form of an input, facts."""
-        classes = train.dataset.classes if isinstance(train.dataset, HasClasses) else None
-        known = {"classes": [str(name) for name in classes or ()], "facts": self.facts.known}
+        known = {"classes": [str(name) for name in train.class_names], "facts": self.facts.known}
         if not train.streamed:
             samples = self._samples(train, "eval")
             known["input"] = note_inputs(samples, self._first_readable(train, samples)[1])
@@ -258,8 +268,9 @@ class DataAssembler:
         if not in_memory:
             return PerSampleLoader(samples, batching, self.device, self.data.max_errors, **self._worker_options())
         assert one.tensors is not None
+        tensors = self._single.setdefault(id(one.tensors), SinglePrecision(one.name, self.places).of(one.tensors))
         return InMemoryLoader(
-            self.placement.put(one.label, one.tensors),
+            self.placement.put(one.label, tensors),
             one.name,
             batching,
             self.places,
@@ -273,7 +284,7 @@ class DataAssembler:
             self._build(f"data.transform.{kind}.{number}", TRANSFORMS, component)
             for number, component in enumerate(getattr(self.data.transform, kind))
         ]
-        target, targets = self.data.target_transform, list[Any]()
+        target, targets = self.data.target_transform, [one.labels] if one.labels else list[Any]()
         if target is not None:
             registry = FUNCTIONS if target.type in FUNCTIONS else TRANSFORMS
             targets = [self._build("data.target_transform", registry, target)]
@@ -297,10 +308,13 @@ class DataAssembler:
         index, read = self._first_readable(one, samples)
         one.first = describe_input(read[0], self.places)
         try:
-            return samples.transformed(read, 0, 0)[0]
+            sample = samples.transformed(read, 0, 0)[0]
         except SampleError as failed:
             step = f"{failed.step} fails" if failed.step else "failure"
             raise _refused(key, f"{step} on sample {index} of {one.name}: {words(failed.error)}") from failed.error
+        if samples.collate is default_collate:
+            refuse_images(sample, one.name, key, self.places)
+        return sample
 
     def _first_readable(self, one: DatasetSplit, samples: Samples) -> tuple[int, list[Any]]:
         """Its index, and a list of the sample as it was read."""
@@ -362,7 +376,7 @@ class DataAssembler:
         component: Component = getattr(self.data.loader, key)
         offered: dict[str, Callable[[], Any]] = {
             "data_source": lambda: one.dataset if one.members is None else Subset(one.dataset, one.members.tolist()),
-            "targets": lambda: targets_of(one.dataset, one.tensors, self.places)[one.indices()],
+            "targets": lambda: targets_of(one.dataset, one.tensors, self.places, one.labels)[one.indices()],
             "sampler": lambda: order(0).tolist(),
         }
         parameters = inspect.signature(SAMPLERS.get(component.type)).parameters

@@ -15,7 +15,7 @@ from data_loader.prefetch import DevicePrefetcher, RowCopies, TorchLoader, prefe
 from data_loader.samplers import BatchOrder
 from data_loader.samples import Partial, Request, Samples, words
 from data_loader.transforms import Pipeline, SampleError
-from utils.batches import Role, SampleKeys, rows_of, to_device
+from utils.batches import Role, SampleKeys, in_single_precision, rows_of, to_device
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +78,20 @@ class SkippedSamples:
                 log.warning("left out (%d of at most %d): %s", len(self.indices), self.most, failure.message)
 
 
+class SinglePrecision:
+    """Inputs and targets in float64 become float32, as weights are; one line says so."""
+
+    def __init__(self, name: str, places: SampleKeys) -> None:
+        self.name, self.places, self.told = name, places, False
+
+    def of(self, batch: Any) -> Any:
+        batch, changed = in_single_precision(batch, self.places)
+        if changed and not self.told:
+            log.info("%s: %ss are float64 and become float32", self.name, "s and ".join(changed))
+            self.told = True
+        return batch
+
+
 class InMemoryLoader(TrainingLoader):
     """Batches of `tensors`, aligned on dimension 0: lists of their rows, as torch's DataLoader makes them.
 
@@ -137,6 +151,7 @@ class PerSampleLoader(TrainingLoader):
     ) -> None:
         self.name, self.device, self.skipped = samples.name, device, SkippedSamples(samples.name, max_errors)
         self.size, self.batch_size = batching.size, batching.batch_size
+        self.precision = SinglePrecision(samples.name, samples.places)
         self._requests = _Requests(batching)
         self._loader = TorchLoader(samples, samples.place, batch_sampler=self._requests, **options)
         self.workers: int | None = self._loader.num_workers
@@ -149,7 +164,7 @@ class PerSampleLoader(TrainingLoader):
         number = self.skipped.number_of(pass_, start)
         self._requests.pass_, self._requests.start = pass_, number
         for batch in self.skipped.filter(read(self._loader, self.name), pass_, number):
-            yield to_device(batch, self.device, non_blocking=self._loader.pin_memory)
+            yield to_device(self.precision.of(batch), self.device, non_blocking=self._loader.pin_memory)
 
     def state_dict(self) -> dict[str, Any]:
         """The batches that were left out of the pass under way."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from base.config.arguments import build
 from base.config.fields import Component
 from base.config.keys import DataConfig
 from base.discovery import users_frames
-from base.errors import ConfigError, DataError, Fault, MissingFiles, Origin, UserError
+from base.errors import ConfigError, DataError, Fault, MissingFiles, Origin, UserError, listing
 from base.protocols import HasClasses, HasTargets, HasTensors, SetFacts, SplitsTest
 from base.registry import DATASETS
 from data_loader.image_datasets import FashionMNIST
@@ -73,19 +73,43 @@ def tensors_of(dataset: Any) -> tuple[Tensor, ...] | None:
     return tensors
 
 
-def targets_of(dataset: Any, tensors: tuple[Tensor, ...] | None, places: SampleKeys) -> Tensor:
-    """The class number of every sample, int64 (N,): as the dataset offers them, else by reading all of it.
+class LabelNumbers:
+    """Numbers labels that are texts, in the order of `names`."""
 
-    `tensors` are those of `tensors_of`. DataError if the targets are not class numbers.
-    """
+    __name__ = "labels"  # as messages call it among the transforms
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        self._numbers = {name: number for number, name in enumerate(names)}
+
+    def __call__(self, label: Any) -> int:
+        """ValueError for a label that the training data has not."""
+        if label not in self._numbers:
+            raise ValueError(f"the training data has no label {label!r}; it has {listing(self.names, 'and')}")
+        return self._numbers[label]
+
+
+def all_targets(dataset: Any, tensors: tuple[Tensor, ...] | None, places: SampleKeys) -> Any:
+    """The target of every sample: as the dataset offers them, else by reading all of it."""
     if tensors is not None:
-        targets: Any = places.part("target", tensors)
-    elif isinstance(dataset, HasTargets) and dataset.targets is not None:
-        targets = dataset.targets
-    else:
-        with isolated_rng():
-            samples: Iterator[Any] = (dataset[index] for index in range(len(dataset)))
-            targets = [places.part("target", sample) for sample in samples]
+        return places.part("target", tensors)
+    if isinstance(dataset, HasTargets) and dataset.targets is not None:
+        return dataset.targets
+    with isolated_rng():
+        samples: Iterator[Any] = (dataset[index] for index in range(len(dataset)))
+        return [places.part("target", sample) for sample in samples]
+
+
+def targets_of(
+    dataset: Any, tensors: tuple[Tensor, ...] | None, places: SampleKeys, labels: LabelNumbers | None = None
+) -> Tensor:
+    """The class number of every sample, int64 (N,).
+
+    `tensors` are those of `tensors_of`. DataError if the targets are not class numbers, or texts that `labels` numbers.
+    """
+    targets = all_targets(dataset, tensors, places)
+    if labels is not None:
+        targets = [labels(target) if isinstance(target, str) else target for target in targets]
     classes = torch.as_tensor(targets)
     if classes.dim() != 1 or classes.is_floating_point():
         found = f"{classes.dtype} of shape {tuple(classes.shape)}"
@@ -158,6 +182,8 @@ class DatasetSplit:
     """The project's own loader, if that makes the batches."""
     samples: Samples | None = None
     """Set once the transforms are built."""
+    labels: LabelNumbers | None = None
+    """Where the labels are texts."""
     first: str = ""
     """The first sample's input before transforms: `1x28x28 uint8`."""
 
@@ -184,13 +210,19 @@ class DatasetSplit:
         if self.streamed or (self.tensors is None and not has_targets):
             return ()
         try:
-            targets = targets_of(self.dataset, self.tensors, places)[self.indices()]
+            targets = targets_of(self.dataset, self.tensors, places, self.labels)[self.indices()]
         except (ValueError, TypeError, RuntimeError, LookupError):
             return ()  # no targets, or not class numbers
         if not len(targets) or int(targets.min()) < 0 or int(targets.max()) >= max(1000, len(targets)):
             return ()
-        classes = self.dataset.classes if isinstance(self.dataset, HasClasses) else None
-        return tuple(torch.bincount(targets, minlength=len(classes) if classes is not None else 0).tolist())
+        return tuple(torch.bincount(targets, minlength=len(self.class_names)).tolist())
+
+    @property
+    def class_names(self) -> Sequence[Any]:
+        """In the order of the class numbers; empty if they have no names."""
+        if self.labels is not None:
+            return self.labels.names
+        return (self.dataset.classes if isinstance(self.dataset, HasClasses) else None) or ()
 
 
 def describe_input(sample: Any, places: SampleKeys) -> str:

@@ -17,7 +17,7 @@ from base.errors import ConfigError, Fault, Origin
 from base.loop.stopping import Interrupted
 from base.protocols import FollowsPasses, Stateful, TrainingLoader
 from data_loader import samples
-from data_loader.loaders import SkippedSamples
+from data_loader.loaders import SinglePrecision, SkippedSamples
 from data_loader.prefetch import TorchLoader, read
 from data_loader.samples import END, Failure, Samples
 from utils.batches import to_device
@@ -142,6 +142,7 @@ class StreamedLoader(TrainingLoader):
         if drop_last and self._claimed is not None:
             self.size = self._claimed - self._claimed % batch_size
         self.skipped = SkippedSamples(samples.name, max_errors)
+        self.precision = SinglePrecision(samples.name, samples.places)
         self._batches = _Batches(samples, batch_size, drop_last, self._claimed)
         # Workers are started for each pass: persistent ones would not know which pass it is. Batches are told apart by
         # the order in which they come.
@@ -178,7 +179,7 @@ class StreamedLoader(TrainingLoader):
                 self._at = pass_, given
                 if given == start + 1 and number > first:
                     log.info("%s: read %d batches forward in %.1f s", self.name, number, time.monotonic() - begun)
-                yield to_device(batch, self.device, non_blocking=self._loader.pin_memory)
+                yield to_device(self.precision.of(batch), self.device, non_blocking=self._loader.pin_memory)
         except Interrupted:  # while reading: the dataset is somewhere within a batch
             self._at = None
             raise

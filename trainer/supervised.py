@@ -29,9 +29,9 @@ class Trainer(BaseTrainer):
     """Whether the first batch was held against its parts."""
 
     def unpack(self, batch: Any) -> tuple[Any, Any]:
-        """(input, target) of a batch: the first two of a tuple or list, or by `data.keys`. Where losses and metrics say
+        """(input, target) of a batch: the two of a tuple or list, or by `data.keys`. Where losses and metrics say
         which `target` they look at, and `data.keys` names none, the target is the whole batch."""
-        if self._first_two and isinstance(batch, tuple | list) and len(batch) >= 2:
+        if self._first_two and isinstance(batch, tuple | list) and len(batch) == 2:
             return batch[0], batch[1]
         return SampleKeys(self.keys.input, self.keys.target).unpack(batch, self.parts.settings.picks_targets)
 

@@ -15,6 +15,11 @@ from torch.nn.utils.rnn import PackedSequence
 
 Key = str | int | None
 Role = Literal["input", "target"]
+ROLES: tuple[Role, Role] = ("input", "target")
+
+
+class UnclearBatch(ValueError):
+    """Nothing tells which part of a batch is the input and which the target."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +59,7 @@ class SampleKeys:
     def unpack(self, batch: Any, whole_target: bool = False) -> tuple[Any, Any]:
         """(input, target) of a batch as a trainer takes it. `whole_target`: unless named, the target is the batch.
 
-        ValueError says what to write if the batch does not tell.
+        UnclearBatch says what to write if the batch does not tell: of three parts none is taken for the target.
         """
         names = {"input": self.input, "target": self.target}
         if whole_target and self.target is None:
@@ -63,9 +68,12 @@ class SampleKeys:
             if missing := [role for role, name in names.items() if name not in batch]:
                 there_is, keys = ", ".join(map(str, batch)), ", ".join(f"{role}: ..." for role in missing)
                 which = f"say which is {' and '.join(missing)} with data.keys: {{{keys}}}, or replace Trainer.unpack"
-                raise ValueError(f"a batch is a dict with the keys {there_is}: {which}")
+                raise UnclearBatch(f"a batch is a dict with the keys {there_is}: {which}")
         elif not isinstance(batch, tuple | list) or len(batch) < 2:
-            raise ValueError(f"a batch is a {type(batch).__name__}, not (input, target): replace Trainer.unpack")
+            raise UnclearBatch(f"a batch is a {type(batch).__name__}, not (input, target): replace Trainer.unpack")
+        elif len(batch) > 2 and names.get("target", 0) is None:
+            which = "say which is input and target with data.keys: {input: 0, target: 1}, or replace Trainer.unpack"
+            raise UnclearBatch(f"a batch has {len(batch)} parts, and any may be the target: {which}")
         return self.part("input", batch), self.part("target", batch) if "target" in names else batch
 
 
@@ -80,6 +88,32 @@ def with_part(sample: Any, key: Any, value: Any) -> Any:
     if isinstance(sample, tuple):
         return type(sample)(*parts) if hasattr(sample, "_fields") else tuple(parts)
     return parts
+
+
+def in_single_precision(batch: Any, places: SampleKeys) -> tuple[Any, list[Role]]:
+    """The batch, or tensors of a dataset, with float64 in input and target as float32; and which of them had float64.
+    All else is left as it is: the rest may hold times or sums that need their digits."""
+    changed: list[Role] = []
+    for role in ROLES:
+        try:
+            key = places.key_of(role, batch)
+        except ValueError:
+            continue
+        part = batch if key is None else batch[key]
+        if _holds_float64(part):
+            batch = with_part(batch, key, _as_float32(part))
+            changed.append(role)
+    return batch, changed
+
+
+def _holds_float64(value: Any) -> bool:
+    return value.dtype == torch.float64 if isinstance(value, Tensor) else any(map(_holds_float64, parts_of(value)))
+
+
+def _as_float32(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.float() if value.dtype == torch.float64 else value
+    return with_parts(value, _as_float32)
 
 
 def rows_of(tensors: Sequence[Tensor], indices: Tensor) -> list[Tensor]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from base.checkpoint.forward_state import ForwardState
 from base.checks import summary
+from base.checks.data_faults import SeenBatch, evaluated
 from base.checks.preflight import Preflight, ShapeProbe
 from base.errors import Fault, MetricError, listing
-from base.evaluation.first_batches import FirstBatch
 from base.loop.components import NoSuchOutput, NotOneNumber, NotOnlyOne
 from base.registry import TRAINERS, has_own_epoch
 from utils.model_summary import calls_of
@@ -68,11 +68,11 @@ def dry_run(builder: Builder, trainer: BaseTrainer) -> None:
     if has_own_epoch(TRAINERS.get(settings.trainer.type)):
         return
     state, undo = rng_state(), ForwardState(trainer.models.values(), trainer.criteria.values())
-    batch = FirstBatch(next(iter(trainer.data.valid.values()), trainer.data.train))
+    batch = SeenBatch(next(iter(trainer.data.valid.values()), trainer.data.train))
     kinds = listing((component.type for component in settings.models.values()), "and")
     try:
         with calls_of(trainer.models) as trainer.parts.calls:
-            row = builder.or_fault("model", lambda: trainer.evaluate(batch, ""), kinds)
+            row = builder.or_fault("model", lambda: evaluated(config, trainer, batch), kinds)
     except NotOnlyOne as error:
         raise config.error("trainer.type", f"{settings.trainer.type} {error}") from None
     except NotOneNumber as error:

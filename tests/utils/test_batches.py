@@ -166,7 +166,7 @@ def test_what_cannot_be_counted_is_named(batch: Any) -> None:
 @pytest.mark.parametrize(
     ("keys", "batch", "expected"),
     [
-        (SampleKeys(), (1, 2, 3), (1, 2)),
+        (SampleKeys(), (1, 2), (1, 2)),
         (SampleKeys(target=-1), [1, 2, 3], (1, 3)),
         (SampleKeys("image", "label"), {"label": 2, "image": 1, "name": 3}, (1, 2)),
     ],
@@ -182,6 +182,7 @@ def test_input_and_target_are_found_alike_in_samples_and_batches(
     ("keys", "batch", "message"),
     [
         (SampleKeys(target=2), (1, 2), "data.keys.target: expected a number below 2, the sample's size, found 2"),
+        (SampleKeys(), (1, 2, 3), "a batch has 3 parts, and any may be the target: say which is input and target with"),
         (SampleKeys("x"), {"x": 1, "y": 2}, "say which is target with data.keys: {target: ...}"),
         (SampleKeys(), torch.ones(3), "a batch is a Tensor, not (input, target)"),
     ],
