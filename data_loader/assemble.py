@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -20,9 +20,7 @@ from base.protocols import (
     Collates,
     HasVocabulary,
     Learns,
-    Loader,
     Overlaps,
-    SetFacts,
     SplitsTest,
     SplitsValidation,
     TrainingLoader,
@@ -30,7 +28,9 @@ from base.protocols import (
 )
 from base.registry import FUNCTIONS, LOADERS, SAMPLERS, TRANSFORMS, Registry
 from data_loader.checks.classes import align_classes
+from data_loader.checks.geometry import refuse_lone_geometry
 from data_loader.checks.types import label_names, refuse_images
+from data_loader.loaded import LoadedData
 from data_loader.loaders import InMemoryLoader, PerSampleLoader, SinglePrecision
 from data_loader.open_datasets import (
     SPLIT,
@@ -56,43 +56,6 @@ _PASSED_ON = ("num_workers", "timeout", "prefetch_factor", "persistent_workers",
 """Keys of data.loader that are DataLoader's arguments as they stand."""
 
 _IN_MEMORY: dict[str, Any] = {"in_memory": True, "reason": "it is held as tensors, all transforms treat whole batches"}
-
-
-@dataclass
-class LoadedData:
-    """What `standard` gives: see base.protocols.DataSets."""
-
-    train: TrainingLoader
-    valid: dict[str, Loader]
-    test: dict[str, Loader]
-    facts: Mapping[str, Any]
-    decisions: dict[str, Any]
-    split: dict[str, Tensor] = field(default_factory=dict)
-    places: SampleKeys = field(default_factory=SampleKeys)
-    opened: dict[str, DatasetSplit] = field(default_factory=dict)
-    """By label: what the loaders read from."""
-    _about: dict[str, SetFacts] = field(default_factory=dict)
-
-    def components(self) -> dict[str, Any]:
-        """See base.protocols.DataSets. What workers read changes in them alone, and a stream says itself where it
-        stands."""
-        found: dict[str, Any] = {}
-        for label, one in self.opened.items():
-            if one.samples is None or one.streamed:
-                continue
-            parts = {"dataset": one.dataset, "collate": one.samples.collate}
-            for kind in ("transform", "target_transform"):
-                steps = getattr(one.samples, kind).transforms
-                parts |= {f"{kind}.{number}": step for number, step in enumerate(steps)}
-            if one.loader is not None:
-                parts["loader"] = one.loader
-            found |= {f"data.{label}.{name}": part for name, part in parts.items()}
-        return found
-
-    def about(self) -> dict[str, SetFacts]:
-        if not self._about:
-            self._about = {label: one.facts(self.places) for label, one in self.opened.items()}
-        return self._about
 
 
 @LOADERS.register
@@ -307,6 +270,7 @@ class DataAssembler:
         """The first readable sample, transformed: what does not fit is found before anything starts."""
         index, read = self._first_readable(one, samples)
         one.first = describe_input(read[0], self.places)
+        refuse_lone_geometry(read[0], key, self.places, self.data)
         try:
             sample = samples.transformed(read, 0, 0)[0]
         except SampleError as failed:

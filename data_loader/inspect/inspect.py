@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from base.protocols import HasClasses
-from data_loader.assemble import LoadedData
+from data_loader.loaded import LoadedData
 from data_loader.open_datasets import DatasetSplit, add_to_hash, describe_input
 from data_loader.samples import END, Failure, words
 from data_loader.streams import stream_length

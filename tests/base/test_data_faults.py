@@ -174,7 +174,7 @@ def test_float64_becomes_float32_with_one_line(
     changes |= {"model": {"type": "ToyLinear", "args": {"outputs": 1}}, "data__loader__in_memory": in_memory}
     with caplog.at_level(logging.INFO):
         run = fit(small_config(tmp_path / "64", tmp_path, **changes, trainer__verbosity=2))
-    told = [r.getMessage() for r in caplog.records if "become" in r.getMessage()]
+    told = [r.getMessage() for r in caplog.records if " become " in r.getMessage()]
     said = "inputs and targets are float64 and become float32"
     assert sorted(told) == [f"Arrays (train): {said}", f"Arrays (valid): {said}"]
     np.savez(tmp_path / "data.npz", x=x.astype(np.float32), y=(x[:, :1] ** 2).astype(np.float32))
