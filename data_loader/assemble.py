@@ -29,6 +29,7 @@ from base.protocols import (
 from base.registry import FUNCTIONS, LOADERS, SAMPLERS, TRANSFORMS, Registry
 from data_loader.checks.classes import align_classes
 from data_loader.checks.geometry import refuse_lone_geometry
+from data_loader.checks.shared import warn_of_shared
 from data_loader.checks.types import label_names, refuse_images
 from data_loader.loaded import LoadedData
 from data_loader.loaders import InMemoryLoader, PerSampleLoader, SinglePrecision
@@ -100,6 +101,8 @@ class DataAssembler:
         self._share_what_is_learned(sets)
         loaders = {label: self._loader(one) for label, one in sets.items()}
         self.decisions |= self._known(sets["train"])
+        if not self.resumed:
+            warn_of_shared(sets, self.places)
         return LoadedData(
             train=loaders["train"],
             valid={name: loaders[label] for name in valid if (label := _label("valid", name)) in loaders},

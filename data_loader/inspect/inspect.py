@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from base.protocols import HasClasses
+from data_loader.checks.shared import content_of
 from data_loader.loaded import LoadedData
-from data_loader.open_datasets import DatasetSplit, add_to_hash, describe_input
+from data_loader.open_datasets import DatasetSplit, describe_input
 from data_loader.samples import END, Failure, words
 from data_loader.streams import stream_length
 from data_loader.transforms import Pipeline, SampleError, as_tensor
@@ -182,9 +182,7 @@ class _Reader:
     def _content(self, numbers: list[int], samples: list[Any], inputs: list[Any]) -> None:
         found, by_kind = self.found, defaultdict[Any, list[tuple[int, Tensor]]](list)
         for number, sample, value in zip(numbers, samples, inputs, strict=True):
-            digest = blake2b(digest_size=16)
-            add_to_hash(digest, value)
-            found.by_content[digest.digest()].append((number, self._class_of(sample)))
+            found.by_content[content_of(value)].append((number, self._class_of(sample)))
             found.kinds[describe_input(sample, self.places)] += 1
             if (tensor := as_numbers(value)) is not None:
                 by_kind[tensor.shape, tensor.dtype].append((number, tensor))
