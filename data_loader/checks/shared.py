@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from data_loader.open_datasets import DatasetSplit, add_to_hash
 from utils.batches import SampleKeys
@@ -42,7 +43,7 @@ def warn_of_shared(sets: Mapping[str, DatasetSplit], places: SampleKeys) -> None
 
 
 def _shared(train: DatasetSplit, other: DatasetSplit, places: SampleKeys) -> str:
-    """What they share in words; empty if that is nothing, or if the training set repeats its own samples about as often."""
+    """What they share in words; empty if that is nothing, or if the training set repeats itself about as often."""
     end = time.monotonic() + MOST_SECONDS
     there, seen = _contents(other, places, MOST_SAMPLES // 2, end - MOST_SECONDS / 2)
     here, looked_at = _contents(train, places, MOST_SAMPLES - seen, end)
@@ -61,23 +62,26 @@ def _shared(train: DatasetSplit, other: DatasetSplit, places: SampleKeys) -> str
 
 def _contents(one: DatasetSplit, places: SampleKeys, most: int, end: float) -> tuple[dict[bytes, int], int]:
     """How often each input occurs, and how many were looked at, spread over the set, until the time `end`."""
-    read, members = _reader(one, places), one.indices()
-    chosen = members[torch.randperm(len(members), generator=torch.Generator().manual_seed(0))[:most]]
+    chosen = one.indices()
+    chosen = chosen[torch.randperm(len(chosen), generator=torch.Generator().manual_seed(0))[:most]]
     found: dict[bytes, int] = {}
     with isolated_rng():
-        for looked_at, index in enumerate(chosen.tolist()):
+        for looked_at, content in enumerate(_each(one, places, chosen)):
             if time.monotonic() > end:
                 return found, looked_at
-            try:
-                content = content_of(read(index))
-            except Exception:  # who reads it to train tells that it is broken
-                continue
-            found[content] = found.get(content, 0) + 1
+            if content is not None:
+                found[content] = found.get(content, 0) + 1
     return found, len(chosen)
 
 
-def _reader(one: DatasetSplit, places: SampleKeys) -> Callable[[int], Any]:
+def _each(one: DatasetSplit, places: SampleKeys, chosen: Tensor) -> Iterator[bytes | None]:
+    """The content of each sample; None for one that cannot be read, which whoever trains with it tells."""
     if one.tensors is not None:
-        inputs = places.part("input", one.tensors)
-        return lambda index: inputs[index]
-    return lambda index: places.part("input", one.dataset[index])
+        for row in places.part("input", one.tensors)[chosen].numpy(force=True):
+            yield blake2b(row.tobytes(), digest_size=16).digest()
+        return
+    for index in chosen.tolist():
+        try:
+            yield content_of(places.part("input", one.dataset[index]))
+        except Exception:
+            yield None
