@@ -27,7 +27,7 @@ from base.protocols import (
     UsesLearned,
 )
 from base.registry import FUNCTIONS, LOADERS, SAMPLERS, TRANSFORMS, Registry
-from data_loader.checks.classes import align_classes
+from data_loader.checks.classes import align_classes, warn_of_rare
 from data_loader.checks.geometry import refuse_lone_geometry
 from data_loader.checks.shared import warn_of_shared
 from data_loader.checks.types import label_names, refuse_images
@@ -173,9 +173,12 @@ class DataAssembler:
             raise _refused("data.valid", f"{what}; expected {hint}")
         labels = targets_of(whole.dataset, whole.tensors, self.places, whole.labels) if self.data.stratify else None
         try:
-            return split_indices(len(whole.dataset), shares, self._seed("split"), labels)
+            split = split_indices(len(whole.dataset), shares, self._seed("split"), labels)
         except ValueError as error:
             raise _refused("data.valid", str(error)) from error
+        if labels is not None:
+            warn_of_rare(labels, split, whole)
+        return split
 
     def _facts(self, train: DatasetSplit) -> DatasetFacts:
         def targets() -> Tensor:

@@ -7,9 +7,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from torch import Tensor
+
 from base.errors import ConfigError, Fault, Origin, listing
 from base.protocols import HasClasses, NumbersClasses
 from data_loader.open_datasets import DatasetSplit, tensors_of
+from utils.formatting import pluralize
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +73,17 @@ def _renumber(dataset: Any, own: list[str], names: list[str]) -> bool:
         dataset.imgs = dataset.samples
     dataset.classes, dataset.class_to_idx = list(names), numbers
     return True
+
+
+def warn_of_rare(labels: Tensor, split: Mapping[str, Tensor], whole: DatasetSplit) -> None:
+    """One line for each part of a stratified split that lacks a class. `labels` (int64, (N,)) are those of all
+    samples, and `split` holds the indices of each part."""
+    names, counts = whole.class_names, labels.bincount()
+    for label, members in split.items():
+        lacking = ((counts > 0) & (labels[members].bincount(minlength=len(counts)) == 0)).nonzero().flatten().tolist()
+        if lacking:
+            classes = [f"{names[n] if n < len(names) else n} ({pluralize(int(counts[n]), 'sample')})" for n in lacking]
+            log.warning("data.stratify: too few samples to give %s any of class %s", label, listing(classes, "and"))
 
 
 def _lacking(train: DatasetSplit, names: list[str]) -> Iterator[str]:
