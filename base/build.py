@@ -58,8 +58,8 @@ if TYPE_CHECKING:
 
 
 class Builder:
-    """Builds what one config describes, data first; a constructor that refuses its arguments becomes a fault at their
-    place. `decisions` are those that a run made about its data when it began."""
+    """Builds what one config describes, data first. If a constructor rejects its arguments, raises a ConfigError that
+    points to them. `decisions` are what a resumed run decided about its data when it started."""
 
     data: DataSets
 
@@ -73,10 +73,10 @@ class Builder:
         if self.settings.threads is not None:
             torch.set_num_threads(self.settings.threads)
         self._fused: dict[str, bool] = {}
-        """By the names of the optimizers that were built."""
+        """By name of each optimizer that was built."""
 
     def load_data(self) -> DataSets:
-        """Datasets and their loaders, and the facts that other arguments may refer to."""
+        """Opens the datasets, builds their loaders, and sets `facts`, which other arguments may refer to."""
         trainer = self.settings.trainer
         try:
             self.data = LOADERS.get("standard")(
@@ -89,12 +89,12 @@ class Builder:
             raise self.config.placed(error.faults) from error
         self._check_lengths(steps * trainer.epochs)
         known = {"epochs": trainer.epochs, "steps_per_epoch": steps, "total_steps": steps * trainer.epochs}
-        # Facts of the data are worked out when first asked for: some cost reading it.
+        # Facts of the data are computed on first use, because some of them require reading it.
         self.facts = ChainMap({f"trainer.{name}": n for name, n in known.items()}, cast(Any, self.data.facts))
         return self.data
 
     def _check_lengths(self, steps: int) -> None:
-        """Batches against the data, schedules against the steps of the whole run."""
+        """Checks the batch size against the size of the data, and schedules against the steps of the whole run."""
         config, train, batch = self.config, self.data.train, self.settings.data.loader.batch_size
         faults = []
         if train.size is None:
@@ -103,7 +103,7 @@ class Builder:
             what = f"no batch is left: the training data is smaller than one batch of {batch}, and drop_last is on"
             faults.append(config.fault("data.loader.batch_size", what))
         elif isinstance(train, WrapsLoader):
-            pass  # the project's own loader, which knows nothing of data.loader
+            pass  # the project's own loader, which ignores data.loader
         elif self.is_new_run and config.written("data.loader.batch_size") and 0 < train.size < batch:
             what, most = "larger than the training data", f"{train.size} at most, the number of its samples"
             faults.append(config.fault("data.loader.batch_size", what, str(batch), most))
@@ -113,13 +113,13 @@ class Builder:
             raise ConfigError(faults, config.source)
 
     def loaders(self) -> dict[str, Loader]:
-        """Every dataset's loader by the name that `test.py --data` takes."""
+        """All loaders, by the name that `test.py --data` accepts."""
         valid = {name or "valid": loader for name, loader in self.data.valid.items()}
         test = {name or "test": loader for name, loader in self.data.test.items()}
         return {"train": self.data.train} | valid | test
 
     def build_models(self) -> dict[str, nn.Module]:
-        """By name, on the device. The same seed gives the same initial weights."""
+        """All models by name, on the device. The same seed gives the same initial weights."""
         seed_everything(self.settings.seed)
         models = {name: self._model(name, component) for name, component in self.settings.models.items()}
         if self.is_new_run and self.settings.init_from:
@@ -127,7 +127,7 @@ class Builder:
         return models
 
     def build_losses(self) -> dict[str, Callable[..., Any]]:
-        """By name, on the device."""
+        """All losses by name, on the device."""
         losses = self.settings.losses.items()
         return {name: self._loss(self.settings.place("loss", name), component) for name, component in losses}
 
@@ -138,7 +138,7 @@ class Builder:
     def components(
         self, data: DataSets, models: dict[str, nn.Module], criteria: dict[str, Callable[..., Any]]
     ) -> TrainerComponents:
-        """What a trainer works with, with the metrics; enough to evaluate."""
+        """The components that an evaluation needs; `add_optimizers` adds those for training."""
         return TrainerComponents(
             settings=self.settings,
             device=self.device,
@@ -153,7 +153,8 @@ class Builder:
         )
 
     def build_trainer(self, parts: TrainerComponents) -> BaseTrainer:
-        """The trainer that the config names. One with its own epoch needs the optimizers, which are then added here."""
+        """The trainer that the config names. For a trainer with its own epoch, this also adds the optimizers, which its
+        constructor needs."""
         kind = TRAINERS.get(self.settings.trainer.type)
         if has_own_epoch(kind):
             from base.legacy.adapter import with_template_base
@@ -169,13 +170,13 @@ class Builder:
 
     def _template_trainer(self, kind: type[TemplateTrainer], **supplied: Any) -> TemplateTrainer:
         name, args = self.settings.trainer.type, self.settings.trainer.args
-        made: TemplateTrainer = self.or_fault(
+        made: TemplateTrainer = self.config_error_from(
             "trainer", lambda: kind(**supplied, **convert(kind, substitute(args, self.facts))), name, args
         )
         return made
 
     def add_optimizers(self, parts: TrainerComponents, callbacks: Iterable[Callback] = ()) -> None:
-        """Optimizers, schedules, averages and callbacks; `callbacks` are added to the config's."""
+        """Adds optimizers, schedules, averages and callbacks; `callbacks` come after those of the config."""
         if not parts.optimizers:
             self._add_optimizers(parts)
         parts.callbacks += callbacks
@@ -199,7 +200,8 @@ class Builder:
         parts.name_callbacks(callback.type for callback in self.settings.callbacks)
 
     def fused(self, optimizer: keys.OptimizerConfig) -> bool:
-        """By the config, else by kind; an optimizer that was built has what its parameters allow."""
+        """Whether to use the fused implementation: the config's choice, else the usual one for this kind of optimizer.
+        The optimizer's parameters may still rule it out."""
         by_kind = FUSED if self.device.type == "cpu" else FUSED_ON_ACCELERATORS
         return optimizer.type in by_kind if optimizer.fused is None else optimizer.fused
 
@@ -208,8 +210,8 @@ class Builder:
         return bool(self.data.decisions["data"] == "synthetic")
 
     def decided(self) -> dict[str, Any]:
-        """The config with what was left to the program filled in, so that a resume does not decide otherwise: `fused`,
-        for one, changes bits."""
+        """The config with the program's decisions filled in. A resume must not decide differently: `fused`, for one,
+        changes bits."""
         config = self.config.to_dict()
         config |= {"device": str(self.device), "threads": torch.get_num_threads()}
         several = isinstance(self.settings.optimizer, dict)
@@ -219,7 +221,7 @@ class Builder:
         return config
 
     def _model(self, name: str, component: keys.ModelConfig) -> nn.Module:
-        """Of several each has first weights of its own, whatever others there are."""
+        """One of several models has initial weights that do not depend on the others."""
         place = self.settings.place("model", name)
         seed = self.settings.seed
         seed_everything(seed if place == "model" else fold_in(seed, zlib.crc32(name.encode())))
@@ -255,7 +257,7 @@ class Builder:
         until = component.unfreeze_at.epoch if component.unfreeze_at is not None else None
         freezing = ParameterFreezer(model, component.freeze, until)
         if len(freezing.parameters) == len(learning({name: model})) and until != 1:
-            hint = "leave something that learns, or say frozen: true"
+            hint = "leave some parameters to train, or set frozen: true"
             raise self.config.error(f"{place}.freeze", "the whole model is frozen", hint=hint)
         return freezing
 
@@ -266,7 +268,7 @@ class Builder:
         if not parameters and component.params:
             raise self._no_match(f"{place}.params", component.params, names)
         if not parameters:
-            raise self.config.error(place, "no parameter is left to learn")
+            raise self.config.error(place, "there are no parameters left to train")
         several = isinstance(self.settings.optimizer, dict)
         groups = grouped(parameters, component.groups, component.args, name if several else "")
         for i, group in enumerate(groups):
@@ -276,7 +278,7 @@ class Builder:
         self._fused[name] = self.fused(component) and not not_fusable(parameters, component.args)
         options = {"fused": True} if self._fused[name] else {}
         optimizer: Optimizer = self._build(place, OPTIMIZERS, component, params=groups, **options)
-        self._refuse_unusable(place, type(optimizer), component, parameters)  # what a function of the user's own made
+        self._refuse_unusable(place, type(optimizer), component, parameters)  # a user's factory may return any class
         return optimizer
 
     def _refuse_unusable(self, place: str, kind: Any, component: keys.OptimizerConfig, parameters: Learning) -> None:
@@ -290,7 +292,7 @@ class Builder:
 
     def _no_match(self, key: str, pattern: str, names: Iterable[str]) -> ConfigError:
         hint = f"there are {listing(names, 'and')}" if names else ""
-        what = f"{pattern!r} is found in no name of a parameter that is left"
+        what = f"{pattern!r} matches no name of a remaining parameter"
         return self.config.error(key, what, hint=hint)
 
     def _link(self, name: str, number: int, component: keys.SchedulerConfig) -> Link:
@@ -309,8 +311,8 @@ class Builder:
         )
 
     def _in_the_monitors_direction(self, place: str, component: keys.SchedulerConfig) -> keys.SchedulerConfig:
-        """ReduceLROnPlateau is given the monitored value, so it takes that for better which the monitor does. A trainer
-        with an epoch of its own may give it any value."""
+        """Sets `mode` of ReduceLROnPlateau, which gets the monitored value. A trainer with its own epoch is exempt: it
+        may pass any value."""
         monitor = self.settings.trainer.monitor
         own_epoch = has_own_epoch(TRAINERS.get(self.settings.trainer.type))
         if component.type != "ReduceLROnPlateau" or not monitor or own_epoch:
@@ -323,8 +325,8 @@ class Builder:
         return component.model_copy(update={"args": {**component.args, "mode": given}})
 
     def _metrics(self) -> dict[str, Any]:
-        """By name. Functions and callables give scores to average. Metrics that count the same of the same parts of
-        output and target share their counts."""
+        """All metrics by name. The scores of functions and callables are averaged. Metrics that count the same things
+        in the same parts of output and target share their counts."""
         metrics, counting = dict[str, Any](), dict[Any, Any]()
         for i, component in enumerate(self.settings.metrics):
             metric = self._build(f"metrics.{i}", METRICS, component)
@@ -344,11 +346,13 @@ class Builder:
         return metrics
 
     def _build(self, place: str, registry: Registry, component: Any, **supplied: Any) -> Any:
-        return self.or_fault(
+        return self.config_error_from(
             place, partial(build, registry, component, self.facts, **supplied), component.type, component.args
         )
 
-    def or_fault(self, place: str, make: Callable[[], Any], name: str, args: Iterable[str] = ()) -> Any:
+    def config_error_from(self, place: str, make: Callable[[], Any], name: str, args: Iterable[str] = ()) -> Any:
+        """Calls `make`. An error raised by a library becomes a ConfigError at `place`, or at the argument that the
+        error names; errors in the user's own code are left alone."""
         try:
             return make()
         except (UserError, MemoryError, NotOnlyOne, NoSuchOutput):
@@ -356,7 +360,7 @@ class Builder:
         except Exception as error:
             if users_frames(error):
                 raise
-            told = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            named = [argument for argument in args if re.search(rf"\b{re.escape(argument)}\b", told, re.IGNORECASE)]
+            text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            named = [argument for argument in args if re.search(rf"\b{re.escape(argument)}\b", text, re.IGNORECASE)]
             key = f"{place}.args.{named[0]}" if len(named) == 1 else place
-            raise self.config.error(key, f"{name} refuses this: {told}") from error
+            raise self.config.error(key, f"{name} refuses this: {text}") from error

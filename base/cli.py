@@ -27,12 +27,12 @@ def test(argv: Sequence[str]) -> int:
 def _train(argv: Sequence[str]) -> int:
     parser = _parser("Trains what a config describes, or resumes a run.")
     _add_runs(parser)
-    parser.add_argument("--check", action="store_true", help="only check the config; nothing is written")
+    parser.add_argument("--check", action="store_true", help="only check the config; write nothing")
     _add_questions(parser)
     flags = _add_short_flags(parser, argv)
     arguments = parser.parse_intermixed_args(argv)
     given = vars(arguments)
-    for question in ("explain", "list", "schema"):  # `--explain seed=1`: an override, and no key
+    for question in ("explain", "list", "schema"):  # in `--explain seed=1`, the word is an override, not a key
         if "=" in (given[question] or ""):
             arguments.overrides.append(given[question])
             given[question] = ""
@@ -40,7 +40,7 @@ def _train(argv: Sequence[str]) -> int:
     overrides += arguments.overrides
     asks_for_names = arguments.list is not None or arguments.schema is not None
     if not asks_for_names and arguments.config is None and (arguments.resume is None or arguments.check):
-        parser.error("-c CONFIG starts a run, -r PATH goes on with one")
+        parser.error("give -c CONFIG to start a run, or -r PATH to resume one")
     if asks_for_names or arguments.explain is not None:
         from base.introspect.questions import answer
 
@@ -75,27 +75,23 @@ def _train(argv: Sequence[str]) -> int:
 
 
 def _add_runs(parser: argparse.ArgumentParser) -> None:
-    """Flags that say which run, and what goes with it."""
-    parser.add_argument("-c", "--config", metavar="CONFIG", help="a YAML or JSON file: starts a run")
+    """Flags that select the run to start or resume, and its options."""
+    parser.add_argument("-c", "--config", metavar="CONFIG", help="start a run from a YAML or JSON file")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("-r", "--resume", metavar="PATH", help="a run, or a checkpoint in it: goes on where it stopped")
-    which.add_argument("--resume-newest", action="store_true", help="with -c: the newest run of the config's name")
+    which.add_argument("-r", "--resume", metavar="PATH", help="resume a run, or one of its checkpoints")
+    which.add_argument("--resume-newest", action="store_true", help="with -c: resume the newest run of that name")
     which.add_argument(
-        "--auto-resume", action="store_true", help="with -c: that run if it is unfinished and equal, else a new one"
+        "--auto-resume", action="store_true", help="with -c: resume it if unfinished and equal, else start a new run"
     )
-    parser.add_argument("--force", action="store_true", help="on a resume, accept changes that alter its course")
-    parser.add_argument(
-        "--profile", action="store_true", help="record what ten steps do, into the run's folder profile/"
-    )
-    parser.add_argument(
-        "--note", default="", metavar="TEXT", help="why this run: kept in it, shown by tools/compare.py"
-    )
+    parser.add_argument("--force", action="store_true", help="on a resume, accept changes that alter the run's course")
+    parser.add_argument("--profile", action="store_true", help="profile ten steps, into the run's folder profile/")
+    parser.add_argument("--note", default="", metavar="TEXT", help="why this run was made; tools/compare.py shows it")
     parser.add_argument("--tag", action="append", default=[], metavar="WORD", help="a word to find the run by")
 
 
 def _add_short_flags(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str, str]:
-    """The everyday ones and those under `options` in the config that is named, which may mean other keys by the same
-    flag; those of the program itself it cannot take. Gives the key of each."""
+    """Adds the short flags for common keys and those under `options` in the config, which may redefine a short flag but
+    not the program's own flags. Returns the config key of each flag."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("-c", "--config", "-r", "--resume", dest="path")
     path = first.parse_known_args(argv)[0].path
@@ -108,11 +104,11 @@ def _add_short_flags(parser: argparse.ArgumentParser, argv: Sequence[str]) -> di
 
 
 def _add_questions(parser: argparse.ArgumentParser) -> None:
-    """Flags that ask something and start nothing; base/introspect answers."""
+    """Flags that only print or write information; base/introspect answers them."""
     asks: dict[str, Any] = {"nargs": "?", "const": ""}
-    explain = "print the whole config, or KEY of it, with where each value comes from; nothing is started"
+    explain = "print the whole config, or KEY of it, and where each value comes from"
     parser.add_argument("--explain", **asks, metavar="KEY", help=explain)
-    names = "print the kinds of components, the names of one kind (losses), or all about one name (SGD)"
+    names = "print the kinds of components, the names of one kind (losses), or details of one name (SGD)"
     parser.add_argument("--list", **asks, metavar="WORD", help=names)
     schema = "write a JSON Schema of all keys and names, for editors (default: saved/schema.json)"
     parser.add_argument("--schema", **asks, metavar="FILE", help=schema)
@@ -122,9 +118,9 @@ def _test(argv: Sequence[str]) -> int:
     parser = _parser("Tests a run: its best checkpoint, else its last.")
     parser.add_argument("-r", "--resume", metavar="PATH", required=True, help="a run, or a checkpoint in it")
     on = parser.add_mutually_exclusive_group()
-    on.add_argument("--data", default="test", metavar="SET", help="test (default), valid, or a set by its name")
-    on.add_argument("--input", metavar="PATH", help="say what the model makes of an image, an .npz file, or a folder")
-    parser.add_argument("--top-k", type=int, default=3, metavar="K", help="with --input: classes to name (default: 3)")
+    on.add_argument("--data", default="test", metavar="SET", help="test (default), valid, or the name of a dataset")
+    on.add_argument("--input", metavar="PATH", help="predict an image, an .npz file, or a folder of them")
+    parser.add_argument("--top-k", type=int, default=3, metavar="K", help="with --input: classes to print (default: 3)")
     arguments = parser.parse_intermixed_args(argv)
     if arguments.top_k < 1:
         parser.error(f"argument --top-k: expected 1 or more, found {arguments.top_k}")
@@ -146,14 +142,14 @@ def _test(argv: Sequence[str]) -> int:
 
 def _parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
-    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="lies over the config, read as YAML")
-    parser.add_argument("--traceback", action="store_true", help="print an error's whole traceback")
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="overrides the config, read as YAML")
+    parser.add_argument("--traceback", action="store_true", help="print the full traceback of an error")
     parser.add_argument("--plugin", action="append", default=[], metavar="MODULE", help="a module that registers names")
     return parser
 
 
 def exit_code(work: Callable[[], int], whole_traceback: bool = False) -> int:
-    """What `work` returns, or the code of what it raises, which is printed on stderr."""
+    """The value that `work` returns, or the exit code of the exception that it raises, which is printed to stderr."""
     try:
         return work()
     except UserError as error:
@@ -161,7 +157,7 @@ def exit_code(work: Callable[[], int], whole_traceback: bool = False) -> int:
             traceback.print_exc()
         print(error, file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:  # training itself takes the signal for a request
+    except KeyboardInterrupt:  # during training, SIGINT is a request to stop and raises nothing
         print("interrupted before training began: nothing was changed", file=sys.stderr)
         return 128 + signal.SIGINT
     except BrokenPipeError:

@@ -24,9 +24,9 @@ BASES = {
     "Dataset": "DATASETS",
     "IterableDataset": "DATASETS",
 }
-"""A subclass of one of these registers by its name, decorated or not."""
+"""A subclass of one of these is registered under its own name, even without a decorator."""
 FUNCTION_FILES = {"loss.py": "LOSSES", "metric.py": "METRICS"}
-"""Every public function and class of a file of this name registers, as in pytorch-template."""
+"""In a file of this name every public function and class is registered, as in pytorch-template."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Definition:
     path: Path
     line: int
     own: bool
-    """True for the framework's files, which a user's definition of the same name shadows."""
+    """True in the framework's files; a user's definition of the same name takes precedence."""
 
     @property
     def place(self) -> str:
@@ -46,15 +46,15 @@ class Definition:
 
 @dataclass
 class Index:
-    """What the project's files define, by registry and name."""
+    """The definitions in the project's files, by registry and name."""
 
     users: dict[tuple[str, str], list[Definition]] = field(default_factory=dict)
     own: dict[tuple[str, str], Definition] = field(default_factory=dict)
-    """Of the framework's files."""
+    """Definitions in the framework's files."""
     modules: set[str] = field(default_factory=set)
-    """Those that define something."""
+    """Modules with at least one definition."""
     broken: dict[str, str] = field(default_factory=dict)
-    """Files that do not parse, and why."""
+    """Files that cannot be parsed, and why."""
 
     def add(self, definition: Definition) -> None:
         key = (definition.registry, definition.name)
@@ -111,7 +111,7 @@ def _last_name(node: ast.expr) -> str:
 
 
 def _decorations(node: ast.ClassDef | ast.FunctionDef) -> Iterator[tuple[str, str]]:
-    """The registries that a definition is decorated with, each with the name that it registers."""
+    """(registry, registered name) of each decorator that registers the definition."""
     for decorator in node.decorator_list:
         call = decorator if isinstance(decorator, ast.Call) else None
         target = call.func if call else decorator
@@ -121,7 +121,7 @@ def _decorations(node: ast.ClassDef | ast.FunctionDef) -> Iterator[tuple[str, st
 
 
 def _registry_of(name: str, bases: Mapping[str, list[str]], seen: frozenset[str] = frozenset()) -> str | None:
-    """The registry of a class of the user's by what it derives from, through any number of the user's own classes."""
+    """The registry of a user's class by its base classes, followed through the user's other classes."""
     for base in bases.get(name, ()):
         if base in BASES and base != name:
             return BASES[base]
@@ -143,10 +143,10 @@ GROUP = "torch_atelier.plugins"
 
 
 def allowed_plugins(command_line: Iterable[str] = ()) -> dict[str, str]:
-    """Names that `plugins:` of a config may use, and the module behind each.
+    """The names that `plugins:` of a config may contain, and the module of each.
 
-    They are installed packages with an entry point of the group `torch_atelier.plugins`, modules under
-    `[tool.torch_atelier] plugins` of pyproject.toml, and those of `--plugin NAME`, which may also be a package's.
+    Allowed are installed packages with an entry point in the group `torch_atelier.plugins`, the modules listed under
+    `[tool.torch_atelier] plugins` in pyproject.toml, and modules or packages given with `--plugin NAME`.
     """
     pyproject = ROOT / "pyproject.toml"
     settings = tomllib.loads(pyproject.read_text(encoding="utf-8")) if pyproject.is_file() else {}
@@ -156,7 +156,7 @@ def allowed_plugins(command_line: Iterable[str] = ()) -> dict[str, str]:
 
 
 def flags(plugins: Iterable[str]) -> list[str]:
-    """The flags that allow `plugins` on a command line: none for those that the project allows by itself."""
+    """The `--plugin` flags that `plugins` need on a command line: none for plugins that are allowed anyway."""
     allowed = allowed_plugins()
     return [word for name in plugins if name not in allowed for word in ("--plugin", name)]
 
@@ -170,7 +170,7 @@ NOT_USERS = ("train.py", "test.py", "tools/", "tests/", ".venv/")
 
 
 def users_frames(error: BaseException) -> list[traceback.FrameSummary]:
-    """The frames of an error's traceback that lie in files of the user's own, outermost first."""
+    """The frames of an error's traceback that are in the user's own files, outermost first."""
     own = own_files()
     frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).is_relative_to(ROOT)]
     names = [Path(frame.filename).relative_to(ROOT).as_posix() for frame in frames]

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 
 class UserError(ValueError):
-    """An error whose message needs no traceback beside it; `exit_code` is what the scripts end with."""
+    """An error whose message suffices without a traceback; the scripts exit with `exit_code`."""
 
     exit_code: ClassVar[int] = 1
 
@@ -34,7 +34,7 @@ class DataError(UserError):
 
 
 class MissingFiles(DataError):
-    """The files of a dataset are not there and could not be fetched."""
+    """The files of a dataset are missing and could not be downloaded."""
 
 
 class WriteError(UserError):
@@ -50,7 +50,7 @@ class OutOfMemoryError(UserError):
 
 
 class MetricError(UserError):
-    """A metric was given outputs and targets that it cannot measure; at a start it becomes a fault of the config."""
+    """A metric got outputs and targets that it cannot handle; at a start this becomes a ConfigError."""
 
     exit_code = 5
 
@@ -61,7 +61,7 @@ class MetricError(UserError):
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turns an error of the operating system into one line for the user."""
+    """Turns an OSError into a WriteError with a one-line message."""
     try:
         yield
     except OSError as error:
@@ -69,14 +69,14 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
-    """True of an accelerator's, the CPU allocator's and Python's own error."""
+    """True for the out-of-memory errors of accelerators, of torch's CPU allocator and of Python."""
     name, text = type(error).__name__, str(error)
     return name in ("OutOfMemoryError", "MemoryError") or "can't allocate memory" in text or "not enough memory" in text
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a value was written: a place in a file, or an override in words (then `line` is 0)."""
+    """Where a value was written: a position in a file, or a description of an override (then `line` is 0)."""
 
     source: str
     line: int = 0
@@ -92,7 +92,7 @@ _LINE_BREAK = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong with a config: where, at which key, what, what was found, what is expected, how to fix it."""
+    """One error in a config: where, at which key, what is wrong, what was found, what is expected, how to fix it."""
 
     origin: Origin
     key: str
@@ -109,13 +109,13 @@ class Fault:
             parts.append(f"expected {self.expected}")
         if self.hint:
             parts.append(self.hint)
-        said = self.origin.source.replace("=", " ").split()  # an override names its key
-        where = str(self.origin) if not self.key or self.key in said else f"{self.origin}: {self.key}"
+        words = self.origin.source.replace("=", " ").split()  # an override already names its key
+        where = str(self.origin) if not self.key or self.key in words else f"{self.origin}: {self.key}"
         return _LINE_BREAK.sub(lambda found: repr(found[0])[1:-1], f"{where}: {'; '.join(parts)}")
 
 
 class ConfigError(UserError):
-    """A config that cannot be run; `faults` holds all that was found, sorted by place."""
+    """A config that cannot be run; `faults` holds all errors, sorted by position."""
 
     exit_code = 2
 
@@ -131,20 +131,20 @@ def _place(fault: Fault) -> tuple[bool, str, int, int, str]:
 
 
 def suggest(word: str, known: Iterable[str]) -> str | None:
-    """The known name nearest to `word`, or None when nothing comes near; upper and lower case count as equal."""
+    """The known name closest to `word`, ignoring case; None if no name is similar."""
     names = {name.lower(): name for name in known}
     nearest = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.6)
     return names[nearest[0]] if nearest else None
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
-    """`"did you mean 'epochs'?"`, or the empty text; `word` may be anything that a config holds."""
+    """`"did you mean 'epochs'?"`, or an empty string; `word` may be any value of a config."""
     nearest = suggest(word, known) if isinstance(word, str) else None
     return f"did you mean {nearest!r}?" if nearest else ""
 
 
 def listing(words: Iterable[str], last: str = "or", most: int = 8) -> str:
-    """`a, b or c`; `a, b, c ...` when there are more than `most`."""
+    """`a, b or c`; `a, b, c ...` if there are more than `most`."""
     words = list(words)
     if len(words) > most:
         return f"{', '.join(words[:most])} ..."

@@ -14,75 +14,75 @@ class Loader(Protocol):
     """Batches of one dataset, transformed and on the device."""
 
     name: str
-    """Its class and what it is for, as messages name it: `FashionMNIST (train)`."""
+    """The name used in messages, with the dataset's class and purpose: `FashionMNIST (train)`."""
     size: int | None
-    """Samples in one pass over the data; None of a stream that does not say so."""
+    """Samples in one pass over the data; None for a stream without a length."""
     batch_size: int
     workers: int | None
-    """Processes that read the data beside this one; None if there is nothing left to read."""
+    """The number of worker processes that read the data; None if all data is in memory."""
 
     def __len__(self) -> int:
-        """Batches in one pass. ConfigError of a stream that does not say how many samples it has."""
+        """The number of batches in one pass. ConfigError for a stream without a length."""
 
     def batches(self, pass_: int = 0, start: int = 0) -> Iterator[Any]:
-        """The batches of one pass from batch `start` on; nothing is read to get there."""
+        """The batches of one pass from batch `start` on; earlier batches are not read."""
 
 
 def batches_in(loader: Loader) -> int | None:
-    """Batches in one pass; None where only reading them would tell."""
+    """The number of batches in one pass; None for a stream without a length."""
     return None if loader.size is None else len(loader)
 
 
 class TrainingLoader(Loader, Protocol):
-    """A loader of which a run that is resumed may ask the rest of a pass."""
+    """A loader that can continue a pass from the middle, for a resumed run."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Where a stream stands. Empty, as here, where pass and batch say it all."""
+        """The position in a stream. Empty, as here, if pass and batch determine the position."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """What `state_dict` gave: `batches` may go on from there."""
+        """Restores the position that `state_dict` returned; `batches` continues from there."""
         return
 
 
 @dataclass(frozen=True)
 class SetFacts:
-    """What is known of a dataset without reading it from a disk."""
+    """What is known about a dataset without reading it from a disk."""
 
     kind: str
-    """The class of it: `FashionMNIST`."""
+    """Its class: `FashionMNIST`."""
     input: str
-    """The first sample's input in words, before all transforms: `1x28x28 uint8`; empty if nothing was read yet."""
+    """A description of the first sample's input, before all transforms: `1x28x28 uint8`; empty if nothing was read."""
     low: float | None
     high: float | None
-    """The range of all inputs, where the set is held in memory."""
+    """The range of all inputs, if the dataset is held in memory."""
     class_counts: tuple[int, ...]
-    """Samples of each class; empty where that is not known."""
+    """The number of samples of each class; empty if unknown."""
 
 
 class DataSets(Protocol):
-    """Everything a run learns from and is judged by."""
+    """The training, validation and test data of a run."""
 
     train: TrainingLoader
     valid: dict[str, Loader]
     """Validation sets by name; the usual single one is named "" and logs as `val_loss`, others as `val_<name>_loss`."""
     test: dict[str, Loader]
     facts: Mapping[str, Any]
-    """What `${data.num_classes}` and the like stand for, by name."""
+    """The values of references such as `${data.num_classes}`, by name."""
     decisions: Mapping[str, Any]
-    """Plain values decided once and kept on resume: in memory or not, real or synthetic, fingerprints."""
+    """Plain values that are decided once and kept on a resume: in memory or not, real or synthetic, fingerprints."""
     split: Mapping[str, Tensor]
-    """int64 indices of the training and validation part, empty when nothing was split."""
+    """int64 indices of the training and validation parts; empty if nothing was split."""
 
     def components(self) -> Mapping[str, Any]:
-        """Datasets, transforms and samplers that may change as they are read, by path: `data.train.dataset`."""
+        """Datasets, transforms and samplers whose state may change during reading, by path: `data.train.dataset`."""
 
     def about(self) -> Mapping[str, SetFacts]:
-        """By label: `train`, `valid`, `valid_<name>`, `test`, `test_<name>`."""
+        """Facts by label: `train`, `valid`, `valid_<name>`, `test`, `test_<name>`."""
 
 
 class EventWriter(Protocol):
-    """TensorBoard, in SummaryWriter's words."""
+    """A TensorBoard writer with the method names of torch's SummaryWriter."""
 
     def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None: ...
     def add_text(self, tag: str, text_string: str, global_step: int) -> None: ...
@@ -94,64 +94,64 @@ class EventWriter(Protocol):
 
 
 class RunLog(Protocol):
-    """Where a run's numbers go: console, train.log, metrics.jsonl, TensorBoard."""
+    """Records a run's numbers: console, train.log, metrics.jsonl, TensorBoard."""
 
     writer: EventWriter
 
     def begin_phase(self, title: str, total: int, start: int = 0) -> None:
-        """`total` batches follow, the first `start` of them are done already."""
+        """`total` batches follow, of which the first `start` are already done."""
 
     def advance(self, read: Callable[[], Mapping[str, float]]) -> None:
-        """One more batch is done. `read` costs a wait for the device: it is called only when something is drawn."""
+        """One more batch is done. `read` has to wait for the device, so it is called only when something is drawn."""
 
     def end_phase(self) -> None: ...
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """To TensorBoard only."""
+        """Logs values to TensorBoard only."""
 
     def row(self, row: Mapping[str, Any], improved: bool = False) -> None:
-        """One epoch, or one evaluation inside an epoch."""
+        """Logs one epoch, or one evaluation inside an epoch."""
 
     def end(self, reason: str) -> None:
-        """Why the run is over, as the last row of metrics.jsonl."""
+        """Writes why the run ended, as the last row of metrics.jsonl."""
 
     def flush(self) -> dict[str, int]:
-        """Everything so far handed to the operating system; the length in bytes of each file, by name."""
+        """Hands everything written so far to the operating system. Returns each file's length in bytes, by name."""
 
     def sync(self) -> None:
-        """Everything flushed so far forced to the disk."""
+        """Forces everything flushed so far to the disk."""
 
     def close(self) -> None: ...
 
 
-# What a class may offer beyond what it must have. Whoever asks uses isinstance: no base class is needed.
+# Optional abilities of components. They are tested with isinstance, so a class needs no base class to have one.
 
 
 @runtime_checkable
 class NamesSupplied(Protocol):
-    """A component that says itself which parameters of its constructor the program fills in; no config may set them."""
+    """A component that lists the constructor parameters that the program fills in; a config must not set them."""
 
     supplied_by_program: ClassVar[tuple[str, ...]]
 
 
 @runtime_checkable
 class WrapsLoader(Protocol):
-    """A loader around one of the project's own, which knows nothing of `data.loader`."""
+    """A loader that wraps one of the project's own loaders, which ignores `data.loader`."""
 
     wrapped: Any
 
 
 @runtime_checkable
 class SplitsValidation(Protocol):
-    """A project's own loader of training data that sets a validation part aside."""
+    """A project's own training loader that splits off a validation part."""
 
     def split_validation(self) -> Any:
-        """A DataLoader of that part; None if there is none."""
+        """A DataLoader of the validation part; None if there is none."""
 
 
 @runtime_checkable
 class SplitsTest(Protocol):
-    """The same for a test part."""
+    """A project's own training loader that splits off a test part."""
 
     def split_test(self) -> Any: ...
 
@@ -169,7 +169,7 @@ class HasTargets(Protocol):
     """A dataset that knows the class numbers of its samples without reading them."""
 
     targets: Any
-    """N whole numbers: a list, array or tensor; None if they are not known."""
+    """N integers in a list, array or tensor; None if unknown."""
 
 
 @runtime_checkable
@@ -193,7 +193,7 @@ class HasVocabulary(Protocol):
     """A dataset of token numbers."""
 
     vocab_size: int
-    """Token numbers are below it; `${data.vocab_size}`."""
+    """All token numbers are below this; configs refer to it as `${data.vocab_size}`."""
 
 
 @runtime_checkable
@@ -201,30 +201,30 @@ class Overlaps(Protocol):
     """A dataset that says whether its samples share data, such as windows of one series."""
 
     overlapping: bool
-    """True if no part may be drawn from it by lot."""
+    """True if the samples must not be split at random."""
 
 
 @runtime_checkable
 class Learns(Protocol):
-    """A training dataset from which something is learned before training, such as a vocabulary."""
+    """A training dataset that computes something before training, such as a vocabulary."""
 
     def learn(self, indices: list[int]) -> Any:
-        """Plain values, from these samples alone; kept by the run and by all who resume or test it."""
+        """Returns plain values computed from these samples only. The run saves them for resumes and tests."""
 
 
 @runtime_checkable
 class UsesLearned(Protocol):
-    """A dataset that is given what the training dataset learned."""
+    """A dataset that needs the values that the training dataset learned."""
 
     def use(self, learned: Any) -> None: ...
 
 
 @runtime_checkable
 class Collates(Protocol):
-    """A dataset that makes its own batches."""
+    """A dataset that assembles its own batches."""
 
     def collate(self, samples: list[Any]) -> Any:
-        """One batch of these samples."""
+        """Returns these samples as one batch."""
 
 
 @runtime_checkable
@@ -232,12 +232,12 @@ class FollowsPasses(Protocol):
     """A stream whose order depends on the pass."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Called before each pass with its number, from 0."""
+        """Called before each pass with its number, counted from 0."""
 
 
 @runtime_checkable
 class Stateful(Protocol):
-    """A stream that can continue where it stood."""
+    """A stream that can continue from a saved position."""
 
     def state_dict(self) -> Any: ...
     def load_state_dict(self, state: Any) -> None: ...
@@ -248,31 +248,31 @@ class DrawsNumbers(Protocol):
     """A transform of whole batches that draws random numbers."""
 
     draws: int
-    """Uniform numbers that one sample needs."""
+    """The number of uniform random numbers that each sample needs."""
 
 
 @runtime_checkable
 class Updates(Protocol):
-    """A metric with a state of its own; anything else is a function whose scores are averaged."""
+    """A metric with its own state; any other metric is a function whose scores are averaged."""
 
     def update(self, output: Any, target: Any) -> None:
-        """Takes in one batch, detached from the graph."""
+        """Adds one batch, which is detached from the graph."""
 
 
 @runtime_checkable
 class SharesCounts(Protocol):
-    """A metric that can read what another metric of the same outputs and targets counts."""
+    """A metric that can reuse the counts of another metric of the same outputs and targets."""
 
     counted: Any
-    """Metrics share if this is equal: it names what they count."""
+    """Identifies what is counted; metrics with equal values share their counts."""
 
     def share(self, first: Any) -> None:
-        """Counts nothing from here on, and computes from the counts of `first`."""
+        """From now on, computes from the counts of `first` instead of counting itself."""
 
 
 @runtime_checkable
 class ChoosesState(Protocol):
-    """A metric of torchmetrics, which keeps its state out of `state_dict` unless told otherwise."""
+    """A metric of torchmetrics, whose `state_dict` is empty unless `persistent(True)` is called."""
 
     def persistent(self, mode: bool) -> None: ...
 
@@ -286,6 +286,6 @@ class CountsUpdates(Protocol):
 
 @runtime_checkable
 class Unpacks(Protocol):
-    """A trainer that says what of a batch is the model's input and what the target."""
+    """A trainer that splits a batch into the model's input and the target."""
 
     def unpack(self, batch: Any) -> tuple[Any, Any]: ...

@@ -5,8 +5,8 @@
     @MODELS.register
     class MyNet(nn.Module): ...
 
-A name means, in this order: what the user's own files define, the framework's files, plugins, an adopted library. Only
-the file that defines a requested name is imported.
+A name is looked up in this order: the user's own files, the framework's files, plugins, libraries. Only the file that
+defines a requested name is imported.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ SUPPLIED_TO_OWN_EPOCH = (
     *("data_loader", "train_data_loader", "train_loader", "valid_data_loader", "val_data_loader", "valid_loader"),
     *("val_loader", "test_data_loader", "test_loader", "lr_scheduler", "scheduler", "len_epoch", "train_logger"),
 )
-"""What the constructor of a trainer with its own epoch is given by name; the rest comes from `trainer.args`."""
+"""The arguments that the constructor of a trainer with its own epoch gets by name; others come from `trainer.args`."""
 
 
 def has_own_epoch(trainer: Any) -> bool:
-    """True of a trainer's class that defines `_train_epoch(epoch)`, as pytorch-template has it, and no `train_step`."""
+    """True if a trainer class defines `_train_epoch(epoch)`, as in pytorch-template, and no `train_step`."""
     return hasattr(trainer, "_train_epoch") and "train_step" in getattr(trainer, "__abstractmethods__", ())
 
 
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 
 class UnknownName(KeyError):
-    """Nobody defines this name. `known` lists what there is; `broken` the files that could not be parsed."""
+    """No file or library defines this name. `known` lists all names, `broken` the files that could not be parsed."""
 
     def __init__(self, kind: str, name: str, known: list[str], broken: Mapping[str, str]) -> None:
         super().__init__(f"no {kind} is named {name!r}")
@@ -60,10 +60,10 @@ def index() -> Index:
 class Registry:
     """One kind of component.
 
-    `adopts` gives a library's components by name. `supplied` names the parameters that the program fills in. A plain
-    function is a factory, or, with `called_with` (losses, metrics, transforms, functions), the component itself: its
-    arguments are bound to it, and the program calls it with so many more by position. `names` leaves out what of a
-    library `hides` is true of; `get` finds it.
+    `adopts` returns a library's components by name. `supplied` names the parameters that the program fills in. A plain
+    function is a factory, unless `called_with` is set (losses, metrics, transforms, functions). Then it is the
+    component itself: the config's arguments are bound to it, and it is called with `called_with` positional arguments.
+    `get` finds library components for which `hides` is true, but `names` does not list them.
     """
 
     def __init__(
@@ -88,7 +88,8 @@ class Registry:
     @overload
     def register(self, target: str, /) -> Callable[[T], T]: ...
     def register(self, target: T | str, /) -> T | Callable[[T], T]:
-        """Decorates a class or function. Running the same file again replaces what it registered before."""
+        """Decorates a class or function, optionally with a name. A second registration by the same module replaces the
+        first, so a notebook cell can be run again."""
 
         def add(value: T, name: str) -> T:
             self._registered[name, value.__module__] = value
@@ -99,8 +100,8 @@ class Registry:
         return add(target, target.__name__)
 
     def get(self, name: str) -> Any:
-        """The class or function registered under `name`. Raises UnknownName if nobody defines it, BrokenFile if two of
-        the user's files do or its file cannot be imported."""
+        """The class or function registered under `name`. Raises UnknownName if there is none, BrokenFile if two of the
+        user's files define it or if its file cannot be imported."""
         files, key, outside = index(), (self.symbol, name), self._outside_files(name)
         users, own, in_notebook = files.users.get(key, []), files.own.get(key), "__main__" in outside
         if len(users) > 1 and not in_notebook:
@@ -109,7 +110,7 @@ class Registry:
         if own and (users or in_notebook) and name not in self._shadows_logged:
             self._shadows_logged.add(name)
             place = "__main__" if in_notebook else users[0].place
-            log.info("%s %s: %s stands in for the framework's own", self.kind, name, place)
+            log.info("%s %s: %s replaces the framework's own", self.kind, name, place)
         if in_notebook:
             return self._registered[name, "__main__"]
         if definition := users[0] if users else own:
@@ -121,7 +122,7 @@ class Registry:
         raise UnknownName(self.kind, name, self.names(), files.broken)
 
     def names(self) -> list[str]:
-        """Every name, sorted; imports the libraries whose names are adopted."""
+        """All names, sorted. Imports the adopted libraries."""
         defined = {name for symbol, name in (*index().users, *index().own) if symbol == self.symbol}
         offered = {name for name, target in self._adopted().items() if not self._hides(target)}
         return sorted(defined | {name for name, _ in self._registered} | offered)
@@ -138,7 +139,7 @@ class Registry:
         return (self.symbol, name) in index().users or bool(self._outside_files(name))
 
     def supplied_to(self, target: Any) -> tuple[str, ...]:
-        """The parameters of `target` that the program fills in; a class may name others than are usual."""
+        """The parameters of `target` that the program fills in; a class may declare its own list."""
         if has_own_epoch(target):
             return SUPPLIED_TO_OWN_EPOCH
         if inspect.isclass(target) or not self._called_with:
@@ -148,13 +149,13 @@ class Registry:
         return (*self.supplied, *given[: self._called_with])
 
     def call(self, target: Any, arguments: Mapping[str, Any], supplied: Mapping[str, Any]) -> Any:
-        """The component that `target`, which stands in this registry, is with these arguments."""
+        """Makes the component from `target`, a member of this registry, and these arguments."""
         if self._called_with and not inspect.isclass(target):
             return functools.partial(target, **arguments) if arguments else target
         return target(**supplied, **arguments)
 
     def _outside_files(self, name: str) -> list[str]:
-        """The modules outside the four folders that registered the name: a notebook (`__main__`), plugins."""
+        """The modules outside the four folders that registered the name: a notebook (`__main__`) or plugins."""
         return [module for n, module in self._registered if n == name and module not in index().modules]
 
     def _load(self, definition: Definition) -> Any:

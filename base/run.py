@@ -1,11 +1,11 @@
-"""The life of a run: `fit` starts or resumes one and trains it; `check` only checks.
+"""The life of a run: `fit` starts or resumes a run and trains it; `check` only checks a config.
 
     from base import fit, evaluate
 
     run = fit("configs/fashion_mnist.yaml", {"optimizer.args.lr": 0.01})
     scores = evaluate(run.path)
 
-Both raise; base/cli.py turns what is raised into an exit code.
+Both raise exceptions; base/cli.py turns them into exit codes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Run:
-    """What `fit` returns."""
+    """The result of `fit`."""
 
     path: Path
     config: Config
@@ -71,15 +71,16 @@ def fit(
 ) -> Run:
     """Starts a run from a config, or resumes one where it stopped.
 
-    `resume` is a run or a checkpoint in it. Its own config is the base; `config` and `overrides` change it, and `force`
-    allows changes that alter the course of the run. `newest` resumes the newest run of the config's name; `auto` does
-    so if that run is unfinished and its config equal, else it starts one. The run keeps `note` and `tags`; `callbacks`
-    are added to the config's. Raises UserError in its kinds (base/errors.py), or what the user's own code raises.
+    `resume` is a run or one of its checkpoints. It uses the run's own config, changed by `config` and `overrides`;
+    `force` allows changes that alter the course of the run. `newest` resumes the newest run of the config's name.
+    `auto` does so if that run is unfinished and its config is equal, and otherwise starts a new run. `note` and `tags`
+    are stored with the run; `callbacks` are added to those of the config. Raises a subclass of UserError
+    (base/errors.py), or whatever the user's own code raises.
     """
     with ExitStack() as stack:
-        # A start and a resume differ in this line alone: it gives a NewRun or a ResumedRun.
+        # A start and a resume differ only in this line, which returns a NewRun or a ResumedRun.
         plan = _plan(config, overrides, resume, newest, auto, force, plugins, Note(note, tuple(tags)), command)
-        from base.build import Builder  # imports torch, which a config that cannot be read does not need
+        from base.build import Builder  # imports torch, which is not needed for a config that cannot be read
         from base.checks.start import StartChecks
 
         builder = Builder(plan.config, plan.claim(stack))
@@ -97,9 +98,9 @@ def fit(
 
 
 def check(config: str | Path, overrides: Overrides = (), plugins: Sequence[str] = ()) -> list[Fault]:
-    """Checks a config's text, then builds what it describes and tries one training batch. Writes nothing.
+    """Checks a config's text, then builds what it describes and runs one training batch. Writes nothing.
 
-    Returns the warnings; raises as `fit` does.
+    Returns the warnings; raises the same exceptions as `fit`.
     """
     settled = _read(config, overrides, plugins)
     from base.build import Builder
@@ -120,7 +121,7 @@ def _plan(
     note: Note,
     command: Sequence[str],
 ) -> NewRun | ResumedRun:
-    """The run to start, or the one to resume with its config and the changes to it."""
+    """The run to start, or the run to resume with its config and the changes to it."""
     asked = _read(config, overrides, plugins) if config is not None else None
     run_dir: RunDir | None = None
     name: str | None = None
@@ -145,7 +146,7 @@ def _plan(
 
 
 def _read(path: str | Path, overrides: Overrides = (), plugins: Sequence[str] = (), of_run: bool = False) -> Config:
-    """Reads and checks a config's text; a file that cannot be read is refused before torch is imported."""
+    """Reads and checks a config's text. A file that cannot be read is refused before torch is imported."""
     from base.config import Config
 
     refuse_several_processes()
@@ -157,7 +158,7 @@ def _read(path: str | Path, overrides: Overrides = (), plugins: Sequence[str] = 
 
 
 def _train(trainer: BaseTrainer, run_dir: RunDir, plan: NewRun | ResumedRun) -> Run:
-    """Trains to the end, if that is not reached already; errors name the last good checkpoint."""
+    """Trains until the end, unless the run is already finished. Errors name the last good checkpoint."""
     reason, signal = plan.over, 0
     if not plan.over:
         gc_resume()

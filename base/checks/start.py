@@ -72,7 +72,7 @@ def dry_run(builder: Builder, trainer: BaseTrainer) -> None:
     kinds = listing((component.type for component in settings.models.values()), "and")
     try:
         with calls_of(trainer.models) as trainer.parts.calls:
-            row = builder.or_fault("model", lambda: evaluated(config, trainer, batch), kinds)
+            row = builder.config_error_from("model", lambda: evaluated(config, trainer, batch), kinds)
     except NotOnlyOne as error:
         raise config.error("trainer.type", f"{settings.trainer.type} {error}") from None
     except NotOneNumber as error:

@@ -26,7 +26,7 @@ ABSENT = _Absent()
 
 @dataclass(frozen=True)
 class Difference:
-    """A key whose value differs; `ABSENT` stands for the value in the config that lacks it."""
+    """A key whose value differs; `ABSENT` is the value in a config that lacks the key."""
 
     key: str
     before: Any
@@ -41,7 +41,7 @@ class Difference:
 
 
 def difference(before: Config, after: Config) -> list[Difference]:
-    """What differs, down to single arguments and list entries; what only `after` has comes last."""
+    """The differing keys, down to single arguments and list entries; keys that only `after` has come last."""
     old, new = dict(_leaves(before.to_dict())), dict(_leaves(after.to_dict()))
     found = []
     for path in [*old, *(path for path in new if path not in old)]:
@@ -62,7 +62,7 @@ def _leaves(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
 
 
 def _verdict(path: KeyPath, before: Settings, after: Settings) -> Verdict:
-    """Two keys have conditions."""
+    """Whether a resume may change the key. For two keys this depends on their values."""
     if path == ("trainer", "epochs") and not any((*before.schedules.values(), *after.schedules.values())):
         return "harmless"
     if path == ("trainer", "log_every") and before.trainer.check_gradients and after.trainer.check_gradients:

@@ -1,4 +1,4 @@
-"""The lock of a run directory: one process trains in it, and a dead process never blocks another."""
+"""The lock of a run directory: only one process trains in it, and a dead process never blocks another."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def refuse_several_processes() -> None:
-    """ConfigError where torchrun started more than one process: each would train, or test, the whole run."""
+    """ConfigError if torchrun started more than one process, since each would train or test the whole run."""
     count = os.environ.get("WORLD_SIZE", "")
     if count.isdecimal() and int(count) > 1:
         source, what = "the environment", "several processes would each do the whole run"
@@ -30,16 +30,16 @@ def refuse_several_processes() -> None:
 
 
 LOCK, MARKER = "lock", "lock.holder"
-_SECONDS = 0.5  # `is_held` takes the lock for an instant, so a start tries for longer than that
+_SECONDS = 0.5  # `is_held` takes the lock briefly, so a start must try for longer than that
 
 
 @contextmanager
 def held(run: Path) -> Iterator[None]:
-    """Hold the run in this folder; CheckpointError names the process that has it, WriteError if it cannot be locked.
+    """Locks the run in this folder. CheckpointError names the process that holds it; WriteError if locking fails.
 
-    The system frees the lock when the process ends, however it ends. `filelock` closes the descriptor in forked
-    children, which would otherwise keep the lock for as long as they outlive their parent. The file `lock` names the
-    holder. Where the filesystem has no locks, the file `lock.holder` stands for one.
+    The system releases the lock when the process ends, for whatever reason. `filelock` closes the descriptor in forked
+    children, which would otherwise keep the lock if they outlive their parent. The file `lock` names the holder. On a
+    filesystem without locks, the file `lock.holder` replaces the lock.
     """
     from filelock import FileLock, Timeout
 
@@ -93,8 +93,8 @@ else:
     import fcntl
 
     def _is_free(descriptor: int) -> bool:
-        """OSError if the filesystem has no locks. A shared lock: `filelock` has none, and with an exclusive one two
-        processes that look at once would each take the other for the holder."""
+        """OSError if the filesystem has no locks. Uses a shared lock, which `filelock` lacks: with an exclusive lock,
+        two processes that check at the same time would each mistake the other for the holder."""
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -110,8 +110,8 @@ def _name_holder(lock: Path, descriptor: int) -> None:
 
 
 # --- without the system's locks --------------------------------------------------------------------------------------
-# Not filelock's SoftFileLock: it takes over the file of a dead process only where the kernel can exchange two names.
-# Network filesystems, the ones without locks, cannot, and there it would block a killed run for good.
+# filelock's SoftFileLock is no replacement: it takes over the file of a dead process only if the kernel can exchange
+# two names. Network filesystems, which are the ones without locks, cannot, so it would block a killed run forever.
 
 
 @contextmanager
@@ -119,8 +119,9 @@ def _marked(marker: Path) -> Iterator[None]:
     with writing(marker):
         ours = _mark(marker)
     if not ours:
-        raise CheckpointError(f"{_in_use(marker)}; if that is gone, or this is a copy of its run, delete {marker}")
-    log.warning("%s: this filesystem has no locks: the file %s stands for one", marker.parent, marker.name)
+        hint = f"if that process is gone, or this is a copy of its run, delete {marker}"
+        raise CheckpointError(f"{_in_use(marker)}; {hint}")
+    log.warning("%s: this filesystem has no locks: the file %s replaces the lock", marker.parent, marker.name)
     holder = os.getpid()
     try:
         yield
@@ -130,7 +131,7 @@ def _marked(marker: Path) -> Iterator[None]:
 
 
 def _mark(marker: Path) -> bool:
-    """Whether this process is the one that the marker names by now."""
+    """Creates or takes over the marker. True if it names this process in the end."""
     me = _this_process()
     try:
         _write(marker, me)
@@ -140,8 +141,8 @@ def _mark(marker: Path) -> bool:
             return False
     ours = marker.with_name(f"{files.TEMPORARY}{marker.name}-{os.getpid()}")
     _write(ours, me)
-    files.rename(ours, marker)  # never deleted and made again: two that saw the dead one would both succeed
-    time.sleep(0.1)  # who else saw the dead one has replaced it by now: the last one holds the run
+    files.rename(ours, marker)  # with delete and create, two processes that found a dead holder could both succeed
+    time.sleep(0.1)  # any other process that found the dead holder has renamed its file by now: the last one wins
     return marker.read_bytes() == me
 
 
@@ -152,15 +153,16 @@ def _write(path: Path, data: bytes) -> None:
     except FileExistsError:
         raise
     except OSError:
-        path.unlink(missing_ok=True)  # half a marker names nobody, so nobody could take it over
+        path.unlink(missing_ok=True)  # a partial marker names no process, so it could never be taken over
         raise
 
 
 def _is_marked(marker: Path) -> bool:
-    """Whether a marker is there whose process may be alive; one of another machine counts, an unreadable one too."""
+    """Whether there is a marker whose process may be alive. This includes processes of other machines and unreadable
+    markers."""
     holder = _holder(marker)
     pid = holder.get("pid")
-    if holder.get("host") != socket.gethostname() or sys.platform == "win32":  # there os.kill(pid, 0) is Ctrl-C
+    if holder.get("host") != socket.gethostname() or sys.platform == "win32":  # on Windows os.kill(pid, 0) is Ctrl-C
         return marker.exists()
     if not isinstance(pid, int) or not 0 < pid < 1 << 31:
         return True
@@ -177,14 +179,15 @@ def _is_marked(marker: Path) -> bool:
 
 
 def _this_process() -> bytes:
-    """A blank and JSON: on Windows others cannot read the first byte of a file that is locked."""
+    """A blank followed by JSON: on Windows, other processes cannot read the first byte of a locked file."""
     now = datetime.now().isoformat(sep=" ", timespec="seconds")
     pid = os.getpid()
     return b" " + json.dumps({"host": socket.gethostname(), "pid": pid, "born": _born(pid), "since": now}).encode()
 
 
 def _born(pid: int) -> str | None:
-    """When a process started, in the system's ticks: tells it from a later one of the same number. None: not known."""
+    """When a process started, in clock ticks since boot: distinguishes it from a later process with the same number.
+    None if unknown."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except OSError:
@@ -192,7 +195,7 @@ def _born(pid: int) -> str | None:
 
 
 def _holder(path: Path) -> dict[str, Any]:
-    """What the file says of the process that holds the run; {} if that cannot be read."""
+    """The description of the process that holds the run; {} if the file cannot be read."""
     try:
         with path.open("rb", buffering=0) as file:
             file.seek(1)

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class ResumedRun:
-    """A run that goes on from one of its checkpoints; `before` is its config, `config` the same with changes."""
+    """A run that resumes from one of its checkpoints; `before` is its config, `config` the same with the changes."""
 
     def __init__(
         self, run_dir: RunDir, name: str | None, before: Config, config: Config, force: bool, note: Note
@@ -44,11 +44,11 @@ class ResumedRun:
         self.state = run_dir.state()
         self.saved: Checkpoint | None = None
         self.over = ""
-        """How the run ended, if nothing is left to do."""
+        """How the run ended, if nothing is left to train."""
 
     def claim(self, stack: ExitStack) -> Mapping[str, Any]:
-        """Locks the run until `stack` ends, chooses the checkpoint, and checks it and the changes. Returns what the run
-        decided about its data when it began."""
+        """Locks the run until `stack` ends, chooses the checkpoint, and checks it and the changes. Returns the run's
+        decisions about its data."""
         stack.enter_context(self.run_dir.lock())
         self.saved = choose_save(CheckpointStore(self.run_dir.checkpoints), self.name)
         if self.saved is not None:
@@ -58,7 +58,7 @@ class ResumedRun:
         return self.saved.info["data"] if self.saved else {}
 
     def _changes_since(self, saved: Checkpoint) -> list[Difference]:
-        """Against the config that was saved: the run's config.yaml may have been edited by hand."""
+        """The changes from the config in the checkpoint, because the run's config.yaml may have been edited by hand."""
         from base.config import Config
 
         values = saved.state["config"]
@@ -70,11 +70,11 @@ class ResumedRun:
         return difference(before, self.config)
 
     def open(self, trainer: BaseTrainer, builder: Builder, stack: ExitStack) -> RunDir:
-        """Restores the trainer, and only then, when all is known to work, writes to the run's directory."""
+        """Restores the trainer. Writes to the run's directory only afterwards, when everything is known to work."""
         check_data(self.saved, trainer.data, self.run_dir, self.force)
         if self.saved is not None:
             check_fit(trainer, self.saved, forced=any(change.verdict != "harmless" for change in self.changes))
-        tell_other_machine(self.run_dir, str(builder.device))
+        warn_of_other_machine(self.run_dir, str(builder.device))
         if self.saved is not None:
             self._restore(trainer, self.saved)
         self.note.add_to(self.run_dir.path)
@@ -87,7 +87,7 @@ class ResumedRun:
                 files.replace_file(self.run_dir.path / CONFIG, self.config.to_yaml().encode())
         attach_outputs(trainer, builder, self.run_dir, stack, self.saved)
         if any(change.verdict != "harmless" for change in self.changes):
-            trainer.save()  # so that a save says under which config the run goes on
+            trainer.save()  # so that a checkpoint records the config with which the run continues
         progress = trainer.progress
         log.info("resuming %s at epoch %d, step %d", self.run_dir.path, progress.epoch, progress.step)
         return self.run_dir
@@ -107,13 +107,13 @@ def newest_of(config: Config) -> RunDir:
     if folder is None:
         place = f"{config.settings.trainer.save_dir}/{config.settings.name}"
         raise CheckpointError(
-            f"{place}: there is no run of this name to go on with; without --resume-newest one starts"
+            f"{place}: there is no run of this name to resume; leave out --resume-newest to start one"
         )
     return folder
 
 
 def unfinished_of(config: Config, plugins: Sequence[str] = ()) -> RunDir | None:
-    """The newest run of a config's name, if it was started by an equal config and is neither over nor under way."""
+    """The newest run of a config's name, if it has an equal config and is neither finished nor running."""
     from base.config import Config
 
     folder = newest_run(config.settings.trainer.save_dir, config.settings.name)
@@ -124,7 +124,7 @@ def unfinished_of(config: Config, plugins: Sequence[str] = ()) -> RunDir | None:
 
 
 def differences_as_overrides(before: Config, after: Config) -> dict[str, Any]:
-    """What leads from one config to the other, by key; null for what is gone, lists as wholes."""
+    """The overrides that turn one config into the other, by key: null removes a key, lists are replaced as a whole."""
     overrides: dict[str, Any] = {}
     for change in difference(before, after):
         key = re.sub(r"\.\d+(\..*)?$", "", change.key)
@@ -136,7 +136,7 @@ def differences_as_overrides(before: Config, after: Config) -> dict[str, Any]:
 
 
 def choose_save(store: CheckpointStore, name: str | None) -> Checkpoint | None:
-    """The save to go on from; None if the run was killed before its first one. Under the run's lock."""
+    """The checkpoint to resume from; None if the run was killed before its first one. The run must be locked."""
     store.clean()
     if name is None and not store.names() and not (store.folder / "rejected").exists():
         return None
@@ -144,28 +144,28 @@ def choose_save(store: CheckpointStore, name: str | None) -> Checkpoint | None:
 
 
 def set_newer_aside(store: CheckpointStore, saved: Checkpoint) -> None:
-    """Going on from an older save: moves those that are newer, and the logs as they were, to a folder of their own."""
+    """For a resume from an older checkpoint: moves the newer ones and copies of the logs to a separate folder."""
     if store.names()[-1:] == [saved.name]:
         return
     aside = store.abandon(saved.name, datetime.now().strftime("%Y%m%d-%H%M%S"))
     for path in sorted(store.folder.parent.iterdir()):
         if path.name == "metrics.jsonl" or path.name.startswith("events.out.tfevents"):
-            kept = aside / path.name.replace("tfevents", "abandoned")  # else TensorBoard shows them as a run
+            kept = aside / path.name.replace("tfevents", "abandoned")  # else TensorBoard would show them as a run
             files.replace_file(kept, path.read_bytes())
-    log.info("going on from %s: what is newer now lies in %s", saved.name, aside)
+    log.info("resuming from %s: everything newer was moved to %s", saved.name, aside)
 
 
 def is_complete(saved: Checkpoint, config: Config) -> bool:
-    """True if nothing is left to train after this save; its run may have been over, and its last save lost."""
+    """True if nothing is left to train after this checkpoint."""
     trainer = config.settings.trainer
     stopped = trainer.early_stop is not None and saved.state["monitor"]["waited"] >= trainer.early_stop
     return saved.info["phase"] == "epoch end" and (saved.info["epoch"] >= trainer.epochs or stopped)
 
 
 def check_changes(changes: Sequence[Difference], after: Config, saved: Checkpoint | None, force: bool) -> None:
-    """Shows every difference; refuses those that the run cannot take, or only with `force`.
+    """Logs every difference. Refuses those that the run cannot accept, or accepts only with `force`.
 
-    Data and batch size may be changed, by force, where no epoch is under way.
+    With `force`, data and batch size may change between epochs.
     """
     faults = []
     between = saved is None or saved.info["phase"] == "epoch end" or saved.info["step"] == 0
@@ -188,7 +188,7 @@ def check_changes(changes: Sequence[Difference], after: Config, saved: Checkpoin
 
 
 def check_data(saved: Checkpoint | None, data: DataSets, folder: RunDir, force: bool) -> None:
-    """Refuses other data under the same config: files that were changed, another split."""
+    """Refuses different data under the same config: changed files or a different split."""
     if saved is None:
         return
     now, then = data.decisions["fingerprint"], saved.info["data"]["fingerprint"]
@@ -220,12 +220,12 @@ def _same_split(folder: RunDir, data: DataSets) -> bool:
 
 
 def touched_by(changes: Sequence[Difference]) -> set[str]:
-    """The words of all keys whose change alters the course of the run."""
+    """The parts of all changed keys that alter the course of the run."""
     return {word for change in changes if change.verdict != "harmless" for word in change.key.split(".")}
 
 
-def tell_other_machine(folder: RunDir, device: str) -> None:
-    """One line if the run began under other versions or on another processor: then its bits may differ."""
+def warn_of_other_machine(folder: RunDir, device: str) -> None:
+    """Warns if the run started with other versions or on another processor, since its bits may then differ."""
     from utils.environment import machine
 
     try:

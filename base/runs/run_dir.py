@@ -1,4 +1,4 @@
-"""The directory of a run: created exclusively, found again for a resume, with notes and tags (notes.jsonl).
+"""The directory of a run: creating it exclusively, finding it for a resume, and its notes and tags (notes.jsonl).
 
 {"time": "2026-11-20 16:42:03", "note": "a smaller rate, after the loss of the last one rose", "tags": ["rates"]}
 """
@@ -21,9 +21,9 @@ from utils import files
 CHECKPOINTS, CONFIG, METRICS = "checkpoints", "config.yaml", "metrics.jsonl"
 BEST, LAST = "best", "last"
 ASKED = "asked.yaml"
-"""The config of a run before the program decided what was left to it."""
+"""The config of a run before the program's decisions were filled in."""
 SPLIT = "split.safetensors"
-SYNTHETIC = "-synthetic"  # ends the name of a run on look-alike data
+SYNTHETIC = "-synthetic"  # the end of the name of a run on SyntheticFashion
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _STAMP = re.compile(r"(\d{8}-\d{6})(?:-(\d+))?")
@@ -32,13 +32,13 @@ _SAVE = re.compile(r"(\d{6,})-step-\d{8,}", re.ASCII)
 
 @dataclass(frozen=True)
 class RunDir:
-    """`saved/<name>/<YYYYmmdd-HHMMSS>[-n]/`; `create` makes one, `open` takes one that is there."""
+    """`saved/<name>/<YYYYmmdd-HHMMSS>[-n]/`; `create` makes a new one, `open` uses an existing one."""
 
     path: Path
 
     @classmethod
     def create(cls, save_dir: str | Path, name: str) -> RunDir:
-        """A new folder below `save_dir`, shared with no other start, and later in order than all runs of that name."""
+        """A new folder below `save_dir` that no other start shares and that sorts after all runs of that name."""
         if not _NAME.fullmatch(name):
             expected = "letters, digits, '.', '_' and '-', a letter or digit first"
             raise ConfigError([Fault(Origin("new run"), "name", "not a name for a folder", repr(name), expected)])
@@ -74,7 +74,7 @@ class RunDir:
         return self.path / CHECKPOINTS
 
     def lock(self) -> AbstractContextManager[None]:
-        """Hold the run for this process while it trains; CheckpointError names the process that has it."""
+        """Locks the run for this process while it trains; CheckpointError names the process that holds it."""
         return lock.held(self.path)
 
     def is_locked(self) -> bool:
@@ -82,13 +82,14 @@ class RunDir:
         return lock.is_held(self.path)
 
     def state(self) -> str:
-        """`running`; or why it ended (`finished`, `early_stop` ..., from metrics.jsonl); `killed` without a word."""
+        """`running`; or why it ended, from metrics.jsonl (`finished`, `early_stop` ...); `killed` if no reason was
+        recorded."""
         return "running" if self.is_locked() else self._end() or "killed"
 
     def _end(self) -> str | None:
         try:
             text = (self.path / METRICS).read_bytes()
-            row = json.loads(text[: text.rfind(b"\n") + 1].splitlines()[-1])  # what follows the last newline is torn
+            row = json.loads(text[: text.rfind(b"\n") + 1].splitlines()[-1])  # after the last newline is a partial line
         except (OSError, ValueError, IndexError, RecursionError):
             return None
         end = row.get("end") if isinstance(row, dict) else None
@@ -96,7 +97,7 @@ class RunDir:
 
 
 def save_name(number: int, step: int) -> str:
-    """The name of a checkpoint's folder: `number` counts the saves of a run."""
+    """The name of a checkpoint's folder; `number` counts the saves of a run."""
     return f"{number:06d}-step-{step:08d}"
 
 
@@ -107,16 +108,17 @@ def save_number(name: str) -> int:
 
 
 def resolve_resume(path: str | Path) -> tuple[RunDir, str | None]:
-    """What a user may name to go on from: a run (then None: its newest good save), `RUN/best`, `RUN/last`, or a save.
+    """(run, checkpoint name) of a path that a user gives to `-r`: a run, `RUN/best`, `RUN/last`, or a checkpoint.
 
-    Whether that save is there is the checkpoint store's to say. CheckpointError if it is none of these, or if there is
-    a link in the run's folder: the run may be a stranger's, and the link lead anywhere.
+    The name is None for a run, which means its newest good checkpoint. Whether the checkpoint exists is left to the
+    checkpoint store. CheckpointError for any other path, or if the run's folder contains a link: the run may come from
+    a stranger, and the link could lead anywhere.
     """
     folder, name = _named(path)
     for parent, folders, names in os.walk(folder.path):
         for entry in (Path(parent) / name for name in (*folders, *names)):
             if entry.is_symlink():
-                raise CheckpointError(f"{entry} is a link: a run has to be whole in its own folder")
+                raise CheckpointError(f"{entry} is a link: a run must not contain links")
     return folder, name
 
 
@@ -139,9 +141,9 @@ def newest_run(save_dir: str | Path, name: str) -> RunDir | None:
 
 
 def runs_below(folder: Path, depth: int = 4) -> list[RunDir]:
-    """`folder` if it is a run, else the runs up to `depth` folders below it, by name and age; half made ones, too.
+    """`folder` if it is a run, else the runs up to `depth` folders below it, by name and age, incomplete ones included.
 
-    No link below `folder` is followed.
+    Links below `folder` are not followed.
     """
     if _is_run(folder):
         return [RunDir(folder)]
@@ -167,7 +169,7 @@ def _runs(folder: Path) -> list[Path]:
 
 
 def _age(path: Path) -> tuple[str, int]:
-    """Runs in their order, other folders by name."""
+    """A sort key: runs by age, other folders by name."""
     return _order(path) if _STAMP.fullmatch(path.name) else (path.name, 0)
 
 
@@ -195,12 +197,12 @@ _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True)
 class Note:
-    """A text, tags, or both; ConfigError if a tag is none. One without either is nothing and leaves no trace."""
+    """A text, tags, or both. ConfigError for a malformed tag. A note with neither is not written."""
 
     text: str = ""
     tags: tuple[str, ...] = ()
     time: str = ""
-    """When it was written down, in local time: `2026-11-20 16:42:03`."""
+    """When it was written, in local time: `2026-11-20 16:42:03`."""
 
     def __post_init__(self) -> None:
         expected = "letters, digits, '.', '_' and '-', a letter or digit first"
@@ -217,8 +219,8 @@ class Note:
         return " ".join(filter(None, [self.time, self.text, *(f"#{tag}" for tag in self.tags)]))
 
     def add_to(self, run: Path) -> None:
-        """Writes it into the run's folder, unless that says the same already: one command line may start a run and
-        go on with it many times."""
+        """Writes the note into the run's folder, unless the same note is already there: one command line may start a
+        run and resume it many times."""
         text, kept = self.text.strip(), read_notes(run)
         if (not text or text in [note.text for note in kept]) and set(self.tags) <= set(tags_of(kept)):
             return
@@ -242,7 +244,7 @@ def read_notes(run: Path) -> list[Note]:
 
 
 def parse_notes(data: bytes) -> list[Note]:
-    """What of a notes.jsonl can be read; a line that is no note is passed over."""
+    """The notes in a notes.jsonl; lines that are no notes are skipped."""
     notes = []
     for line in data.splitlines():
         try:
@@ -254,5 +256,5 @@ def parse_notes(data: bytes) -> list[Note]:
 
 
 def tags_of(notes: Iterable[Note]) -> list[str]:
-    """All tags, each once."""
+    """All tags without duplicates."""
     return list(dict.fromkeys(tag for note in notes for tag in note.tags))

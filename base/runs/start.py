@@ -1,4 +1,4 @@
-"""Starting a run: its directory, what it was made from, and where its output goes."""
+"""Starting a run: its directory, the record of what it was made from, and its outputs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ log = logging.getLogger(__name__)
 
 
 class NewRun:
-    """A run that is yet to begin. `decisions` is {} for a config that may be a stranger's: nothing is fetched then."""
+    """A run that has not started yet. `decisions` is {} for a config that may come from a stranger: then nothing is
+    downloaded."""
 
     over = ""
 
@@ -34,12 +35,12 @@ class NewRun:
         self.config, self.note, self.command, self.decisions = config, note, command, decisions
 
     def claim(self, stack: ExitStack) -> Mapping[str, Any] | None:
-        """Checks that a directory can be made; it is made last, when everything else is known to work."""
+        """Checks that a directory can be created. It is created last, when everything else is known to work."""
         check_save_dir(self.config)
         return self.decisions
 
     def open(self, trainer: BaseTrainer, builder: Builder, stack: ExitStack) -> RunDir:
-        """Makes the run's directory, locked until `stack` ends, and writes what the run was made from into it."""
+        """Creates the run's directory, locks it until `stack` ends, and records in it what the run was made from."""
         name = self.config.settings.name.removesuffix(SYNTHETIC) + SYNTHETIC * builder.synthetic
         run_dir = RunDir.create(self.config.settings.trainer.save_dir, name)
         log.info("run        %s", run_dir.path)
@@ -50,13 +51,13 @@ class NewRun:
         return run_dir
 
     def _write_origins(self, run_dir: RunDir, builder: Builder) -> None:
-        """The config as it was asked for, the same with every decision taken, the environment, and the split."""
+        """Writes the config as given, the config with all decisions filled in, the environment, and the split."""
         from base.config.reader import to_yaml
         from utils.environment import environment
 
         header = f"# made from {self.config.source}\n"
         if builder.synthetic:
-            header += "# trained on SyntheticFashion, drawn by the project: the real files were not to be had\n"
+            header += "# trained on SyntheticFashion, drawn by the project: the real files were not available\n"
         decided = builder.decided() | {"name": run_dir.path.parent.name}
         with writing(run_dir.path):
             files.replace_file(run_dir.path / ASKED, self.config.to_yaml().encode())
@@ -70,11 +71,11 @@ class NewRun:
 
 
 def check_save_dir(config: Config) -> None:
-    """ConfigError if this user cannot make directories of runs there."""
+    """ConfigError if this user cannot create run directories there."""
     save_dir = Path(config.settings.trainer.save_dir).absolute()
     nearest = next(path for path in (save_dir, *save_dir.parents) if path.exists())
     if not nearest.is_dir():
-        what = f"{nearest} is a file, and no folder"
+        what = f"{nearest} is a file, not a folder"
     elif not os.access(nearest, os.W_OK):
         what = f"{nearest} is a folder that this user may not write to"
     else:
@@ -85,7 +86,7 @@ def check_save_dir(config: Config) -> None:
 def attach_outputs(
     trainer: BaseTrainer, builder: Builder, run_dir: RunDir, stack: ExitStack, saved: Checkpoint | None = None
 ) -> None:
-    """Gives a trainer its log, its checkpoints and its STOP file: from here on it leaves traces."""
+    """Gives a trainer its log, its checkpoint store and its STOP file. From here on it writes to the run directory."""
     from base.checkpoint.store import CheckpointStore
     from utils.model_summary import describe
 

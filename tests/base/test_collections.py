@@ -105,7 +105,7 @@ def test_params_choose_by_a_model_or_by_a_pattern(garments: Path, tmp_path: Path
     with pytest.raises(ConfigError) as error:
         fit(small_config(tmp_path, garments, optimizer=optimizer), {"optimizer.rest.params": "scale"})
     assert str(error.value).startswith(
-        "fit(): optimizer.rest.params: 'scale' is found in no name of a parameter that is left; there are "
+        "fit(): optimizer.rest.params: 'scale' matches no name of a remaining parameter; there are "
         "layers.0.weight, layers.0.bias, layers.2.weight and layers.2.bias"
     )
 

@@ -315,5 +315,5 @@ def test_out_of_memory_names_what_to_lower_and_what_is_saved(garments: Path, tmp
 
 def test_a_disk_that_refuses_is_one_line(garments: Path, tmp_path: Path) -> None:
     (tmp_path / "saved").write_text("a file where the folder of runs should be")
-    with pytest.raises(ConfigError, match=r"trainer.save_dir: .*saved is a file, and no folder"):
+    with pytest.raises(ConfigError, match=r"trainer.save_dir: .*saved is a file, not a folder"):
         fit(small_config(tmp_path, garments))

@@ -102,7 +102,7 @@ def test_a_users_name_stands_before_the_frameworks_with_one_line(
     write(project, "model/own.py", text)
     models = fresh("MODELS")
     assert models.get("Net").where == "mine" == models.get("Net").where
-    assert [r.getMessage() for r in caplog.records] == ["model Net: model/mine.py:2 stands in for the framework's own"]
+    assert [r.getMessage() for r in caplog.records] == ["model Net: model/mine.py:2 replaces the framework's own"]
 
 
 def test_two_of_the_users_definitions_are_an_error_when_asked_for(project: Path) -> None:

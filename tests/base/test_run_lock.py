@@ -147,12 +147,12 @@ def no_locks(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) ->
 def test_without_locks_a_file_holds_the_run(run: RunDir, caplog: pytest.LogCaptureFixture) -> None:
     with run.lock():
         assert [record.getMessage() for record in caplog.records] == [
-            f"{run.path}: this filesystem has no locks: the file lock.holder stands for one"
+            f"{run.path}: this filesystem has no locks: the file lock.holder replaces the lock"
         ]
         assert run.state() == "running"
         found = (
             f"in use by process {os.getpid()} on .*; "
-            f"if that is gone, or this is a copy of its run, delete {run.path}/lock.holder"
+            f"if that process is gone, or this is a copy of its run, delete {run.path}/lock.holder"
         )
         with pytest.raises(CheckpointError, match=found) as caught, run.lock():
             pass

@@ -95,5 +95,5 @@ def test_a_run_cut_short_from_the_command_line_is_no_contradiction(garments: Pat
 def test_a_folder_that_cannot_be_made(garments: Path, tmp_path: Path) -> None:
     (tmp_path / "saved").write_text("")
     config = small_config(tmp_path, garments)
-    with pytest.raises(ConfigError, match=r"config.yaml:\d+:\d+: trainer.save_dir: .*saved is a file, and no folder"):
+    with pytest.raises(ConfigError, match=r"config.yaml:\d+:\d+: trainer.save_dir: .*saved is a file, not a folder"):
         check(config)

@@ -45,7 +45,7 @@ def test_groups_are_matched_by_name_or_kind_and_have_their_own_arguments(garment
 
 def test_a_group_that_matches_nothing_and_wrong_arguments_are_faults(garments: Path, tmp_path: Path) -> None:
     optimizer = {"type": "SGD", "args": {"lr": 0.1}, "groups": [{"match": "scale"}]}
-    with pytest.raises(ConfigError, match=r"optimizer\.groups\.0\.match: 'scale' is found in no name .*layers\.0\."):
+    with pytest.raises(ConfigError, match=r"optimizer\.groups\.0\.match: 'scale' matches no name .*layers\.0\."):
         fit(small_config(tmp_path, garments, optimizer=optimizer))
     optimizer["groups"] = [{"match": "bias", "args": {"weigth_decay": 0, "lr": -1}}]
     with pytest.raises(ConfigError) as error:
@@ -98,9 +98,9 @@ def test_frozen_modules_are_in_eval_mode_and_what_the_user_froze_stays_so() -> N
 
 
 def test_a_pattern_to_freeze_that_matches_nothing_is_a_fault(garments: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"model\.freeze\.0: 'backbone' is found in no name of a parameter"):
+    with pytest.raises(ConfigError, match=r"model\.freeze\.0: 'backbone' matches no name of a remaining parameter"):
         fit(small_config(tmp_path, garments, model={**TINY, "freeze": ["backbone"]}))
-    with pytest.raises(ConfigError, match=r"model\.freeze: the whole model is frozen; leave something that learns"):
+    with pytest.raises(ConfigError, match=r"model\.freeze: the whole model is frozen; leave some parameters to train"):
         fit(small_config(tmp_path, garments, model={**TINY, "freeze": ["weight", "bias"]}))
 
 

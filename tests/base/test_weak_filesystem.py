@@ -27,7 +27,7 @@ from utils import files
 fcntl = pytest.importorskip("fcntl")
 
 LINES = {
-    "locks": "{run}: this filesystem has no locks: the file lock.holder stands for one",
+    "locks": "{run}: this filesystem has no locks: the file lock.holder replaces the lock",
     "fsync": "this filesystem has no fsync: a power cut may cost the newest saves and rows",
     "directories": "this filesystem cannot sync a directory: a power cut may cost the newest saves",
     "names": "this filesystem cannot rename: saves are copied into their place",
