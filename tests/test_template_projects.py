@@ -99,7 +99,10 @@ def test_a_classifier_with_an_epoch_of_its_own_in_processes(tmp_path: Path, monk
     monkeypatch.setenv("TERM_AT", "13")  # in the second epoch, in its fourth step of nine
     said = run(project, "train.py", "-c", "config.json", "name=part", "loss=calm_nll", code=143)
     assert "read as a config of pytorch-template" in said
-    assert "4 steps of epoch 2 are lost: Trainer trains it by code of its own, which can go on at the end of" in said
+    assert (
+        "4 steps of epoch 2 are lost: Trainer has its own _train_epoch, so the run can resume only at the end of"
+        in said
+    )
     monkeypatch.delenv("TERM_AT")
     said = drive(project, "0 train -c config.json", "0 train -r saved/part/*", "0 test -r saved/part/*")
     assert "finished: saved/Blobs/" in said

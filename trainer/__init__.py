@@ -1,4 +1,4 @@
-"""Ways to train, optimizers, schedules and callbacks. A file put here is found by itself."""
+"""Trainers, optimizers, schedules and callbacks. Files in this folder are found automatically."""
 
 from base.registry import CALLBACKS, OPTIMIZERS, SCHEDULERS, TRAINERS
 

@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 
 @CALLBACKS.register
 class Histograms(Periodic):
-    """`weights/<parameter>` at the end of every `every` epochs, and `gradients/<parameter>` of the epoch's last step as
-    the optimizer is given them: clipped, if the config clips."""
+    """Histograms `weights/<parameter>` at the end of every `every` epochs, and `gradients/<parameter>` of the epoch's
+    last step as the optimizer gets them, after clipping."""
 
     def __init__(self, every: int = 1) -> None:
         super().__init__(every)
@@ -39,7 +39,7 @@ class Histograms(Periodic):
             handle.remove()
         self._handles = []
 
-    def look(self, trainer: BaseTrainer, row: Mapping[str, Any]) -> None:
+    def report(self, trainer: BaseTrainer, row: Mapping[str, Any]) -> None:
         for name, parameter in parameters(trainer).items():
             trainer.log.writer.add_histogram(f"weights/{name}", parameter.detach(), row["step"])
 
@@ -55,10 +55,10 @@ class Histograms(Periodic):
 
 @CALLBACKS.register
 class DeadUnits(Periodic):
-    """`dead_units/<layer>`: of the units behind each ReLU the share that is 0 for every sample of the first validation
-    batch, at every place of a feature map; they pass no gradient on."""
+    """Logs `dead_units/<layer>`: the share of units behind each ReLU whose output is 0 for every sample of the first
+    validation batch, at every position of a feature map. They pass no gradient on."""
 
-    def look(self, trainer: BaseTrainer, row: Mapping[str, Any]) -> None:
+    def report(self, trainer: BaseTrainer, row: Mapping[str, Any]) -> None:
         from torch import nn
 
         from base.evaluation.predictions import watch_layers
@@ -74,15 +74,16 @@ class DeadUnits(Periodic):
 
         watch_layers(trainer, loader, (nn.ReLU, nn.ReLU6), note)
         if not shares:
-            return self.tell_once("the model has no layer of the kind ReLU")
+            return self.warn_once("the model has no ReLU layer")
         for name, share in shares.items():
             trainer.log.writer.add_scalar(f"dead_units/{name}", share, row["step"])
 
 
 @CALLBACKS.register
 class Gap(Callback):
-    """`gap/<quantity>`: validation less training, of each quantity that has both. What grows here is overfitting; a
-    difference from the first epoch on may be dropout and augmentation, which validation does without."""
+    """Logs `gap/<quantity>`: the validation value minus the training value, for each quantity that has both. A growing
+    gap indicates overfitting. A gap from the first epoch on may come from dropout and augmentation, which validation
+    does not use."""
 
     def on_epoch_end(self, trainer: BaseTrainer, row: Mapping[str, Any]) -> None:
         for name, value in row.items():
@@ -92,7 +93,7 @@ class Gap(Callback):
 
 @CALLBACKS.register
 class ModelGraph(Callback):
-    """The graph of every model that is evaluated, layer within layer, once at the start of a run."""
+    """Logs the graph of every model that is evaluated, with nested layers, once at the start of a run."""
 
     def on_fit_start(self, trainer: BaseTrainer) -> None:
         from utils.model_summary import trace
@@ -103,14 +104,14 @@ class ModelGraph(Callback):
         for name, call in trainer.parts.calls.items():
             try:
                 nodes += trace(trainer.models[name], call, name)
-            except Exception as error:  # a model may ask for values, and there are shapes alone
+            except Exception as error:  # the trace has shapes only, and a model may need values
                 log.warning("ModelGraph shows nothing of %s: %s: %s", name, type(error).__name__, error)
         if nodes:
             trainer.log.writer.add_graph(nodes)
 
 
 def parameters(trainer: BaseTrainer) -> dict[str, nn.Parameter]:
-    """Of all models by name; the models' names come first where there are several."""
+    """The parameters of all models by name; if there are several models, their names are prefixes."""
     several = len(trainer.models) > 1
     return {
         f"{model_name}.{name}" if several else name: parameter
@@ -121,14 +122,14 @@ def parameters(trainer: BaseTrainer) -> dict[str, nn.Parameter]:
 
 @CALLBACKS.register
 class Profile(Callback):
-    """Records `steps` steps after the first `skip` of this process, into the folder `profile/` of the run: a trace that
-    https://ui.perfetto.dev and TensorBoard's profiler open, and a table of the operations that took longest.
+    """Profiles `steps` steps after the first `skip` steps of this process. Writes into the run's folder `profile/` a
+    trace for https://ui.perfetto.dev or TensorBoard's profiler, and a table of the slowest operations.
 
-    Recorded steps are slower than others; their numbers are the same.
+    Profiled steps are slower than others; their numbers are the same.
     """
 
     WARM_UP = 2
-    """Steps that are recorded and thrown away: the profiler itself is slow in its first."""
+    """Steps that are recorded and discarded, because the profiler is slow in its first steps."""
 
     def __init__(self, skip: int = 10, steps: int = 10) -> None:
         if skip < 0 or steps < 1:
@@ -153,7 +154,7 @@ class Profile(Callback):
             log.warning("nothing was profiled: the run took %d steps, %d are skipped", self._seen, self.skip)
 
     def _start(self) -> None:
-        # Its library tells its own doings, and as an error that there is no GPU, right into stderr.
+        # Otherwise the profiler's library logs its activity to stderr, and a missing GPU as an error.
         os.environ.setdefault("KINETO_LOG_LEVEL", "99")
         import torch
         from torch.profiler import ProfilerActivity, profile, schedule

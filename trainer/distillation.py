@@ -17,8 +17,9 @@ from utils.batches import size_of
 
 @TRAINERS.register
 class Distillation(Trainer):
-    """The model that learns is taught by the frozen model `teacher`, as in Hinton et al. (2015): the divergence from
-    its softened classes, times the square of the temperature, counts `weight`; the config's loss the rest of 1.
+    """Knowledge distillation as in Hinton et al. (2015): the trained model learns from the frozen model `teacher`. The
+    loss is `weight` times the divergence between the softened class probabilities, scaled by the temperature squared,
+    plus (1 - `weight`) times the config's loss.
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 
     callbacks: [InputGrid, ClassReport, {type: FeatureMaps, args: {every: 5}}]
 
-They work at the first step or at the end of an epoch, on the validation data, and cost nothing in between.
+They run at the first step or at the end of an epoch, on the validation data, and cost nothing in between.
 """
 
 from __future__ import annotations
@@ -27,43 +27,43 @@ log = logging.getLogger(__name__)
 
 
 class Periodic(Callback):
-    """Looks at the end of every so many epochs, the last one included."""
+    """Calls `report` at the end of every `every` epochs and of the last epoch."""
 
     def __init__(self, every: int = 1) -> None:
         if every < 1:
             raise ValueError(f"every must be 1 or more, found {every}")
         self.every = every
-        self._told = False
+        self._warned = False
 
     def on_epoch_end(self, trainer: BaseTrainer, row: Mapping[str, Any]) -> None:
         if self.is_due(trainer, row["epoch"]):
-            self.look(trainer, row)
+            self.report(trainer, row)
 
     def is_due(self, trainer: BaseTrainer, epoch: int) -> bool:
         return epoch % self.every == 0 or epoch == trainer.epochs
 
     @abstractmethod
-    def look(self, trainer: BaseTrainer, row: Mapping[str, Any]) -> None: ...
+    def report(self, trainer: BaseTrainer, row: Mapping[str, Any]) -> None: ...
 
-    def tell_once(self, why: str) -> None:
-        """Why there is nothing to show."""
-        if not self._told:
-            self._told = True
+    def warn_once(self, why: str) -> None:
+        """Logs once why there is nothing to show."""
+        if not self._warned:
+            self._warned = True
             log.warning("%s shows nothing: %s", type(self).__name__, why)
 
     def validation(self, trainer: BaseTrainer) -> Loader | None:
         """The first validation set."""
         loader = next(iter(trainer.data.valid.values()), None)
         if loader is None:
-            self.tell_once("there is no validation data")
+            self.warn_once("there is no validation data")
         return loader
 
 
 @CALLBACKS.register
 class InputGrid(Callback):
-    """`inputs/train`: the first `count` images as the model gets them, after augmentation, with their labels.
+    """Draws `inputs/train`: the first `count` images as the model gets them, after augmentation, with their labels.
 
-    Labels are there if the loss is a module that is called with (output, class numbers), as those of torch.nn are.
+    The labels are known if the loss is a module that is called with (output, class numbers), such as those of torch.nn.
     """
 
     def __init__(self, count: int = 32) -> None:
@@ -112,7 +112,7 @@ class InputGrid(Callback):
             return
         self._drawn = True
         if self._images is None:
-            log.warning("InputGrid shows nothing: the model's input is no batch of images")
+            log.warning("InputGrid shows nothing: the model's input is not a batch of images")
         else:
             names = dict(enumerate(trainer.data.decisions.get("classes") or ()))
             captions = [""] * len(self._images)
@@ -129,11 +129,11 @@ class InputGrid(Callback):
 
 @CALLBACKS.register
 class ClassReport(Periodic):
-    """How a classifier does on the validation data, every `every` epochs, in one pass over it.
+    """Reports a classifier's performance on the validation data every `every` epochs, in one pass over the data.
 
-    Pictures: `confusion/val`, `per_class/val` (precision, recall, F1), `calibration/val`, and `worst/val`: `samples`
-    whose own class was least likely, and as many that were taken for another with the most confidence. Curves:
-    `ece/val`, and `f1/<class>` of each class.
+    It draws `confusion/val`, `per_class/val` (precision, recall, F1), `calibration/val`, and `worst/val`: the `samples`
+    whose true class got the lowest probability, and the same number of the most confident wrong predictions. It logs
+    the curves `ece/val` and `f1/<class>`.
     """
 
     def __init__(self, every: int = 1, samples: int = 16) -> None:
@@ -149,7 +149,7 @@ class ClassReport(Periodic):
             return
         found = collect_predictions(trainer, loader, "class report", self.samples)
         if not found.classes:
-            return self.tell_once("outputs and targets are not those of a classification")
+            return self.warn_once("outputs and targets are not those of a classifier")
         writer, step = trainer.log.writer, row["step"]
         for name, drawn in draw(found).items():
             writer.add_png(f"{name}/val", drawn, step)
@@ -160,9 +160,8 @@ class ClassReport(Periodic):
 
 @CALLBACKS.register
 class FeatureMaps(Periodic):
-    """`features/<layer>`: the first validation image, the filters of the first convolution, and what they make of it.
-
-    At most `filters` of them, side by side.
+    """Draws `features/<layer>`: the first validation image, and up to `filters` filters of the first convolution next
+    to their outputs.
     """
 
     def __init__(self, every: int = 1, filters: int = 16) -> None:
@@ -187,15 +186,15 @@ class FeatureMaps(Periodic):
 
         watch_layers(trainer, loader, (nn.Conv2d,), note)
         if not shown:
-            return self.tell_once("the model has no Conv2d")
+            return self.warn_once("the model has no Conv2d")
         for name, drawn in shown.items():
             trainer.log.writer.add_png(f"features/{name}", drawn, row["step"])
 
 
 @CALLBACKS.register
 class SampleImages(Callback):
-    """A grid of `rows` times `columns` after every epoch, from the trainer's `samples(count)`: (count, C, H, W) in
-    [0, 1]."""
+    """Draws a grid of `rows` x `columns` generated images after every epoch. The trainer's `samples(count)` returns
+    them: (count, C, H, W), clamped to [0, 1]."""
 
     def __init__(self, rows: int = 4, columns: int = 8) -> None:
         self.rows, self.columns = rows, columns
@@ -205,7 +204,7 @@ class SampleImages(Callback):
         training = {model: model.training for model in trainer.models.values()}
         for model in training:
             model.eval()
-        with torch.no_grad():  # under inference_mode, what a model keeps could not be trained with
+        with torch.no_grad():  # tensors that a model keeps from inference_mode cannot be used in training
             images = generator.samples(self.rows * self.columns).float().clamp(0, 1).cpu()
         for model, mode in training.items():
             model.train(mode)

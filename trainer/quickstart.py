@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @CALLBACKS.register
 class QuickstartLines(Callback):
-    """A line every `every` batches, and two after each epoch."""
+    """Prints a line every `every` batches and two after each epoch."""
 
     def __init__(self, every: int = 100) -> None:
         self.every = every

@@ -1,4 +1,4 @@
-"""Trainer: the usual one, with an input, a target, one model and one optimizer."""
+"""Trainer: supervised training of one model with one optimizer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from utils.batches import SampleKeys, size_of, with_parts
 
 @TRAINERS.register
 class Trainer(BaseTrainer):
-    """Learns from pairs. Each of the small methods may be replaced alone, in a subclass in a file of your own:
+    """Learns from (input, target) pairs. A subclass in your own file may override any of the small methods:
 
     class WithPenalty(Trainer):
         def compute_loss(self, output, target, batch):
@@ -26,11 +26,11 @@ class Trainer(BaseTrainer):
     """
 
     _compared = False
-    """Whether the first batch was held against its parts."""
+    """Whether the loss of the first batch was compared with the losses of its parts."""
 
     def unpack(self, batch: Any) -> tuple[Any, Any]:
-        """(input, target) of a batch: the two of a tuple or list, or by `data.keys`. Where losses and metrics say
-        which `target` they look at, and `data.keys` names none, the target is the whole batch."""
+        """(input, target) of a batch: the two elements of a tuple or list, or the entries named by `data.keys`.
+        If losses and metrics select their `target` and `data.keys` names none, the target is the whole batch."""
         if self._first_two and isinstance(batch, tuple | list) and len(batch) == 2:
             return batch[0], batch[1]
         return SampleKeys(self.keys.input, self.keys.target).unpack(batch, self.parts.settings.picks_targets)
@@ -45,14 +45,14 @@ class Trainer(BaseTrainer):
         return self.model(input)
 
     def compute_loss(self, output: Any, target: Any, batch: Any) -> Tensor | dict[str, Tensor]:
-        """A scalar, or named scalars that are summed to the loss and each logged under their name. `count` says what
-        they are means over."""
+        """A scalar, or named scalars that are summed to the loss and logged under their names. `count` says what they
+        are means over."""
         return self.criterion(output, target)  # type: ignore[no-any-return]
 
     def count(self, batch: Any) -> Any:
-        """What the loss of the config counts in a batch: by default its samples. A subclass that replaces `unpack`,
-        `compute_loss` or a step knows better what its own loss is a mean over, and counts samples unless it replaces
-        this too: a number, or `{name: number}` for the losses that `compute_loss` names."""
+        """The count that the config's loss divides by in this batch, by default the number of samples. A subclass that
+        overrides `unpack`, `compute_loss` or a step counts samples, unless it overrides this method as well: return a
+        number, or `{name: number}` for the losses that `compute_loss` names."""
         size = size_of(batch)
         return size if self._rule is None else self._rule(self.unpack(batch)[1], size)
 
@@ -64,7 +64,7 @@ class Trainer(BaseTrainer):
         return None if (own and kind.count is Trainer.count) or len(self.criteria) > 1 else rule_of(self.criterion)
 
     def update_metrics(self, output: Any, target: Any, batch: Any) -> None:
-        """Feeds every metric of the phase under way; `output` is detached."""
+        """Updates every metric of the current phase; `output` is detached."""
         self.metrics.feed(output, target)
 
     def train_step(self, batch: Any) -> dict[str, Tensor]:
@@ -90,5 +90,5 @@ class Trainer(BaseTrainer):
 
 
 def detached(output: Any) -> Any:
-    """The same tensors without their graph, alone or in whatever holds them: a tuple, dict, dataclass ..."""
+    """The same tensors without their graph: a tensor, or tensors in tuples, dicts, dataclasses and so on."""
     return output.detach() if isinstance(output, Tensor) else with_parts(output, detached)

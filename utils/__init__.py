@@ -1,4 +1,4 @@
-"""Leaves without dependencies, one subject a file. Names that pytorch-template has here are imported lazily."""
+"""Independent modules, one subject each. Names that pytorch-template has in `utils` are imported lazily."""
 
 from __future__ import annotations
 

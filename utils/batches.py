@@ -1,4 +1,4 @@
-"""What a batch or a sample consists of: input, target and rest; counting, selecting, changing and moving them."""
+"""The input, target and other parts of a batch or sample: finding, counting, selecting, replacing and moving them."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class UnclearBatch(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class SampleKeys:
-    """Where a sample, or a batch of samples, holds its input and its target (`data.keys`); all else is the rest.
+    """Where a sample, or a batch of samples, holds its input and its target (`data.keys`).
 
-    Of a mapping these are the entries named; of a tuple or list the first and the second element, or those numbered.
-    Anything else is the input itself.
+    In a mapping these are the named entries. In a tuple or list they are the first and second elements, or those at the
+    given indices. Anything else is the input itself.
     """
 
     input: Key = None
@@ -57,9 +57,9 @@ class SampleKeys:
         return sample if key is None else sample[key]
 
     def unpack(self, batch: Any, whole_target: bool = False) -> tuple[Any, Any]:
-        """(input, target) of a batch as a trainer takes it. `whole_target`: unless named, the target is the batch.
+        """(input, target) of a batch, for a trainer. With `whole_target`, an unnamed target is the whole batch.
 
-        UnclearBatch says what to write if the batch does not tell: of three parts none is taken for the target.
+        UnclearBatch, which says what to write, if the batch is ambiguous: of three parts none is taken for the target.
         """
         names = {"input": self.input, "target": self.target}
         if whole_target and self.target is None:
@@ -117,17 +117,17 @@ def _as_float32(value: Any) -> Any:
 
 
 def rows_of(tensors: Sequence[Tensor], indices: Tensor) -> list[Tensor]:
-    """Copies of the rows at `indices`, int64 on the tensors' device: a batch of data that is held as tensors."""
+    """Copies the rows at `indices` (int64, on the tensors' device): a batch of data that is held as tensors."""
     return [tensor.index_select(0, indices) for tensor in tensors]
 
 
 def size_of(batch: Any) -> int:
     """The number of samples in a batch: a tensor, or tensors in tuples, lists, mappings and dataclasses, nested or not.
 
-    A tensor among its parts decides. Without one it may be a list of samples, or hold lists with an entry for each
-    sample, such as images of different sizes. ValueError if nothing tells.
+    A tensor among its parts decides. Without a tensor, the batch may be a list of samples, or contain lists with one
+    entry per sample, such as images of different sizes. ValueError if the size cannot be determined.
     """
-    if isinstance(batch, tuple | list) and len(batch) == 2:  # the usual batch, at once
+    if isinstance(batch, tuple | list) and len(batch) == 2:  # a shortcut for the usual batch
         first, second = batch
         if isinstance(first, Tensor) and isinstance(second, Tensor):
             shape, other = first.shape, second.shape  # `len` of a tensor takes four times as long
@@ -141,7 +141,7 @@ def size_of(batch: Any) -> int:
 
 
 def _size_or_none(value: Any) -> int | None:
-    """None for a single number, a text, and whatever else says nothing about the size of the batch around it."""
+    """The number of samples; None for a number, a string, or anything else that does not show the batch size."""
     if isinstance(value, Tensor | np.ndarray):
         return len(value) if value.ndim else None
     if isinstance(value, PackedSequence):
@@ -169,7 +169,8 @@ def _is_sequence(value: Any) -> bool:
 
 
 def _are_samples(parts: Any) -> bool:
-    """Dicts of the same keys; pairs in a list, or beside a tensor of their own a single value, such as a label."""
+    """Whether the parts are samples: dicts with the same keys, pairs in a list, or tensors each with one other value,
+    such as a label."""
     if not parts:
         return False
     if all(isinstance(part, Mapping) for part in parts):
@@ -182,14 +183,14 @@ def _are_samples(parts: Any) -> bool:
 
 
 def _are_rows(tensors: list[Any]) -> bool:
-    """Several sequences or images of different lengths, rather than input and target."""
+    """Whether the tensors are sequences or images of different sizes, rather than input and target."""
     kinds = {(tensor.dtype, tensor.ndim) if isinstance(tensor, Tensor) else None for tensor in tensors}
     lengths = {_size_or_none(tensor) for tensor in tensors}
     return len(kinds) == 1 and kinds != {None} and len(lengths) > 1 and None not in lengths
 
 
 def parts_of(value: Any) -> Collection[Any]:
-    """The parts of a tuple, list, mapping or dataclass; none of any other value."""
+    """The parts of a tuple, list, mapping or dataclass; empty for any other value."""
     if isinstance(value, Mapping):
         return value.values()
     if isinstance(value, tuple | list):
@@ -202,8 +203,8 @@ def parts_of(value: Any) -> Collection[Any]:
 def to_device(batch: Any, device: torch.device, non_blocking: bool = False) -> Any:
     """`batch` with every tensor in it moved to `device`.
 
-    Tuples, named tuples, lists, mappings and dataclasses are rebuilt as what they were, at any depth. Objects that move
-    themselves by a method `to`, such as packed sequences, are asked to; any other value stays itself.
+    Tuples, named tuples, lists, mappings and dataclasses are rebuilt with the same type, at any depth. Objects with a
+    method `to`, such as packed sequences, are moved with it. Any other value is returned unchanged.
     """
     if isinstance(batch, Tensor):
         return moved(batch, device, non_blocking)
@@ -215,7 +216,7 @@ def to_device(batch: Any, device: torch.device, non_blocking: bool = False) -> A
 def moved(tensor: Tensor, device: torch.device, non_blocking: bool = False) -> Tensor:
     """The tensor on `device`. MPS has no float64, so such a tensor becomes float32 there.
 
-    MPS has no pinned memory either. There a copy always waits: a source that is dropped would be gone too soon.
+    MPS has no pinned memory either. Copies to it are always synchronous, since the source might be freed too soon.
     """
     if device.type == "mps":
         return (tensor.float() if tensor.dtype == torch.float64 else tensor).to(device)
@@ -223,7 +224,7 @@ def moved(tensor: Tensor, device: torch.device, non_blocking: bool = False) -> T
 
 
 def from_host(values: NDArray[Any] | Tensor, device: torch.device) -> Tensor:
-    """The values as a tensor on `device`. On CUDA nothing waits for the copy, and torch keeps its pinned source."""
+    """The values as a tensor on `device`. On CUDA the copy is asynchronous, and torch keeps its pinned source alive."""
     tensor = values if isinstance(values, Tensor) else torch.from_numpy(values)
     if device.type == "cpu":
         return tensor
@@ -231,14 +232,14 @@ def from_host(values: NDArray[Any] | Tensor, device: torch.device) -> Tensor:
 
 
 def with_parts(value: Any, change: Callable[[Any], Any]) -> Any:
-    """A copy of a tuple, named tuple, list, mapping or dataclass, of the same kind, each part `change`d. Any other
-    value is returned itself."""
+    """A copy of a tuple, named tuple, list, mapping or dataclass, of the same type, with `change` applied to each part.
+    Any other value is returned unchanged."""
     if isinstance(value, Mapping):
         parts = {key: change(part) for key, part in value.items()}
         if type(value) is dict or not isinstance(value, MutableMapping):
             return parts
-        rebuilt = copy.copy(value)  # by its constructor a defaultdict, for one, would not be had back
-        for key, part in parts.items():  # some refuse `update`
+        rebuilt = copy.copy(value)  # calling the constructor would not work for a defaultdict, for example
+        for key, part in parts.items():  # some mappings have no `update`
             rebuilt[key] = part
         return rebuilt
     if isinstance(value, tuple):
@@ -252,6 +253,6 @@ def with_parts(value: Any, change: Callable[[Any], Any]) -> Any:
         instance = copy.copy(value)
         for field in dataclasses.fields(value):
             if hasattr(value, field.name):
-                object.__setattr__(instance, field.name, change(getattr(value, field.name)))  # frozen ones, too
+                object.__setattr__(instance, field.name, change(getattr(value, field.name)))  # it may be frozen
         return instance
     return value

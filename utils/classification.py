@@ -1,4 +1,4 @@
-"""Numbers about predicted classes: the confusion matrix, scores of each class, calibration."""
+"""The confusion matrix, scores per class, and calibration of a classifier."""
 
 from __future__ import annotations
 
@@ -18,33 +18,36 @@ def probabilities(outputs: Tensor) -> Tensor:
 def class_numbers(targets: Tensor) -> Tensor:
     """Integers of any width as int64; floats unchanged.
 
-    Indices of a confusion matrix do not fit into 8 bits, and torch can hardly calculate with wide unsigned integers.
+    Indices of a confusion matrix may exceed 8 bits, and torch supports few operations on wide unsigned integers.
     """
     return targets if targets.is_floating_point() else targets.long()
 
 
 def confusion_matrix(targets: Tensor, predictions: Tensor, classes: int) -> Tensor:
-    """int64 (C, C): how often samples of the row's class, (B,) integers, were predicted as the column's, (B,) int64."""
+    """The counts, int64 (C, C), of each true class (row) and predicted class (column).
+
+    `targets` are integers (B,), `predictions` int64 (B,).
+    """
     cells = class_numbers(targets) * classes + predictions
     return torch.bincount(cells, minlength=classes**2).reshape(classes, classes)
 
 
 @dataclass(frozen=True)
 class ClassScores:
-    """Of one class; a ratio of nothing to nothing is 0."""
+    """The scores of one class; 0/0 counts as 0."""
 
     precision: float
-    """The share of the predictions of this class that are right."""
+    """The share of the predictions of this class that are correct."""
     recall: float
-    """The share of the samples of this class that are found."""
+    """The share of the samples of this class that are predicted as such."""
     f1: float
-    """The harmonic mean of the two."""
+    """The harmonic mean of precision and recall."""
     support: int
-    """Samples of the class."""
+    """The number of samples of this class."""
 
 
 def class_scores(confusion: Tensor) -> list[ClassScores]:
-    """For each class of a confusion matrix (C, C)."""
+    """The scores of each class of a confusion matrix (C, C)."""
     right = confusion.diagonal().double()
     actual, taken = confusion.sum(1), confusion.sum(0)
     columns = (right / taken.clamp(min=1), right / actual.clamp(min=1), 2 * right / (actual + taken).clamp(min=1))
@@ -54,16 +57,19 @@ def class_scores(confusion: Tensor) -> list[ClassScores]:
 
 @dataclass(frozen=True)
 class Bin:
-    """Samples whose largest probability lies in one interval."""
+    """The samples whose largest probability lies in one interval."""
 
     count: int
     confidence: float
-    """Its mean; 0 without samples."""
+    """The mean of the largest probability; 0 without samples."""
     accuracy: float
 
 
 def calibration(probabilities: Tensor, targets: Tensor, bins: int = 15) -> list[Bin]:
-    """`bins` intervals of equal width, (0, 1/15], (1/15, 2/15] ...; probabilities (B, C), targets int64 (B,)."""
+    """Sorts samples into `bins` intervals of equal width, (0, 1/15], (1/15, 2/15] ..., by their largest probability.
+
+    `probabilities` are (B, C), `targets` int64 (B,).
+    """
     confidence, prediction = probabilities.double().max(1)
     place = ((confidence * bins).ceil().long() - 1).clamp(0, bins - 1)
     counts = torch.bincount(place, minlength=bins)
@@ -73,7 +79,7 @@ def calibration(probabilities: Tensor, targets: Tensor, bins: int = 15) -> list[
 
 
 def expected_calibration_error(bins: list[Bin]) -> float:
-    """ECE: the distance between confidence and accuracy, averaged over samples. Guo et al., On Calibration of Modern
-    Neural Networks, ICML 2017, equation 3, with its 15 bins."""
+    """ECE: the difference between confidence and accuracy, averaged over samples. See Guo et al., On Calibration of
+    Modern Neural Networks, ICML 2017, equation 3, which uses 15 bins."""
     total = sum(b.count for b in bins)
     return sum(b.count * abs(b.accuracy - b.confidence) for b in bins) / max(total, 1)

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def available_devices() -> list[str]:
-    """Names of the devices of this machine, best first: `cuda:0`, ..., `mps`, `cpu`."""
+    """The names of this machine's devices, best first: `cuda:0`, ..., `mps`, `cpu`."""
     devices = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     if torch.backends.mps.is_available():
         devices.append("mps")
@@ -70,13 +70,13 @@ class MixedPrecision:
     """The number format of the forward pass; gradients are not scaled."""
 
     overflows = False
-    """Whether gradients may overflow now and then: the step is skipped, which is no error."""
+    """Whether gradients may overflow occasionally. Such a step is skipped, which is not an error."""
 
     def __init__(self, mode: str, device: torch.device) -> None:
         self.mode, self.device = mode, device
 
     def prepare(self, modules: Iterable[Any]) -> None:
-        """Called once with the models and losses, before anything goes through them."""
+        """Called once with the models and losses, before their first use."""
 
     def autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, dtype=DTYPES[self.mode]) if self.mode in DTYPES else NOTHING
@@ -92,7 +92,7 @@ class MixedPrecision:
         take_step(optimizer)
 
     def update(self) -> None:
-        """Called once a training step, after all optimizers."""
+        """Called once per training step, after all optimizers."""
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -101,7 +101,7 @@ class MixedPrecision:
 
 
 def take_step(optimizer: Optimizer) -> None:
-    """`optimizer.step()`, but for the profiler's entry that torch makes, which costs as much as a small layer."""
+    """`optimizer.step()` without torch's profiler entry, which costs as much as a small layer."""
     whole, own = type(optimizer).step, vars(optimizer).get("step")
     hooks = (
         optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
@@ -116,7 +116,7 @@ def take_step(optimizer: Optimizer) -> None:
 
 
 class DoublePrecision(MixedPrecision):
-    """float64 throughout. Models and losses take float32 too, which data is, and go on with it in float64."""
+    """float64 throughout. Models and losses accept float32 data and convert it to float64."""
 
     def prepare(self, modules: Iterable[Any]) -> None:
         for module in modules:
@@ -135,9 +135,9 @@ def _to_double(value: Any) -> Any:
 
 
 class ScaledPrecision(MixedPrecision):
-    """Scales the loss so that small gradients survive in float16. If gradients overflow, their optimizer skips its step
-    and the scale is lowered. The scale does not change before `update`: gradients of other optimizers, or of earlier
-    batches of the window, still have it."""
+    """Scales the loss so that small gradients do not underflow in float16. If gradients overflow, their optimizer skips
+    its step and the scale is lowered. The scale changes only in `update`, because gradients of other optimizers and of
+    earlier batches of the window have the old scale."""
 
     overflows = True
 
@@ -158,13 +158,13 @@ class ScaledPrecision(MixedPrecision):
             self._looked = True
 
     def step(self, optimizer: Optimizer) -> None:
-        if not _has_gradients(optimizer):  # it is another optimizer's turn, and the scaler would fail
+        if not _has_gradients(optimizer):  # another optimizer's turn; the scaler fails without gradients
             return
         self.unscale(optimizer)
         self.scaler.step(optimizer)
         self._unscaled.discard(optimizer)
-        # The scaler lets an optimizer step once between two updates. `learn` may step it once for each batch of a
-        # window, so its record, with the overflow that `update` must see, makes room for the next one.
+        # The scaler allows one step per optimizer between two updates, but `learn` may take one for each batch of a
+        # window. So the record of a step, with the overflow that `update` must see, is moved out of the way.
         records = self.scaler._per_optimizer_states
         record = records.pop(id(optimizer))
         records[id(record)] = record
@@ -190,8 +190,8 @@ GIB = 1 << 30
 
 
 def memory() -> dict[str, float]:
-    """In GiB: `ram`, this process's resident memory without its workers, where the system provides it; `gpu`, the peak
-    allocated by tensors on the current CUDA device, if one is in use. Does not wait for the device."""
+    """Memory in GiB: `ram` is this process's resident memory without its workers, if the system reports it; `gpu` is
+    the peak allocated by tensors on the current CUDA device, if one is in use. Does not wait for the device."""
     used = {}
     if Path("/proc/self/statm").exists():
         pages = int(Path("/proc/self/statm").read_text().split()[1])
@@ -203,8 +203,8 @@ def memory() -> dict[str, float]:
 
 
 def bounds(tensor: Tensor) -> tuple[float, float] | None:
-    """The smallest and the largest value; None for empty and boolean tensors, and where torch has no order: complex,
-    sparse and nested tensors, unsigned integers of more than 8 bits."""
+    """The smallest and largest value; None for empty and boolean tensors, and for those that torch cannot order:
+    complex, sparse and nested tensors, and unsigned integers of more than 8 bits."""
     try:
         if tensor.dtype == torch.bool or not tensor.numel():
             return None

@@ -1,4 +1,4 @@
-"""The environment of a run: versions, hardware, git. Never environment variables: they may hold secrets."""
+"""The environment of a run: versions, hardware, git. Environment variables are left out, as they may hold secrets."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from typing import Any
 
 PACKAGES = ("torch", "torchvision", "numpy", "torchmetrics", "tensorboard", "safetensors", "pydantic")
 LONGEST_DIFF = 200_000
-"""Bytes of the uncommitted diff that are saved."""
+"""At most so many bytes of the uncommitted diff are saved."""
 LONGEST_LIST = 100
-"""Untracked files that are listed."""
+"""At most so many untracked files are listed."""
 PROJECT = Path(__file__).resolve().parent.parent
 
 
 def environment(device: str, command: Sequence[str] = ()) -> str:
-    """environment.json of a run on `device` (`cpu`, `cuda:0`), started by the words of `command`."""
+    """The text of environment.json for a run on `device` (`cpu`, `cuda:0`), started with `command`."""
     found = {"command": shlex.join(command), **machine(device), "git": git(PROJECT)}
     return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
 
@@ -50,10 +50,10 @@ def machine(device: str) -> dict[str, Any]:
 
 
 def git(folder: Path) -> dict[str, Any] | None:
-    """Commit, and how the tracked files differ from it; None where there is no git or no repository.
+    """The commit, and how the tracked files differ from it; None without git or without a repository.
 
-    Keys: `commit` (None before the first one), `dirty`, `untracked` (names), `diff`, and `diff_cut` (how many bytes of
-    the diff were too many), if any.
+    Keys: `commit` (None before the first one), `dirty`, `untracked` (names), `diff`, and, if the diff was too long,
+    `diff_cut` (the number of bytes left out).
     """
     status = _git(folder, "status", "--porcelain=v1", "-z", "--no-renames", "--", ".")
     if status is None:
@@ -61,7 +61,7 @@ def git(folder: Path) -> dict[str, Any] | None:
     entries = [entry for entry in status.decode(errors="replace").split("\0") if entry]
     untracked = [entry[3:] for entry in entries if entry.startswith("??")]
     commit = _git(folder, "rev-parse", "--verify", "--quiet", "HEAD")
-    # External diff programs and text converters are configured by a repository: they would run its code.
+    # A repository may configure external diff programs and text converters, which would run its code.
     diff = _git(folder, "diff", "--no-ext-diff", "--no-textconv", "HEAD", "--", ".") or b""
     found = {
         "commit": commit.decode().strip() if commit else None,
@@ -73,7 +73,7 @@ def git(folder: Path) -> dict[str, Any] | None:
 
 
 def _git(folder: Path, *words: str) -> bytes | None:
-    """What git prints; None if it cannot say. Takes no lock, so that it blocks no other git command."""
+    """The output of git; None if it fails. Takes no lock, so that it blocks no other git command."""
     command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-C", str(folder), *words]
     try:
         return subprocess.run(command, check=True, timeout=10, stdin=subprocess.DEVNULL, capture_output=True).stdout

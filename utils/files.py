@@ -1,8 +1,8 @@
-"""Durable files: a function returns once its data is on the disk, and no reader sees half of it.
+"""Durable, atomic files: each function returns once its data is on the disk, and no reader sees a partial file.
 
 Every change goes through `disk`, so that a test can fail or kill the writer at its n-th operation, for every n.
-As durable as fsync: on macOS the drive decides when it empties its own cache. Network filesystems, mounted buckets and
-Colab's Drive lack some operations; what is weaker there is logged once, and the run goes on.
+Durability is that of fsync; on macOS, the drive may still hold data in its own cache. Network filesystems, mounted
+buckets and Colab's Drive lack some operations. A warning then says once what is weaker, and the run continues.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from typing import Self
 
 log = logging.getLogger(__name__)
 
-TEMPORARY = ".tmp-"  # prefix of unfinished files: never read, and the next start may remove them
+TEMPORARY = ".tmp-"  # the prefix of unfinished files, which are never read and may be removed by the next start
 UNSUPPORTED = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOLCK, errno.EPERM})
-"""With these a filesystem says that it lacks an operation."""
+"""The error numbers with which a filesystem reports that it lacks an operation."""
 
 
 @functools.cache
 def warn_once(text: str) -> None:
-    """Logs it once in this process."""
+    """Logs the warning once per process."""
     log.warning(text)
 
 
 class Disk:
-    """The operations that change a disk, one method each."""
+    """One method for each operation that changes a disk."""
 
     def mkdir(self, path: Path) -> None:
         path.mkdir()
@@ -58,7 +58,7 @@ class Disk:
         path.rmdir()
 
     def sync_folder(self, path: Path) -> None:
-        """Put a folder's entries (names made, renamed, removed) on the disk; nothing where folders cannot be opened."""
+        """Forces a folder's entries (created, renamed, removed) to the disk, if the system can open folders."""
         if not hasattr(os, "O_DIRECTORY"):
             return
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -76,13 +76,13 @@ disk = Disk()
 
 
 class HashedFile:
-    """A new file, written once from front to back; its bytes are counted and hashed on the way.
+    """A new file, written once from start to end; its bytes are counted and hashed meanwhile.
 
-    SHA-256, because the processor has instructions for it (1.4 GB/s on one core; blake2b 0.9, md5 0.7, crc32 2.2, which
-    would miss one damage in 4 billion), it releases the GIL, and `sha256sum` checks a file without this program.
+    The hash is SHA-256: the processor has instructions for it (1.4 GB/s on one core; blake2b 0.9, md5 0.7; crc32 2.2,
+    but it misses one damage in 4 billion), it releases the GIL, and `sha256sum` checks a file without this program.
 
-    Leaving the `with` block syncs the file, unless by an exception. `torch.save` takes it as a file to write to.
-    FileExistsError if the file is there, OSError if the disk refuses.
+    Leaving the `with` block without an exception syncs the file. `torch.save` accepts it as a file to write to.
+    FileExistsError if the file exists, OSError if writing fails.
     """
 
     def __init__(self, path: Path) -> None:
@@ -91,7 +91,7 @@ class HashedFile:
         self._descriptor = disk.create(path)
 
     def write(self, data: bytes | memoryview) -> int:
-        """Write all of `data` (items of one byte), however many calls the system needs for it."""
+        """Writes all of `data` (items of one byte), in as many system calls as necessary."""
         view = memoryview(data)
         done = 0
         while done < len(view):
@@ -101,7 +101,7 @@ class HashedFile:
         return done
 
     def flush(self) -> None:
-        """Nothing is buffered."""
+        """Does nothing, since nothing is buffered."""
 
     @property
     def sha256(self) -> str:
@@ -119,9 +119,9 @@ class HashedFile:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Give a file this content: whoever reads it, also after a crash, finds the old or the new, never a mixture."""
+    """Replaces a file's content. Readers, even after a crash, find either the old or the new content."""
     temporary = path.with_name(TEMPORARY + path.name)
-    if temporary.exists():  # of a process that died here
+    if temporary.exists():  # left by a process that died here
         disk.unlink(temporary)
     with HashedFile(temporary) as file:
         file.write(data)
@@ -129,10 +129,10 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 def rename(source: Path, target: Path) -> None:
-    """Rename within one filesystem, and have it on the disk.
+    """Renames within one filesystem and syncs the change.
 
-    Where names cannot be changed (mounted buckets; folders of a lower layer in a container), it is copied. Then a
-    killed process may leave half a copy, which a save's manifest gives away.
+    If the filesystem cannot rename (mounted buckets; folders in a lower layer of a container), copies instead. A killed
+    process may then leave a partial copy, which a checkpoint's manifest detects.
     """
     try:
         disk.replace(source, target)
@@ -143,7 +143,7 @@ def rename(source: Path, target: Path) -> None:
         try:
             _copy(source, target)
         except OSError:
-            remove_tree(target)  # half a copy must not take a save's name
+            remove_tree(target)  # a partial copy must not have a checkpoint's name
             raise
         remove_tree(source)
     disk.sync_folder(target.parent)
@@ -152,7 +152,7 @@ def rename(source: Path, target: Path) -> None:
 
 
 def discard(folder: Path) -> None:
-    """Remove a folder under another name, where names can be changed: nobody sees half of it under its own."""
+    """Renames a folder, if possible, and removes it, so that no partial folder is ever visible under its own name."""
     doomed = folder.with_name(TEMPORARY + folder.name)
     try:
         disk.replace(folder, doomed)
@@ -179,7 +179,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a file, or a folder with all it holds; links in it are removed, not followed. A missing one is fine."""
+    """Removes a file, or a folder with its contents, if it exists. Links in it are removed, not followed."""
     if not path.exists():
         return
     if path.is_file():
@@ -194,7 +194,7 @@ def remove_tree(path: Path) -> None:
 
 
 def os_error(error: BaseException | None) -> OSError | None:
-    """The OSError behind an exception, if any: torch.save raises one of its own and keeps the disk's as its context."""
+    """The OSError behind an exception, if any: torch.save raises its own error, with the disk's as its context."""
     while error is not None and not isinstance(error, OSError):
         error = error.__cause__ or error.__context__
     return error

@@ -1,4 +1,4 @@
-"""Fonts that have the characters of a text, whatever its script. Every figure is written through here."""
+"""Finds fonts for texts in any script. All figures are saved with `save`."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CJK = {"BOPOMOFO", "CJK", "FULLWIDTH", "HALFWIDTH", "HANGUL", "HIRAGANA", "IDEOGRAPHIC", "KATAKANA"}
-"""How Unicode's names of their characters begin."""
+"""The first words of the Unicode names of these characters."""
 REGULAR = {400, "normal", "regular", "book"}
 FEW = 3
-_said: set[str] = set()
-"""Packages that were named."""
+_suggested: set[str] = set()
+"""Packages that were already suggested in the log."""
 
 
 def save(figure: Figure, target: Any, **options: Any) -> None:
-    """`figure.savefig`, each text with fonts that have its characters behind the one that it asks for."""
+    """`figure.savefig`, with fallback fonts for characters that a text's own font lacks."""
     from matplotlib.text import Text
 
     texts: list[Text] = figure.findobj(Text)
     families = [entry.name for entry in fallbacks("".join(text.get_text() for text in texts))]
     for text in texts if families else ():
         text.set_fontfamily([*dict.fromkeys([*text.get_fontfamily(), *families])])
-    with _hushed():
+    with _without_font_warnings():
         figure.savefig(target, **options)
 
 
 @contextmanager
-def _hushed() -> Iterator[None]:
-    """matplotlib says at each drawing which glyph is missing, and of a fallback that it has no bold face."""
+def _without_font_warnings() -> Iterator[None]:
+    """At every drawing, matplotlib would warn of missing glyphs, and of fallback fonts without a bold face."""
     finder = logging.getLogger("matplotlib.font_manager")
     level = finder.level
     finder.setLevel(logging.ERROR)
@@ -52,7 +52,7 @@ def _hushed() -> Iterator[None]:
 
 
 def pillow_font(text: str, size: int) -> FreeTypeFont | ImageFont:
-    """Pillow draws a text with a single font: the one that has most of it."""
+    """The font that has the most characters of the text, because Pillow draws a text with a single font."""
     from matplotlib.font_manager import FontProperties, findfont
     from PIL import ImageFont
 
@@ -63,7 +63,8 @@ def pillow_font(text: str, size: int) -> FreeTypeFont | ImageFont:
 
 
 def fallbacks(text: str) -> tuple[FontEntry, ...]:
-    """Installed fonts that have what matplotlib's own lacks, as few as will do. What none has is logged, once."""
+    """A small set of installed fonts with the characters that matplotlib's own font lacks. Logs once which characters
+    no font has."""
     return _fallbacks(frozenset(filter(str.isprintable, text)))
 
 
@@ -80,18 +81,18 @@ def _fallbacks(characters: frozenset[str]) -> tuple[FontEntry, ...]:
             break
         found.append(best)
         missing -= covered
-    _say_once(missing)
+    _log_missing_once(missing)
     return tuple(found)
 
 
 def _installed() -> list[FontEntry]:
-    """Those for running text first. matplotlib keeps a list of fonts on the disk, which may be older than a font."""
+    """Installed fonts, those for running text first. Adds fonts that are newer than matplotlib's list on the disk."""
     from matplotlib.font_manager import findSystemFonts, fontManager
 
     for path in sorted({*findSystemFonts()} - {entry.fname for entry in fontManager.ttflist}):
         try:
             fontManager.addfont(path)
-        except Exception as error:  # whatever is wrong with some font on this machine
+        except Exception as error:  # a damaged font must not stop the program
             log.debug("%s cannot be read as a font: %s", path, error)
     usable = [entry for entry in fontManager.ttflist if not entry.name.startswith("Last Resort")]  # all boxes
     return sorted(usable, key=_unsuitability)
@@ -103,12 +104,12 @@ def _unsuitability(entry: FontEntry) -> tuple[bool, bool, bool, str]:
 
 
 def _covered(path: str, characters: Iterable[str]) -> frozenset[str]:
-    """Those that the font has a shape for."""
+    """The characters for which the font has a glyph."""
     from matplotlib.ft2font import FT2Font
 
     try:
         font = FT2Font(str(path))
-    except (OSError, RuntimeError):  # damaged, or made of bitmaps, as fonts of emoji are
+    except (OSError, RuntimeError):  # damaged, or a bitmap font, such as emoji fonts
         return frozenset()
     known = font.get_charmap()
     return frozenset(character for character in characters if ord(character) in known)
@@ -119,16 +120,16 @@ def _package_for(character: str) -> str:
     return "fonts-noto-cjk" if script in CJK else "fonts-noto-core"
 
 
-def _say_once(missing: Iterable[str]) -> None:
+def _log_missing_once(missing: Iterable[str]) -> None:
     by_package: dict[str, list[str]] = {}
     for character in sorted(missing):
         by_package.setdefault(_package_for(character), []).append(character)
     for package, characters in by_package.items():
-        if package not in _said:
-            _said.add(package)
+        if package not in _suggested:
+            _suggested.add(package)
             some = ", ".join(characters[:FEW]) + ", ..." * (len(characters) > FEW)
             log.warning(
-                "pictures show boxes in place of %s: no installed font has these characters; "
+                "images show boxes in place of %s: no installed font has these characters; "
                 "install one that does, such as Debian's package %s",
                 some,
                 package,

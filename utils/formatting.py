@@ -6,7 +6,7 @@ import math
 
 
 def format_number(value: float) -> str:
-    """Four decimals where they say something, else four digits and an exponent."""
+    """Four decimals if they suffice, else four digits and an exponent."""
     if not math.isfinite(value):
         return str(value)
     if value == 0 or 1e-3 <= abs(value) < 1e5:
@@ -20,7 +20,7 @@ def format_change(value: float) -> str:
 
 
 def format_significant(value: float) -> str:
-    """Three digits, enough to see what a range is: `0`, `255`, `-0.81`, `2.02`, `nan`."""
+    """Three significant digits, enough to recognize a range: `0`, `255`, `-0.81`, `2.02`, `nan`."""
     whole = math.isfinite(value) and (value == int(value) or abs(value) >= 1000)
     return f"{value:,.0f}" if whole and abs(value) < 1e6 else f"{value:.3g}"
 

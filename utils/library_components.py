@@ -21,7 +21,7 @@ def _classes(module: Any, parent: type, *, without: tuple[str, ...] = ()) -> dic
 
 
 def torch_losses() -> Mapping[str, Any]:
-    """The modules of torch.nn that its loss file defines."""
+    """The modules that are defined in torch.nn's loss file."""
     from torch import nn
 
     return {n: c for n, c in _classes(nn, nn.Module).items() if c.__module__ == "torch.nn.modules.loss"}
@@ -34,7 +34,7 @@ def torch_optimizers() -> Mapping[str, Any]:
 
 
 def needs_closure(optimizer: Any) -> bool:
-    """True of an optimizer's class whose `step` cannot be called without arguments, such as LBFGS."""
+    """True for an optimizer class whose `step` cannot be called without arguments, such as LBFGS."""
     step = getattr(optimizer, "step", None)
     if step is None:
         return False
@@ -44,7 +44,7 @@ def needs_closure(optimizer: Any) -> bool:
 
 
 def torch_schedulers() -> Mapping[str, Any]:
-    """Without those that take other schedulers as arguments: a chain is a list in the config."""
+    """All schedulers, except those that take other schedulers as arguments: a chain is a list in the config."""
     from torch.optim import lr_scheduler
 
     return _classes(lr_scheduler, lr_scheduler.LRScheduler, without=("SequentialLR", "ChainedScheduler"))
@@ -63,8 +63,8 @@ def torchvision_models() -> Mapping[str, Any]:
 
 
 def _without_weights(builder: Callable[..., Any]) -> Callable[..., Any]:
-    """The builder without `weights` and `progress`: its own way to load weights unpickles whatever it is given. With
-    `in_channels` other than 3 its first convolution is made anew for so many."""
+    """The builder without `weights` and `progress`, because torchvision unpickles weights. If `in_channels` is not 3,
+    the first convolution is replaced by one with that many channels."""
 
     @functools.wraps(builder)
     def build(in_channels: int = 3, **kwargs: Any) -> Any:
@@ -81,12 +81,12 @@ def _without_weights(builder: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _with_channels(model: Any, channels: int) -> Any:
-    """ValueError if the model does not begin with a convolution of three channels."""
+    """ValueError if the model does not start with a convolution of three channels."""
     from torch import nn
 
     name, first = next(((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d)), ("", None))
     if first is None or first.in_channels != 3 or channels < 1:
-        raise ValueError(f"in_channels: {channels}: it does not begin with a convolution that could take so many")
+        raise ValueError(f"in_channels: {channels}: the model does not start with a convolution that could be replaced")
     options = {key: getattr(first, key) for key in ("kernel_size", "stride", "padding", "dilation", "padding_mode")}
     model.set_submodule(name, nn.Conv2d(channels, first.out_channels, bias=first.bias is not None, **options))
     return model

@@ -1,7 +1,7 @@
-"""Output shapes, parameters, FLOPs and the graph of a model, found without computing anything.
+"""Output shapes, parameters, FLOPs and the graph of a model, determined without computing anything.
 
-A call of the model is recorded as shapes alone. Later it is repeated with a copy of the model on the meta device, which
-uses no memory and does not touch the model, its buffers or the random generators.
+Only the shapes of a call of the model are recorded. The call is repeated later with a copy of the model on the meta
+device, which uses no memory and does not change the model, its buffers or the random generators.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
-"""Positional and named arguments, their tensors on the meta device."""
+"""Positional and keyword arguments, with their tensors on the meta device."""
 
 
 @dataclass
@@ -27,12 +27,12 @@ class Layer:
     name: str
     kind: str
     parameters: int
-    """Its own, without those of inner layers; a shared one counts once."""
+    """The number of its own parameters, without those of inner layers; shared parameters count once."""
     output: str = ""
-    """The shape without its first dimension, `64 x 7 x 7`, as the layer's last call gave it; empty if it was not
+    """The output shape of the layer's last call, without the batch dimension: `64 x 7 x 7`; empty if it was not
     called."""
     flops: int = 0
-    """Its own, forward, for one sample: matrix products and convolutions; a multiply-add counts as two."""
+    """Its own FLOPs of a forward pass of one sample, for matrix products and convolutions; a multiply-add is two."""
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Summary:
     frozen: int
     buffers: int
     trouble: str = ""
-    """Why shapes and operations are not known; empty if they are."""
+    """Why shapes and FLOPs are unknown; empty if they are known."""
 
     @property
     def flops(self) -> int:
@@ -51,7 +51,7 @@ class Summary:
 
 @contextmanager
 def calls_of(models: Mapping[str, nn.Module]) -> Iterator[dict[str, Call]]:
-    """The last call of each model inside the block, by name."""
+    """Records the last call of each model inside the block, by name."""
     calls: dict[str, Call] = {}
 
     def keep(name: str) -> Any:
@@ -68,8 +68,8 @@ def hollow_tensor(value: Any) -> Any:
 
 
 def hollow_copy(model: nn.Module) -> nn.Module:
-    """The same modules with parameters and buffers on the meta device, in eval mode, and without hooks, which may refer
-    to anything."""
+    """A copy of the modules in eval mode, with parameters and buffers on the meta device. Hooks are left out, because
+    they may refer to anything."""
     hooks = [value for m in model.modules() for name, value in vars(m).items() if name.endswith("_hooks")]
     replaced: dict[int, Any] = {id(value): OrderedDict() for value in hooks if isinstance(value, dict)}
     replaced |= {id(b): hollow_tensor(b) for b in model.buffers()}
@@ -78,7 +78,7 @@ def hollow_copy(model: nn.Module) -> nn.Module:
 
 
 def summarize(model: nn.Module, call: Call | None) -> Summary:
-    """`call` is one of `calls_of`; without it, or if the copy cannot be called, shapes and operations stay unknown."""
+    """`call` comes from `calls_of`; without it, or if calling the copy fails, shapes and FLOPs are unknown."""
     parameters, buffers = list(model.parameters()), list(model.buffers())
     summary = Summary(
         layers=_layers(model),
@@ -91,7 +91,7 @@ def summarize(model: nn.Module, call: Call | None) -> Summary:
         return summary
     try:
         _call_hollow(hollow_copy(model), call, {layer.name: layer for layer in summary.layers})
-    except Exception as error:  # a model may ask for values, which the meta device has none of
+    except Exception as error:  # a model may need values, which the meta device does not have
         summary.trouble = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     return summary
 
@@ -128,7 +128,7 @@ def _call_hollow(model: nn.Module, call: Call, layers: Mapping[str, Layer]) -> N
 
 
 def _parent(name: str, layers: Mapping[str, Layer]) -> str:
-    """The nearest layer around it; "" is the model."""
+    """The closest enclosing layer; "" is the model."""
     while name:
         name = name.rpartition(".")[0]
         if name in layers:
@@ -137,18 +137,18 @@ def _parent(name: str, layers: Mapping[str, Layer]) -> str:
 
 
 def shape_of(output: Any) -> str:
-    """`64 x 7 x 7` of a tensor (B, 64, 7, 7), `scalar` of (B,); of several in a tuple or dict each."""
+    """`64 x 7 x 7` for a tensor (B, 64, 7, 7), `scalar` for (B,); all shapes for several tensors in a tuple or dict."""
     shapes = [leaf.shape[1:] for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
     return ", ".join(" x ".join(map(str, shape)) or "scalar" for shape in shapes)
 
 
 def describe(models: Mapping[str, nn.Module], calls: Mapping[str, Call]) -> str:
-    """All models, in Markdown."""
+    """The summaries of all models, in Markdown."""
     return "\n\n".join(as_markdown(name, summarize(model, calls.get(name))) for name, model in models.items())
 
 
 def as_markdown(title: str, summary: Summary) -> str:
-    """A table with a line for each layer."""
+    """A summary as a table with a line for each layer."""
     lines = [
         f"**{title}: {summary.trainable:,} trainable parameters**, {summary.frozen:,} frozen; "
         f"{summary.buffers:,} numbers in buffers; {summary.flops:,} FLOPs a sample, forward "
@@ -166,16 +166,16 @@ def as_markdown(title: str, summary: Summary) -> str:
 @dataclass
 class GraphNode:
     name: str
-    """`model/features/0/convolution`: the layers around it, outermost first."""
+    """`model/features/0/convolution`: the operation after its enclosing layers, outermost first."""
     op: str
     inputs: list[str] = field(default_factory=list)
     """Names of other nodes."""
     shape: tuple[int, ...] = ()
-    """Of the first tensor that comes out."""
+    """The shape of the first output tensor."""
 
 
 def trace(model: nn.Module, call: Call, name: str = "model") -> list[GraphNode]:
-    """Inputs, parameters and operations, in the order of their use. Raises what the model raises on the meta device."""
+    """Inputs, parameters and operations, in the order of their use. Raises the model's errors on the meta device."""
     hollow = hollow_copy(model)
     tracer = _Tracer(name, hollow)
     for leaf in tree_leaves(call):
@@ -196,7 +196,7 @@ class _Tracer(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.nodes: list[GraphNode] = []
         self._made: dict[int, str] = {}
-        self._kept: list[Tensor] = []  # an id is a tensor's own as long as it lives
+        self._kept: list[Tensor] = []  # an id is unique only while its tensor is alive
         self._names: Counter[str] = Counter()
         self._scopes: list[str] = []
         self._places = {

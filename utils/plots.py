@@ -1,6 +1,6 @@
 """Plots of a classifier's results.
 
-Figures are made without pyplot, so that nothing of them stays behind.
+Figures are made without pyplot, which would keep them alive.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from utils.classification import Bin, ClassScores
 
 MOST_NUMBERS = 20
-"""Classes up to which each cell of a confusion matrix has its number."""
+"""Up to this number of classes, each cell of a confusion matrix shows its count."""
 LABELS = 40
-"""Classes up to which each is named on an axis."""
+"""Up to this number of classes, each class is named on an axis."""
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
-    """A figure of so many inches, and an array (rows, columns) of its axes."""
+    """A figure of `width` x `height` inches, and an array (rows, columns) of its axes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
@@ -48,7 +48,7 @@ def png(figure: Figure) -> bytes:
 
 
 def confusion(matrix: Tensor, classes: Sequence[str]) -> bytes:
-    """`matrix` is int64 (C, C), rows are the true classes; colours are shares of a row, numbers are counts."""
+    """Draws int64 (C, C) with true classes as rows; colors show the share of a row, numbers are counts."""
     count = len(classes)
     side = min(3 + 0.5 * count, 12)
     figure, axes = new_figure(side + 1.5, side)
@@ -67,7 +67,7 @@ def confusion(matrix: Tensor, classes: Sequence[str]) -> bytes:
 
 
 def per_class(scores: Sequence[ClassScores], classes: Sequence[str]) -> bytes:
-    """A bar each for precision, recall and F1 of every class, the hardest class on top."""
+    """Draws bars for precision, recall and F1 of every class, with the lowest scores on top."""
     order = sorted(range(len(scores)), key=lambda i: scores[i].f1, reverse=True)
     figure, axes = new_figure(8, min(1.5 + 0.45 * len(scores), 20))
     axis = axes[0, 0]
@@ -81,7 +81,7 @@ def per_class(scores: Sequence[ClassScores], classes: Sequence[str]) -> bytes:
 
 
 def reliability(bins: Sequence[Bin]) -> bytes:
-    """Accuracy against confidence in each bin, the diagonal being perfect, and how many samples each bin has."""
+    """Draws the accuracy against the confidence of each bin, with the ideal diagonal, and the bins' sample counts."""
     figure, axes = new_figure(6, 6.5, 2)
     above, below = axes[:, 0]
     edges = [i / len(bins) for i in range(len(bins))]
@@ -98,7 +98,7 @@ def reliability(bins: Sequence[Bin]) -> bytes:
 
 
 def images(groups: Sequence[tuple[str, Sequence[Tensor] | Tensor, Sequence[str]]], columns: int = 8) -> bytes:
-    """Groups under their titles; each has images, (C, H, W) or (H, W), and a caption below each."""
+    """Draws groups (title, images, captions), with a caption below each image, which is (C, H, W) or (H, W)."""
     rows = [-(-len(group) // columns) for _, group, _ in groups]
     height = 0.4 + 1.95 * sum(rows)
     figure, axes = new_figure(1.5 * columns, height, sum(rows), columns)
@@ -118,7 +118,7 @@ def images(groups: Sequence[tuple[str, Sequence[Tensor] | Tensor, Sequence[str]]
 
 
 def worst(unlikely: Sequence[Any], sure: Sequence[Any], classes: Sequence[str]) -> dict[str, bytes]:
-    """`worst` of samples (base.evaluation.predictions.Sample) whose inputs are images; nothing if there are none."""
+    """Draws `worst` from samples (base.evaluation.predictions.Sample) whose inputs are images; {} if there are none."""
     groups = []
     for title, samples in (("least likely by their own class", unlikely), ("surest of a wrong class", sure)):
         shown = [sample for sample in samples if sample.input.dim() in (2, 3)]
@@ -131,7 +131,7 @@ def worst(unlikely: Sequence[Any], sure: Sequence[Any], classes: Sequence[str]) 
 
 
 def filters(image: Tensor, weight: Tensor, maps: Tensor, title: str) -> bytes:
-    """A convolution at work: its input (C, H, W), filters (N, C, h, w), and what each makes of it, (N, H, W)."""
+    """Draws a convolution's input (C, H, W), its filters (N, C, h, w), and the output of each filter, (N, H, W)."""
     figure, axes = new_figure(13, 4.6, 1, 3)
     for axis, shown, words in zip(
         axes[0],
@@ -147,7 +147,8 @@ def filters(image: Tensor, weight: Tensor, maps: Tensor, title: str) -> bytes:
 
 
 def mosaic(tiles: Tensor) -> Tensor:
-    """(N, C, H, W) -> one image, nearly square, a line between tiles; each from its darkest to its brightest value."""
+    """Arranges (N, C, H, W) in one nearly square image with lines between the tiles. Each tile is scaled to its own
+    range of values."""
     stack = tiles.detach().float().cpu()
     stack = stack if stack.shape[1] in (1, 3) else stack.mean(1, keepdim=True)
     low, high = stack.amin((1, 2, 3), keepdim=True), stack.amax((1, 2, 3), keepdim=True)
@@ -160,7 +161,7 @@ def mosaic(tiles: Tensor) -> Tensor:
 
 
 def show(axis: Axes, image: Tensor) -> None:
-    """(C, H, W) or (H, W) of any range and type, from its darkest to its brightest value; of many channels the mean."""
+    """Shows an image (C, H, W) or (H, W) of any type, scaled to its range. Many channels are averaged."""
     pixels = image.detach().float().cpu()
     pixels = pixels[None] if pixels.dim() == 2 else pixels
     pixels = pixels if len(pixels) in (1, 3) else pixels.mean(0, keepdim=True)

@@ -1,7 +1,7 @@
 """This process: garbage collection during start-up, broken pipes, and commands quoted for a shell.
 
-A full collection takes 0.15 s once torch is imported. Starting up would trigger six of them, and training one now and
-then.
+A full collection takes 0.15 s once torch is imported. Starting up would trigger six of them, and training one from time
+to time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TextIO
 
 @contextmanager
 def gc_paused() -> Iterator[None]:
-    """For a command with a process of its own: no collection until `gc_resume`."""
+    """Pauses garbage collection until `gc_resume`. Only for a command that has its own process."""
     gc.disable()
     try:
         yield
@@ -27,17 +27,17 @@ def gc_paused() -> Iterator[None]:
 
 
 def gc_resume() -> None:
-    """Ends the pause, if there is one. Objects that exist by now are never collected."""
+    """Ends the pause, if there is one. Objects that exist at this point are never collected."""
     if not gc.isenabled():
         gc.freeze()
         gc.enable()
 
 
 def silence(stream: TextIO) -> None:
-    """Discards what is written from now on: `| head` has closed the pipe, and Python would complain at exit."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+    """Discards all further output, because `| head` has closed the pipe and Python would complain at exit."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
 
 
 def command(*words: object) -> str:

@@ -1,7 +1,7 @@
 """Randomness as a function of named integers, never of history.
 
-`uniforms` is counter-based: the number at (seed, pass, position, stream, column) is computed from those five integers
-alone, so that a batch, a worker process or a resumed run computes the same one without having drawn those before it.
+`uniforms` is counter-based: the number at (seed, pass, position, stream, column) depends only on these five integers.
+So a batch, a worker process or a resumed run computes the same number without drawing the earlier ones.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _mix_in_place(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def fold_in(seed: int, *path: int) -> int:
-    """A seed in [0, 2**63) from `seed` and the integers of `path`: each path gives one of its own."""
+    """A seed in [0, 2**63) derived from `seed` and the integers of `path`; different paths give different seeds."""
     state = _mix((seed + _INCREMENT) & _MASK)
     for step in path:
         state = _mix((state + step + _INCREMENT) & _MASK)
@@ -126,7 +126,7 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
 
 
 def _seed_cpu_generators(key: int) -> None:
-    # The generator itself: torch.manual_seed visits every device and costs a hundred times as much.
+    # Seeds the CPU generator directly: torch.manual_seed visits every device and costs a hundred times as much.
     torch.default_generator.manual_seed(key)
     random.seed(key)
     np.random.seed(key & 0xFFFFFFFF)
@@ -158,6 +158,6 @@ _DRAWS_NOTHING = ("RESUME", "NOP", "POP_", "LOAD_", "STORE_FAST", "STORE_ATTR", 
 
 
 def draws_nothing(method: Any) -> bool:
-    """Whether its code is so plain that it cannot draw: it calls, imports, iterates and indexes nothing."""
+    """Whether a method's code is too simple to draw random numbers: no calls, imports, iteration or indexing."""
     code = getattr(method, "__code__", None)
     return code is not None and all(one.opname.startswith(_DRAWS_NOTHING) for one in dis.get_instructions(code))

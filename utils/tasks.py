@@ -1,4 +1,4 @@
-"""Tasks of classification: how outputs and targets are read as predicted and true classes."""
+"""Classification tasks: reads outputs and targets as predicted and true classes."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ Task = Literal["binary", "multiclass", "multilabel"]
 
 
 class UnclearTask(ValueError):
-    """Outputs and targets that fit no task, or more than one; the text says which argument decides."""
+    """Outputs and targets fit no task, or more than one; the message says which argument decides."""
 
 
 @dataclass(frozen=True)
 class Read:
-    """A batch as a classification: all of one shape, or `true` and `kept` of it and `predicted` int64 or bool."""
+    """A batch as predicted and true classes; all fields have the same shape."""
 
     predicted: Tensor
-    """int64 class numbers, or bool for each label."""
+    """int64 class numbers, or a bool for each label."""
     true: Tensor
-    """As `predicted`, of the same shape."""
+    """The true classes, in the form of `predicted`."""
     kept: Tensor
-    """bool, of the same shape: False where the target is `ignore_index`."""
+    """bool: False where the target is `ignore_index`."""
     strange: Tensor
-    """int64 (): kept targets that are no class, no 0 or 1, no rows that sum to 1."""
+    """int64 (): the number of kept targets that are invalid: not a class, not 0 or 1, or rows that do not sum to 1."""
 
 
 class TaskReader:
-    """Decides at its first batch how to read outputs and targets, and reads every later batch in the same way.
+    """Decides at its first batch how to read outputs and targets, and reads all later batches in the same way.
 
     | task       | outputs                          | targets                                                |
     |------------|----------------------------------|--------------------------------------------------------|
@@ -42,9 +42,9 @@ class TaskReader:
     | multilabel | (B, L, d1...)                    | of the same shape, 0 or 1 for each of L labels         |
 
     Args:
-        task: without it the shapes decide. Targets of the outputs' shape whose rows do not sum to 1 are refused.
-        class_dim: the dimension of the outputs that holds the classes; without it 1, or the last where only that fits.
-        ignore_index: targets of this value do not count; torch's -100 if None.
+        task: if None, the shapes decide. Targets of the outputs' shape whose rows do not sum to 1 are refused.
+        class_dim: the dimension of the outputs with the classes; if None, 1, or the last one if only that fits.
+        ignore_index: targets with this value do not count; torch's -100 if None.
         threshold: binary and multilabel outputs above it are positive: 0 for logits, 0.5 for probabilities.
     """
 
@@ -62,11 +62,11 @@ class TaskReader:
 
     @property
     def settings(self) -> tuple[Any, ...]:
-        """Readers of equal settings read alike."""
+        """Readers with equal settings read batches in the same way."""
         return self.given_task, self.class_dim, self.ignore_index, self.threshold
 
     def read(self, output: Tensor, target: Tensor) -> Read:
-        """`UnclearTask` if the shapes fit no task, or not the one that was decided."""
+        """Reads one batch. UnclearTask if the shapes fit no task, or not the task that was decided."""
         if not self.decided:
             self._decide(output, target)
             self.decided = True

@@ -9,7 +9,7 @@ from utils.seed import rng_state, set_rng_state
 
 
 class MetricTracker:
-    """Running means by name; each update counts `n` times and goes to `writer`, if there is one."""
+    """Running means by name; each update counts `n` times and is also written to `writer`, if there is one."""
 
     def __init__(self, *keys: str, writer: Any = None) -> None:
         self.writer = writer

@@ -18,10 +18,10 @@ from base.config.arguments import FACTS
 
 Schema = dict[str, Any]
 OPEN: Schema = {
-    "description": "a fact; or null, which takes away what a file below says",
+    "description": "a fact; or null, which removes the value of a base config",
     "enum": [None, *(f"${{{name}}}" for name in FACTS)],
 }
-"""What may stand for any argument."""
+"""Values that any argument accepts."""
 _SIMPLE: dict[Any, Schema] = {
     bool: {"type": "boolean"},
     int: {"type": "integer"},
@@ -36,7 +36,7 @@ _LIMITS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "ex
 
 
 def annotation_schema(annotation: Any, in_args: bool = False) -> Schema:
-    """`in_args`: the definition `open`, which is OPEN, is allowed in addition."""
+    """The schema of an annotation. With `in_args`, the definition `open` (OPEN) is allowed as well."""
     options = _options(annotation, in_args)
     if any(not option for option in options):
         return {}
@@ -101,7 +101,7 @@ def _of_class(annotation: Any, origin: Any) -> list[Schema]:
 
 
 def limits_schema(metadata: list[Any]) -> Schema:
-    """`{"minimum": 1}` from what an Annotated or a pydantic field says."""
+    """`{"minimum": 1}` from the metadata of an Annotated or a pydantic field."""
     found: Schema = {}
     for item in metadata:
         if isinstance(item, FieldInfo):

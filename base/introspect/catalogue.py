@@ -32,7 +32,7 @@ class Argument:
     name: str
     annotation: Any
     default: Any
-    """`Parameter.empty` if it must be given."""
+    """`Parameter.empty` if the argument is required."""
     about: str
     """A sentence from the docstring; may be empty."""
 
@@ -42,18 +42,18 @@ class Argument:
 
     @property
     def words(self) -> str:
-        """What values it takes."""
+        """A description of the values that it accepts."""
         return describe(self.annotation)
 
     @property
     def writable(self) -> bool:
-        """False if it must be given and no config can write a value for it."""
+        """False if it is required and no config can express a value for it."""
         return not (self.needed and NO_CONFIG in self.words)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One name of one registry."""
+    """One registered name."""
 
     registry: Registry
     name: str
@@ -65,19 +65,19 @@ class Entry:
     about: str
     arguments: tuple[Argument, ...]
     takes_any: bool
-    """True if it also takes other arguments through `**kwargs` that cannot be followed; they are not checked."""
+    """True if it also accepts other arguments through `**kwargs`, which cannot be checked."""
 
     @property
     def public_name(self) -> str:
         return public_name(self.target, self.name)
 
     def unset(self, given: Collection[str]) -> list[Argument]:
-        """The arguments that are left to their defaults if a config gives these."""
+        """The arguments that keep their defaults if a config gives `given`."""
         return [argument for argument in self.arguments if argument.name not in given and not argument.needed]
 
 
 def names_by_source(registry: Registry) -> dict[str, list[str]]:
-    """The names of a registry, sorted, by their source. Imports libraries, but no file of the project."""
+    """The sorted names of a registry, by source. Imports libraries, but no file of the project."""
     found: dict[str, list[str]] = {}
     for name in registry.names():
         found.setdefault(_source(registry, name), []).append(name)
@@ -86,7 +86,7 @@ def names_by_source(registry: Registry) -> dict[str, list[str]]:
 
 
 def entry(registry: Registry, name: str) -> Entry:
-    """Everything about one name. Raises what `registry.get` raises."""
+    """Everything about one name. Raises the same exceptions as `registry.get`."""
     target = registry.get(name)
     definition = _definition(registry, name)
     known, takes_any = parameters(target)
@@ -109,7 +109,7 @@ def entry(registry: Registry, name: str) -> Entry:
 
 
 def _definition(registry: Registry, name: str) -> Definition | None:
-    """Where the target of `registry.get` is defined, if that is a file of the project."""
+    """Where the result of `registry.get` is defined, if that is a file of the project."""
     users, own = index().users.get((registry.symbol, name)), index().own.get((registry.symbol, name))
     return users[0] if users else None if registry.is_users(name) else own
 
@@ -134,7 +134,7 @@ def public_name(target: Any, name: str) -> str:
 
 
 def doc_line(target: Any) -> str:
-    """The first sentence of the target's own docstring without markup; empty if it has none."""
+    """The first sentence of the target's own docstring, without markup; empty if it has none."""
     own = vars(target).get("__doc__") if inspect.isclass(target) else getattr(target, "__doc__", None)
     text = re.split(r"\n\s*(?:\n|\.\. |Args:|>>>)", inspect.cleandoc(own or ""), maxsplit=1)[0]
     return _sentence(text)
@@ -154,8 +154,8 @@ _ARGUMENT = re.compile(r"^(\s+|(?=`))(?:[-*] )?[*`]{0,2}(\w+)[*`]{0,2}\s*(?:\(([
 
 @functools.cache
 def argument_docs(target: Any) -> dict[str, str]:
-    """What the docstrings of a class and its bases say about each argument, one sentence each: in Google style under
-    `Args:`, or in a paragraph that begins with the name in backticks and a colon."""
+    """One sentence about each argument from the docstrings of a class and its bases: in Google style under `Args:`, or
+    in a paragraph that starts with the name in backticks and a colon."""
     owners = target.__mro__ if inspect.isclass(target) else (inspect.unwrap(target),)
     found: dict[str, str] = {}
     for owner in owners:
@@ -179,7 +179,7 @@ def _argument_docs(text: str) -> dict[str, str]:
 
 
 def plain(value: Any) -> Any:
-    """A default as a config writes it. Raises ValueError for what no config can write."""
+    """A default value in the form that a config uses. ValueError for a value that no config can express."""
     if isinstance(value, enum.Enum):
         return value.name
     if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
@@ -194,12 +194,12 @@ def plain(value: Any) -> Any:
 
 
 def inline(value: Any) -> str:
-    """A value of a config in one line of YAML."""
+    """A value of a config as one line of YAML."""
     return "[]" if value == [] else to_yaml(value, inline=True).removesuffix("...\n").strip()
 
 
 def default_text(value: Any) -> str:
-    """A default in one line: as YAML, or the name of what no config can write."""
+    """A default value on one line: as YAML, or a name if no config can express it."""
     try:
         return inline(plain(value))
     except ValueError:
@@ -207,7 +207,7 @@ def default_text(value: Any) -> str:
 
 
 def place_of(symbol: str) -> str:
-    """The config key under which components of a registry stand; empty for those that only the program uses."""
+    """The config key for the components of a registry; empty if only the program uses them."""
     return next((dotted(path) for path, symbols in COMPONENT_PATHS.items() if symbol == symbols[0]), "")
 
 
@@ -216,12 +216,12 @@ _FACTS = {
     "total_steps": "${trainer.total_steps}",
     "T_max": "${trainer.epochs}",
 }
-"""What an argument of this name is usually given."""
+"""The fact that an argument of this name usually refers to."""
 
 
 def block(entry: Entry) -> str:
-    """The YAML of a component with the arguments that it needs: `<what it holds>` is to be filled in. Empty if no
-    config can name the component."""
+    """The YAML of a component with its required arguments; replace `<...>` by a value. Empty if a config cannot name
+    the component."""
     place = place_of(entry.registry.symbol)
     if not place or not all(argument.writable for argument in entry.arguments):
         return ""
@@ -247,7 +247,7 @@ class UnknownListing(UserError):
 
 
 def describe_registry(word: str = "") -> str:
-    """The text for a kind (`losses`, `loss`), for a name (`SGD`), or, without a word, for all kinds."""
+    """The text for a kind (`losses`, `loss`), for a name (`SGD`), or, if `word` is empty, for all kinds."""
     if not word:
         return _kinds()
     for registry in REGISTRIES.values():
@@ -266,7 +266,7 @@ def _kinds() -> str:
     lines = []
     for symbol, registry in REGISTRIES.items():
         counts = [f"{len(names)} {_from(source)}" for source, names in names_by_source(registry).items()]
-        place = place_of(symbol).replace(".#", " (a list)") or "(the program asks for these)"
+        place = place_of(symbol).replace(".#", " (a list)") or "(used by the program only)"
         lines.append(f"{symbol.lower():<12} {place:<29} {', '.join(counts) or 'none yet'}")
     lines += _broken()
     return "\n".join([f"{'kind':<12} {'key of the config':<29} names", *lines, "", "--list losses, --list SGD: more"])
@@ -291,20 +291,20 @@ def _kind(registry: Registry) -> str:
 
 
 def describe_entry(one: Entry) -> str:
-    """A name's documentation, place and arguments, and the YAML that names it."""
+    """A name's documentation, source and arguments, and the YAML to use it."""
     lines = [f"{one.registry.kind} {one.name}, {one.place}", *([f"  {one.about}"] if one.about else [])]
     if one.arguments:
         lines += ["", *(line for argument in one.arguments for line in _argument(argument))]
     if one.takes_any:
-        lines += ["  any other argument is taken, and not checked"]
+        lines += ["  other arguments are accepted, but not checked"]
     if one.name not in one.registry.names():
-        lines += ["", "only for a trainer that calls its step itself: it needs a closure"]
+        lines += ["", "it needs a closure, so it works only with a trainer that calls its step itself"]
     if example := block(one):
         lines += ["", example.rstrip()]
     else:
         unwritable = [argument.name for argument in one.arguments if not argument.writable]
-        why = f"no config can write {listing(unwritable, 'and')}" if unwritable else "only the program asks for it"
-        lines += ["", f"no key of a config names it: {why}"]
+        why = f"a config cannot express {listing(unwritable, 'and')}" if unwritable else "only the program uses it"
+        lines += ["", f"a config cannot use it: {why}"]
     return "\n".join(lines)
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 def decisions(config: Config) -> tuple[dict[str, str], Mapping[str, Any]]:
-    """What the program decides where the config leaves it open, with the reasons; and the facts as far as they are
-    known. Data is read if it is there, never downloaded."""
+    """The program's decisions where the config leaves a choice, with the reasons; and the facts, if they are known.
+    Data is read if it is on the disk, but never downloaded."""
     from base.build import Builder
     from utils.device import available_devices, select_device
 
@@ -35,7 +35,7 @@ def decisions(config: Config) -> tuple[dict[str, str], Mapping[str, Any]]:
             found[link.type] = f"steps every {usual_unit(link.type)}, as is usual for it"
     as_it_lies = Config.from_dict(config.to_dict(), config.source, ["data.offline=error"], plugins=settings.plugins)
     try:
-        builder = Builder(as_it_lies, {})  # with decisions of a run, even none, nothing is downloaded
+        builder = Builder(as_it_lies, {})  # a builder that is given decisions, even none, never downloads
         builder.load_data()
     except UserError as error:
         first = str(error).splitlines()[0].removesuffix(", or set data.offline: synthetic to go without")
@@ -57,7 +57,7 @@ def decisions(config: Config) -> tuple[dict[str, str], Mapping[str, Any]]:
 
 
 def _known(builder: Builder) -> dict[str, Any]:
-    """The facts that the data tells."""
+    """The facts that are known from the data."""
     facts = dict(builder.facts)
     for name in builder.data.facts:
         with contextlib.suppress(UserError, TypeError, ValueError, KeyError):
@@ -66,7 +66,7 @@ def _known(builder: Builder) -> dict[str, Any]:
 
 
 _REMARK = "\t# "
-"""Separates a line of YAML from its remark until all remarks are aligned."""
+"""Separates a line of YAML from its remark, until the remarks are aligned."""
 
 
 def explain(config: Config, key: str = "") -> str:
@@ -111,7 +111,7 @@ class _Explained:
             lines = [f"{key}: {default_text(argument.default)}", f"default of {component.public_name}", argument.about]
             return "\n  ".join(filter(None, lines))
         hint = did_you_mean(path[known], map(str, [*inside, *defaults]))
-        fault = self.config.fault(dotted(path[:known]), f"nothing stands at {key}", hint=hint)
+        fault = self.config.fault(dotted(path[:known]), f"there is no key {key}", hint=hint)
         raise ConfigError([fault], self.config.source)
 
     def lines(self, value: Any, path: KeyPath) -> Iterator[str]:
@@ -166,7 +166,7 @@ class _Explained:
         return f"extends {at}"
 
     def _entry_at(self, path: KeyPath) -> Entry | None:
-        """What the component at `path` names."""
+        """The catalogue entry of the component at `path`."""
         name: Any = self.values
         for part in (*path, "type"):
             name = _children(name).get(part)
@@ -186,7 +186,7 @@ class _Explained:
             yield f"{line}{_REMARK}default of {component.public_name}"
         names = {argument.name for argument in component.arguments}
         for name in (name for name in given if name not in names):
-            yield f"# {name} is not checked: {component.name} takes any argument"
+            yield f"# {name} is not checked: {component.name} accepts any argument"
 
 
 def _children(value: Any) -> Mapping[Any, Any]:

@@ -1,6 +1,6 @@
 """The JSON Schema of every key and every registered name, for editors and checks.
 
-Required keys are required only of files that extend no other; a file that does may leave them out or set them to null.
+Required keys are required only in files without `extends`; a file with `extends` may omit them or set them to null.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ def write_schema(path: str = "") -> str:
 
 
 def header(path: str) -> str:
-    """The comment by which an editor finds the schema at `path`, which is relative to the config."""
+    """The comment that leads an editor to the schema at `path`, which is relative to the config."""
     return f"# yaml-language-server: $schema={path}"
 
 
 def schema_text(users: bool = True) -> str:
-    """The schema as JSON, a definition a line; `users=False`: with the framework's and its libraries' names alone."""
+    """The schema as JSON, one definition per line. `users=False` leaves out the names of the user's own files."""
     schema = json_schema(users)
     definitions = ",\n".join(f"  {_line(name)}: {_line(value)}" for name, value in schema.pop("definitions").items())
     rest = "".join(f" {_line(name)}: {_line(value)},\n" for name, value in schema.items())
@@ -61,7 +61,7 @@ def json_schema(users: bool = True) -> Schema:
     maker = _Maker(users)
     root = maker.section(Settings, ())
     root["properties"] |= {
-        "extends": {"type": "string", "description": "a file onto which this one is laid"},
+        "extends": {"type": "string", "description": "the config that this file is based on"},
         "$schema": {"type": "string", "description": "where an editor finds this schema"},
     }
     whole = maker.whole(Settings, ())
@@ -130,7 +130,7 @@ class _Maker:
         symbols = registries_at(path)
         name = "/".join((*symbols, kind.__name__.removesuffix("Config"))).lower().replace("/", "_")
         if name not in self.definitions:
-            self.definitions[name] = {}  # its place among the definitions, before those that it needs
+            self.definitions[name] = {}  # reserves its position before the definitions that it needs
             self.definitions[name] |= self.section(kind, path)
         return [{"$ref": f"#/definitions/{self.names(symbols)}"}, {"$ref": f"#/definitions/{name}"}]
 
@@ -178,7 +178,7 @@ class _Maker:
         return self.entries[symbol]
 
     def whole(self, section: type[Section], path: KeyPath) -> Schema:
-        """What a config that extends no other must have: the required keys, and none of them null."""
+        """The rule for a config without `extends`: all required keys are present, and none of them is null."""
         needed = [name for name, field in section.model_fields.items() if field.is_required()]
         inner = {name: self._whole_key(field, (*path, name)) for name, field in section.model_fields.items()}
         schema: Schema = {"type": "object", "required": needed}
@@ -200,7 +200,7 @@ class _Maker:
         return {"allOf": asked} if asked else {}
 
     def _needs(self, symbols: tuple[str, ...]) -> Iterator[Schema]:
-        """Arguments that a named component must be given."""
+        """Rules for the required arguments of each component."""
         for symbol in symbols:
             name = f"{symbol.lower()}_needs"
             if name not in self.definitions:
@@ -249,7 +249,7 @@ def _argument(argument: Argument) -> Schema:
 
 
 def _any_of(options: list[Schema]) -> Schema:
-    """One schema for several; simple types join."""
+    """One schema for several alternatives; simple types are merged."""
     simple = [option for option in options if set(option) == {"type"} and isinstance(option["type"], str)]
     rest = [option for option in options if option not in simple]
     types = list(dict.fromkeys(option["type"] for option in simple))

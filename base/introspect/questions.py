@@ -1,4 +1,4 @@
-"""Answers --list, --schema and --explain; nothing is started."""
+"""Answers --list, --schema and --explain without starting a run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from base.runs.run_dir import CONFIG, resolve_resume
 
 
 def answer(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
-    """Prints what the flags ask for. `arguments` are those of train.py."""
+    """Prints the answer to one of the flags. `arguments` are those of train.py."""
     if arguments.list is None and arguments.schema is None:
         _explain(arguments, overrides)
         return

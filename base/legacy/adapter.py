@@ -1,4 +1,4 @@
-"""What a trainer written for pytorch-template works with: its base class, `config`, writer and loaders.
+"""The base class, config, writer and loaders for trainers that were written for pytorch-template.
 
     from base import BaseTrainer
 
@@ -113,13 +113,13 @@ class TemplateWriter:
 
 
 class TemplateTrainer(BaseTrainer):
-    """What pytorch-template's BaseTrainer gives its subclasses; the run itself saves, resumes and tracks the best.
+    """The attributes of pytorch-template's BaseTrainer. The run itself saves, resumes and tracks the best epoch.
 
-    It never calls BaseTrainer's constructor, so nothing of the loop works here. It is a subclass only to precede
-    BaseTrainer in the method resolution order.
+    This class never calls BaseTrainer's constructor, so nothing of the loop works here. It is a subclass only to
+    precede BaseTrainer in the method resolution order.
     """
 
-    model: Any = None  # the user's trainers assign to the names that are read-only properties of BaseTrainer
+    model: Any = None  # users' trainers assign to names that are read-only properties of BaseTrainer
     criterion: Any = None
     optimizer: Any = None
     evaluated: Any = None
@@ -132,10 +132,10 @@ class TemplateTrainer(BaseTrainer):
     def __init__(
         self, model: Any, criterion: Any, metric_ftns: Any, optimizer: Any, *others: Any, **named: Any
     ) -> None:
-        """`others` differ between the versions of pytorch-template. TypeError if the config is not among them."""
+        """`others` vary between versions of pytorch-template. TypeError if the config is not among them."""
         config = next((x for x in (*others, *named.values()) if isinstance(x, TemplateConfig)), None)
         if config is None:
-            raise TypeError(f"{type(self).__name__} must hand its `config` on to super().__init__")
+            raise TypeError(f"{type(self).__name__} must pass its `config` to super().__init__")
         self._run = config.run
         self.config = config
         self.logger, self.writer = config.get_logger("trainer"), config.writer
@@ -145,7 +145,7 @@ class TemplateTrainer(BaseTrainer):
         self.start_epoch, self.epochs = 1, config.run.epochs
 
     def train_step(self, batch: Any) -> dict[str, Tensor]:
-        raise AssertionError("_train_epoch takes its own steps")
+        raise AssertionError("_train_epoch takes the steps itself")
 
     eval_step = train_step
 
@@ -156,7 +156,7 @@ class TemplateTrainer(BaseTrainer):
 
     @property
     def mnt_best(self) -> float:
-        """The best monitored value so far; before there is one, plus or minus infinity."""
+        """The best monitored value so far; plus or minus infinity before the first."""
         monitor = self._run.monitor
         worst = float("inf") if monitor.mode == "min" else -float("inf")
         return worst if monitor.best is None else monitor.best
@@ -194,7 +194,7 @@ class Validates(Protocol):
 
 
 class Batches:
-    """A loader of the framework in the form that those trainers iterate: each epoch is one pass."""
+    """Lets such a trainer iterate over a loader of the framework: each `for` loop is one pass."""
 
     def __init__(self, loader: Loader, request: StopRequest, pass_: Callable[[], int]) -> None:
         self.loader, self.request, self.pass_ = loader, request, pass_
@@ -208,7 +208,7 @@ class Batches:
 
 
 class NamedMetric:
-    """A metric whose `__name__` is the name under which the run logs it, as those trainers expect."""
+    """A metric whose `__name__` is the name under which the run logs it, as such trainers expect."""
 
     def __init__(self, name: str, function: Callable[..., Any]) -> None:
         self.__name__, self.function = name, function

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class BaseDataLoader(DataLoader[Any]):
-    """Subclasses are registered under their own name and used in a config in place of a dataset:
+    """A loader that a config uses in place of a dataset. Subclasses are registered under their own name:
 
     class Digits(BaseDataLoader):
         def __init__(self, data_dir, batch_size, shuffle=True, validation_split=0.0, num_workers=0, training=True):
@@ -31,11 +31,11 @@ class BaseDataLoader(DataLoader[Any]):
             super().__init__(dataset, batch_size, shuffle, validation_split, num_workers)
 
     `validation_split` is a fraction of the data, or a number of samples. `n_samples` counts the training part. The
-    split depends on the seed of the default generator, in a run the run's seed, and draws no number from it.
+    split depends on the seed of the default generator (in a run, the run's seed) and draws no number from it.
     """
 
     supplied_by_program: ClassVar[tuple[str, ...]] = ()
-    """Arguments that a config must not set: none, since the loader is built from the config alone."""
+    """Arguments that a config must not set: none, since the loader is built only from the config."""
 
     def __init__(
         self,

@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 _MOST_NAMES = 200
 _CONFIGS = ("_config", "config", "_ConfigParser__config")
-"""The names that ConfigParser gave its dict over the years."""
+"""The attributes in which versions of ConfigParser keep their dict."""
 _BLOCKED = re.compile(r"GLOBAL (\S+) whose module")
 _UNKNOWN = re.compile(r"Unsupported global: GLOBAL (\S+)")
 
 
 class Inert:
-    """Stands for an object or the result of a function: stores the arguments and the state, and does nothing."""
+    """Replaces an object or the result of a function: stores arguments and state, and does nothing."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Inert:
         made = object.__new__(cls)
@@ -60,7 +60,7 @@ class OldCheckpoint:
     optimizer: dict[str, Any] | None
     best: float | None
     config: dict[str, Any] | None
-    """As parsed, without anything but plain values."""
+    """The parsed config, reduced to plain values."""
     replaced: list[str] = field(default_factory=list)
     """Names of the classes and functions that were replaced by `Inert`."""
 
@@ -108,7 +108,7 @@ def _read(path: Path) -> tuple[Any, list[str]]:
 
 
 def _config_in(value: Any) -> dict[str, Any] | None:
-    """From a dict, or from the dict that a ConfigParser holds."""
+    """The config in a dict, or in the dict that a ConfigParser holds."""
     if isinstance(value, Inert) and isinstance(value.state, Mapping):
         value = next((value.state[name] for name in _CONFIGS if name in value.state), None)
     found = _plain(value) if isinstance(value, Mapping) else None
@@ -116,7 +116,7 @@ def _config_in(value: Any) -> dict[str, Any] | None:
 
 
 def _plain(value: Any) -> Any:
-    """`value` without what no config can hold."""
+    """`value` without anything that a config cannot contain."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items() if _is_plain(item)}
     return [_plain(item) for item in value if _is_plain(item)] if isinstance(value, list | tuple) else value
@@ -139,7 +139,7 @@ def convert(
     *,
     plugins: Sequence[str] = (),
 ) -> Path:
-    """Makes a run in `save_dir` that is at the end of the checkpoint's epoch, and returns its folder.
+    """Creates a run in `save_dir` that has finished the checkpoint's epoch, and returns its folder.
 
     `config` is a file; without it, the config in the checkpoint is used. CheckpointError if the weights do not fit the
     model of the config, ConfigError if the config cannot be run.
@@ -153,7 +153,7 @@ def convert(
     settled = _config(old, config, [*overrides, f"trainer.save_dir={save_dir}"], plugins)
     WRITERS.get("console")(2)
     if old.replaced:
-        log.info("inert, none of their code ran: %s", ", ".join(old.replaced))
+        log.info("ignored, none of their code ran: %s", ", ".join(old.replaced))
     with ExitStack() as stack:
         plan = NewRun(settled, Note("", ()), decisions=None if config is not None else {})
         builder = Builder(plan.config, plan.claim(stack))
@@ -185,7 +185,7 @@ def _config(old: OldCheckpoint, file: str | Path | None, overrides: Sequence[str
 
 
 def _take_optimizer(trainer: BaseTrainer, old: OldCheckpoint) -> None:
-    """Moves schedules to the reached epoch, and loads the optimizer's state if there is one optimizer that it fits."""
+    """Moves schedules to the checkpoint's epoch. Loads the optimizer's state if there is one optimizer that it fits."""
     for name, schedule in trainer.schedules.items():
         if schedule.links:
             own_epoch = not schedule.links[0].every

@@ -18,7 +18,7 @@ SPLIT = "split"
 
 
 def translate(files: Sequence[Document], faults: list[Fault], notes: list[str]) -> list[Document]:
-    """The files in the framework's shape; adds a note for the user."""
+    """Returns the files in the framework's layout, and adds a note for the user."""
     own = {key: None for file in reversed(files) for key in _translate(file, faults)}
     listed = f"; keys of your own: {', '.join(own)}" if own else ""
     notes.append(f"read as a config of pytorch-template{listed}")
@@ -26,10 +26,10 @@ def translate(files: Sequence[Document], faults: list[Fault], notes: list[str]) 
 
 
 def _translate(file: Document, faults: list[Fault]) -> list[str]:
-    """Changes one file to the framework's shape; returns the dotted names of the project's own keys."""
+    """Changes one file to the framework's layout. Returns the dotted names of the project's own keys."""
     for alias, ours in ALIASES.items():
         if alias in file.values and ours in file.sources:
-            hint = f"it is the same as {dotted(ours)}, which is there too; keep one of them"
+            hint = f"it means the same as {dotted(ours)}, which is also given; keep one of them"
             faults.append(Fault(file.sources[alias,].key_origin, alias, "given twice", hint=hint))
     _rename(file)
     found: list[KeyPath] = []
@@ -55,7 +55,7 @@ def _rename(file: Document) -> None:
 
 
 def _put(file: Document, path: KeyPath, part: Document) -> None:
-    """Puts `part` at `path`. Missing mappings on the way get the origin of `part`."""
+    """Sets the value at `path` to `part`. Mappings that have to be created get the origin of `part`."""
     source = part.sources[()]
     for length in range(1, len(path)):
         if not isinstance(file.get(path[:length]), dict):
@@ -65,7 +65,7 @@ def _put(file: Document, path: KeyPath, part: Document) -> None:
 
 
 def _set_aside(file: Document, section: type[Section], at: KeyPath, found: list[KeyPath], faults: list[Fault]) -> None:
-    """Collects the keys at `at` that are unknown to the section: in `found`, or in `faults` if they look like typos."""
+    """Collects the unknown keys at `at`: in `faults` if they look like typos of the section's keys, else in `found`."""
     values = file.get(at)
     for key, value in list(values.items()):
         path = (*at, key)
@@ -73,7 +73,7 @@ def _set_aside(file: Document, section: type[Section], at: KeyPath, found: list[
         if field is None:
             known = [*section.model_fields, *(() if at else ALIASES)]
             if meant := near_miss(key, [name for name in known if name not in values]):
-                hint = f"did you mean {meant!r}? a key of your own needs a name less like it"
+                hint = f"did you mean {meant!r}? rename the key if it is your own"
                 faults.append(Fault(file.sources[path].key_origin, _as_written(path), "unknown key", hint=hint))
                 file.pop(path)
             else:
@@ -86,8 +86,8 @@ def _set_aside(file: Document, section: type[Section], at: KeyPath, found: list[
 
 
 def near_miss(key: str, known: list[str]) -> str | None:
-    """The known name that `key` looks like a typo of. A known name with a suffix (`optimizer_G`, `tensorboardX`) is a
-    key of the project's own."""
+    """The known name of which `key` looks like a typo. A known name with a suffix (`optimizer_G`, `tensorboardX`) is
+    the project's own key."""
     candidates = [
         name for name in known if abs(len(name) - len(key)) < 2 and not re.fullmatch(rf"{re.escape(name)}[^a-z].*", key)
     ]
@@ -95,7 +95,7 @@ def near_miss(key: str, known: list[str]) -> str | None:
 
 
 def _reshape(file: Document) -> None:
-    """Rewrites values that have another shape in pytorch-template."""
+    """Rewrites values whose structure differs in pytorch-template."""
     if isinstance(file.get(("metrics",)), dict):
         metrics = list(_metrics(file.part(("metrics",))))
         entries = {(i, *path): source for i, metric in enumerate(metrics) for path, source in metric.sources.items()}
@@ -107,7 +107,7 @@ def _reshape(file: Document) -> None:
 
 
 def _metrics(metrics: Document) -> Iterator[Document]:
-    """The metrics of a mapping, whose values are a component by its logged name, arguments by type, or a group."""
+    """The metrics in a mapping from logged names to components, from types to arguments, or from names to groups."""
     for key, value in metrics.values.items():
         entry = metrics.part((key,))
         source = entry.sources[()]
@@ -132,7 +132,7 @@ def _metrics(metrics: Document) -> Iterator[Document]:
 
 
 def in_their_words(fault: Fault) -> Fault:
-    """The fault with its key as the file has it."""
+    """The fault with its key as it is written in the file."""
     return replace(fault, key=_as_written(tuple(fault.key.split("."))))
 
 

@@ -1,8 +1,8 @@
 """Runs a trainer written for pytorch-template, which trains an epoch in its own `_train_epoch(epoch)`.
 
-The run does what does not depend on that code: it saves at the end of each epoch, tracks the best, stops early, logs,
-and resumes bit-exactly at the end of an epoch, since all generators are seeded by (seed, epoch). Within an epoch it
-only sees the optimizers' steps: it counts them, checks the gradients, and reacts to signals.
+The run does everything that does not depend on that code: it saves at the end of each epoch, tracks the best epoch,
+stops early, logs, and resumes bit-exactly at the end of an epoch, since all generators are seeded by (seed, epoch).
+Within an epoch it only sees the optimizers' steps: it counts them, checks the gradients, and reacts to signals.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ _LOOP_KEYS = {
     "ema": "follows each step",
     "save_every": "saves inside epochs",
     "validate_every": "decides when to validate",
-    "check_gradients": "decides when to look; here it is at each step",
+    "check_gradients": "sets when gradients are checked; here they are checked at each step",
 }
-"""Keys of `trainer` that only the framework's loop obeys, and what they do there."""
+"""Keys of `trainer` that only the framework's loop supports, and their effect there."""
 
 
 class EpochTrainer(BaseTrainer):
-    """`make` calls the constructor of the user's class with the arguments it is given by name."""
+    """`make` calls the constructor of the user's class with keyword arguments."""
 
     def __init__(
         self, parts: TrainerComponents, config: Config, kind: type[TemplateTrainer], make: Callable[..., Any]
@@ -60,7 +60,7 @@ class EpochTrainer(BaseTrainer):
         super().__init__(parts)
         self._refuse_loop_keys(kind)
         self.name, self.lost = kind.__name__, 0
-        self.train_metrics = MetricCollection({})  # the user's code computes its own
+        self.train_metrics = MetricCollection({})  # the user's code computes training metrics itself
         self.writer = TemplateWriter(lambda: self.log.writer)
         for schedule in self.schedules.values():  # the user's code steps them
             schedule.links = [replace(link, every="") for link in schedule.links]
@@ -78,7 +78,7 @@ class EpochTrainer(BaseTrainer):
         default = type(self.settings)(epochs=1)
         given = [name for name in _LOOP_KEYS if getattr(self.settings, name) != getattr(default, name)]
         given += ["non_finite"] * (self.settings.non_finite == "skip")
-        own = f"and {kind.__name__} has a _train_epoch of its own"
+        own = f"and {kind.__name__} has its own _train_epoch"
         wrong = {f"trainer.{name}": f"{_LOOP_KEYS.get(name, 'undoes a step when it skips')}, {own}" for name in given}
         if any(len(schedule.links) > 1 for schedule in self.schedules.values()):
             wrong["lr_scheduler"] = f"a chain, and {kind.__name__} steps one schedule itself"
@@ -86,7 +86,7 @@ class EpochTrainer(BaseTrainer):
             raise ConfigError(Fault(Origin("the config"), key, what) for key, what in wrong.items())
 
     def _arguments(self, config: TemplateConfig) -> dict[str, Any]:
-        """What a constructor may ask for, by every name that pytorch-template has used."""
+        """The arguments that a constructor may have, under all names that pytorch-template has used."""
         valid = next(iter(self.data.valid.values()), None)
         test = next(iter(self.data.test.values()), None)
         chain = next(iter(self.schedules.values()), None)
@@ -105,16 +105,16 @@ class EpochTrainer(BaseTrainer):
         return offered
 
     def _raw(self, loader: Loader, pass_: Callable[[], int] = lambda: 0) -> Any:
-        """The loader that the project wrote, or else the framework's in the form of one."""
+        """The project's own loader, or an iterable over the framework's."""
         return loader.wrapped if isinstance(loader, WrapsLoader) else Batches(loader, self.request, pass_)
 
     @staticmethod
     def _one(several: Mapping[str, Any]) -> Any:
-        """The only value, or all values by name."""
+        """The value if there is only one, else all values by name."""
         return next(iter(several.values())) if len(several) == 1 else dict(several)
 
     def train_step(self, batch: Any) -> dict[str, Tensor]:
-        raise AssertionError("_train_epoch takes its own steps")
+        raise AssertionError("_train_epoch takes the steps itself")
 
     eval_step = train_step
 
@@ -139,8 +139,8 @@ class EpochTrainer(BaseTrainer):
 
     @contextmanager
     def _watching(self) -> Iterator[None]:
-        """Hooks into every optimizer, also those that the trainer made, and into the models, of which frozen parts stay
-        frozen although the epoch calls `model.train()`."""
+        """Hooks into every optimizer, including those that the trainer made, and into the models, whose frozen parts
+        stay frozen although the epoch calls `model.train()`."""
         own = [value for value in vars(self.user_trainer).values() if isinstance(value, Optimizer)]
         optimizers = list(dict.fromkeys([*self.optimizers.values(), *own]))
         hooks = [optimizer.register_step_pre_hook(self._before_step) for optimizer in optimizers]
@@ -175,7 +175,7 @@ class EpochTrainer(BaseTrainer):
             raise Interrupted
 
     def _numbers(self, returned: Any) -> dict[str, float]:
-        """The numbers that an epoch or a validation returned. Lists of metrics, as in 2018, get the metrics' names.
+        """The numbers that an epoch or a validation returned. Metrics in a list, as in 2018, get the metrics' names.
         ValueError for anything but a dict."""
         if not isinstance(returned, Mapping):
             raise ValueError(f"{self.name} returned {returned!r} for an epoch, expected a dict such as {{'loss': 0.1}}")
@@ -185,16 +185,16 @@ class EpochTrainer(BaseTrainer):
                 start = str(key).removesuffix("metrics")
                 numbers |= {start + name: float(item) for name, item in zip(self.eval_metrics, value, strict=False)}
                 continue
-            with suppress(TypeError, ValueError):  # what is not a number is not logged
+            with suppress(TypeError, ValueError):  # only numbers are logged
                 numbers[str(key)] = float(value)
         return numbers
 
     def _evaluate_all(self, sets: Mapping[str, Loader], kind: str) -> dict[str, float]:
-        return {} if kind == "val" else super()._evaluate_all(sets, kind)  # the epoch validates itself
+        return {} if kind == "val" else super()._evaluate_all(sets, kind)  # the user's epoch includes the validation
 
     def evaluate(self, loader: Loader, title: str, observer: Observer | None = None) -> dict[str, float]:
-        """What `_valid_epoch` returns with `loader` in place of the validation loader; nothing can observe its outputs.
-        DataError if the trainer has no `_valid_epoch`."""
+        """The values that `_valid_epoch` returns with `loader` in place of the validation loader. `observer` sees no
+        outputs. DataError if the trainer has no `_valid_epoch`."""
         if not isinstance(self.user_trainer, Validates):
             raise DataError(f"{self.name} has no _valid_epoch(epoch): nothing says how to test it")
         attributes = vars(self.user_trainer)
@@ -215,7 +215,7 @@ class EpochTrainer(BaseTrainer):
         name = self.monitor.name
         if name and name not in row and self.progress.epoch == 1:
             known = ", ".join(self.loss_means.means())
-            log.warning("nothing of the name %r is logged, so no epoch is the best one; there are %s", name, known)
+            log.warning("no value named %r is logged, so no epoch is the best one; there are %s", name, known)
         return super()._judge(row)
 
     def save(self, best: bool = False) -> None:
@@ -223,7 +223,7 @@ class EpochTrainer(BaseTrainer):
             return super().save(best)
         steps, epoch = "1 step" if self.lost == 1 else f"{self.lost} steps", self.progress.epoch
         log.warning(
-            "%s of epoch %d %s lost: %s trains it by code of its own, which can go on at the end of an epoch only",
+            "%s of epoch %d %s lost: %s has its own _train_epoch, so the run can resume only at the end of an epoch",
             *(steps, epoch, "is" if self.lost == 1 else "are", self.name),
         )
 

@@ -90,7 +90,7 @@ def test_one_key(child: Path) -> None:
         "  default",
         "  how many saves to keep, beside the best",
     ]
-    with pytest.raises(ConfigError, match=r"nothing stands at optimizer.args.momentun; did you mean 'momentum'"):
+    with pytest.raises(ConfigError, match=r"there is no key optimizer.args.momentun; did you mean 'momentum'"):
         explain(config, "optimizer.args.momentun")
 
 

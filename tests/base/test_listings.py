@@ -57,7 +57,7 @@ def test_the_kinds(capsys: pytest.CaptureFixture[str]) -> None:
     lines = {line.split()[0]: " ".join(line.split()) for line in out.splitlines() if line}
     assert lines["losses"].startswith("losses loss ") and lines["losses"].endswith("of torch.nn")
     assert "14 of torch.optim" in lines["optimizers"]
-    assert lines["writers"].startswith("writers (the program asks for these)")
+    assert lines["writers"].startswith("writers (used by the program only)")
     assert set(lines) >= {symbol.lower() for symbol in REGISTRIES}
 
 
@@ -91,8 +91,8 @@ def test_all_about_one_name() -> None:
     lines = describe_registry("accuracy").splitlines()
     assert lines[0].startswith("metric accuracy, model/metrics.py:") and lines[-1] == "- {type: accuracy}"
     assert describe_registry("LambdaLR").endswith("args: {lr_lambda: <the name of a registered function>}")
-    assert describe_registry("MinMaxMetric").endswith("no key of a config names it: no config can write base_metric")
-    assert "any other argument is taken, and not checked" in describe_entry(entry(METRICS, "Accuracy"))
+    assert describe_registry("MinMaxMetric").endswith("a config cannot use it: a config cannot express base_metric")
+    assert "other arguments are accepted, but not checked" in describe_entry(entry(METRICS, "Accuracy"))
 
 
 def test_facts_stand_where_a_number_would_be_a_guess() -> None:

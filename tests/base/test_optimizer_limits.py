@@ -156,7 +156,9 @@ def test_a_trainer_that_calls_the_step_itself_may_give_a_closure(kind: str, garm
 
 def test_what_needs_a_closure_is_not_offered() -> None:
     assert "LBFGS" not in describe_registry("optimizers") and "SparseAdam" in describe_registry("optimizers")
-    assert "only for a trainer that calls its step itself: it needs a closure" in describe_registry("LBFGS")
+    assert "it needs a closure, so it works only with a trainer that calls its step" in describe_registry(
+        "LBFGS"
+    )
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,9 @@ def test_milliseconds_of_a_step_since_the_last_reading(monkeypatch: pytest.Monke
     assert times.per_step() == pytest.approx({"system/ms_data": 7.0, "system/ms_forward": 0.0})
 
 
+WAITING = "of the step time is spent waiting for data"
+
+
 @pytest.mark.parametrize(
     ("data", "rest", "workers", "cores", "expected"),
     [
@@ -40,11 +43,23 @@ def test_milliseconds_of_a_step_since_the_last_reading(monkeypatch: pytest.Monke
             0.37,
             0,
             4,
-            "63% of a step waits for data; data.loader.num_workers: 2 instead of 0 would give about 2.7",
+            f"63% {WAITING}; data.loader.num_workers: 2 instead of 0 would give about 2.7",
         ),
-        (0.9, 0.1, 0, 2, "90% of a step waits for data; data.loader.num_workers: 2 instead of 0 would give about 2.0"),
-        (0.5, 0.5, 2, 8, "50% of a step waits for data; data.loader.num_workers: 4 instead of 2 would give about 2.0"),
-        (0.5, 0.5, 2, 2, "2 workers are as many as help on 2 cores: look at what a sample costs"),
+        (
+            0.9,
+            0.1,
+            0,
+            2,
+            f"90% {WAITING}; data.loader.num_workers: 2 instead of 0 would give about 2.0",
+        ),
+        (
+            0.5,
+            0.5,
+            2,
+            8,
+            f"50% {WAITING}; data.loader.num_workers: 4 instead of 2 would give about 2.0",
+        ),
+        (0.5, 0.5, 2, 2, "more than 2 workers would not help on 2 cores: make samples cheaper to load"),
     ],
 )
 def test_waiting_for_data_is_told_with_a_remedy(

@@ -35,7 +35,7 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     def install(*paths: Path) -> None:
         monkeypatch.setattr(matplotlib.font_manager, "findSystemFonts", lambda: [str(path) for path in paths])
         fonts._fallbacks.cache_clear()
-        fonts._said.clear()
+        fonts._suggested.clear()
 
     install()
     yield install
@@ -90,7 +90,7 @@ def test_without_one_boxes_are_drawn_and_the_package_is_named_once(
     assert draw(first) == draw(second)
     draw(f"{first}{second}")
     assert [record.getMessage() for record in caplog.records] == [
-        f"pictures show boxes in place of {first}: no installed font has these characters; "
+        f"images show boxes in place of {first}: no installed font has these characters; "
         "install one that does, such as Debian's package fonts-noto-cjk"
     ]
     assert len(recwarn) == 0

@@ -93,7 +93,7 @@ def test_keys_of_the_project_are_preserved_and_read_where_they_were() -> None:
 
 def test_typos_are_reported_by_the_names_in_the_file() -> None:
     trainer = {key: value for key, value in THEIRS["trainer"].items() if key != "epochs"}
-    hint = "a key of your own needs a name less like it"
+    hint = "rename the key if it is your own"
     assert faults_of({"trainer": {**trainer, "epoch": 5}}) == [
         "config.json:35:5: trainer.epochs: missing; expected a whole number, 1 or more",
         f"config.json:40:9: trainer.epoch: unknown key; did you mean 'epochs'? {hint}",
@@ -106,7 +106,7 @@ def test_typos_are_reported_by_the_names_in_the_file() -> None:
         "config.json:12:13: data_loader.args.batch_sise: ToyLoader has no such argument; did you mean 'batch_size'?",
     ]
     assert faults_of({"model": "LeNet"}) == [
-        "config.json:4:5: arch: given twice; it is the same as model, which is there too; keep one of them"
+        "config.json:4:5: arch: given twice; it means the same as model, which is also given; keep one of them"
     ]
 
 
