@@ -1,6 +1,6 @@
 """python -m benchmarks W1 W4 --rounds 3
 
-Without names all workloads: some 40 minutes. See docs/performance.md.
+Without names, it runs all workloads, in about an hour. See docs/performance.md.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from benchmarks.workloads import FULL, SMALL, USUAL, WORKLOADS
 
 
 def main(argv: Sequence[str], launch: Launch = fresh_process) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Time against a loop written by hand.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed relative to a hand-written loop.")
     parser.add_argument("workloads", nargs="*", metavar="W", help=f"of {', '.join(WORKLOADS)}; all if none is named")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--peers", action="store_true", help="Lightning too, if it is installed")
+    parser.add_argument("--peers", action="store_true", help="include Lightning, if it is installed")
     sizes = parser.add_mutually_exclusive_group()
-    sizes.add_argument("--small", action="store_const", dest="sizes", const=SMALL, default=USUAL, help="to try it out")
+    sizes.add_argument("--small", action="store_const", dest="sizes", const=SMALL, default=USUAL, help="a quick trial")
     sizes.add_argument("--full", action="store_const", dest="sizes", const=FULL, help="60,000 and 10,000 images")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="every single figure, for programs")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure as JSON")
     arguments = parser.parse_args(argv)
     if unknown := [name for name in arguments.workloads if name not in WORKLOADS]:
         parser.error(f"{unknown[0]}: expected one of {', '.join(WORKLOADS)}")

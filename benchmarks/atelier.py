@@ -1,4 +1,4 @@
-"""The project as a beginner has it: a plain YAML file and `python train.py -c`, everything on that is on by default."""
+"""The project as a beginner uses it: `python train.py -c` with a plain YAML file and all default features."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ PLUGIN = "benchmarks.watch"
 
 
 def command(job: Job, folder: Path) -> list[str]:
-    """Arguments for python. Writes the config into `folder`; the run's own folder lies there too."""
+    """The arguments for python. Writes the config into `folder`, where the run's folder is created, too."""
     file = folder / "config.yaml"
     file.write_text(yaml.safe_dump(config(job, folder), sort_keys=False), encoding="utf-8")
     return ["train.py", "-c", str(file), "--plugin", PLUGIN]
 
 
 def config(job: Job, folder: Path) -> dict[str, Any]:
-    """`job.options` are laid on, `a.b` meaning b in the section a."""
+    """The config of a job. `job.options` override its keys; `a.b` is the key b in section a."""
     callbacks: list[Any] = [{"type": "StampEpochs", "args": {"data": job.data, "evaluations": job.evaluations}}]
     if job.every_step:
         callbacks.append("StampSteps")

@@ -1,4 +1,4 @@
-"""Rounds: each contestant in turn, each time in a fresh process, so that all meet the same neighbours."""
+"""Rounds: contestants take turns, each time in a fresh process, so that all run under the same load."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.workloads import Figures, Sizes, Workload
 Launch = Callable[[Sequence[str]], Ended]
 Say = Callable[[str], None]
 TOLERANCE = 0.1
-"""How much the losses at the end may differ, by share and by value: contestants shuffle differently."""
+"""How much the final losses may differ, relatively or absolutely: contestants shuffle differently."""
 
 
 @dataclass
@@ -55,7 +55,7 @@ def measure(workload: Workload, name: str, launch: Launch, faults: list[str]) ->
 
 
 def differences(result: Result) -> list[str]:
-    """Who ends with another loss than the first contestant did other work, and its time says nothing."""
+    """Contestants whose final loss differs from the first one's: they did other work, so their times mean nothing."""
     losses = {name: [one["loss"] for one in rounds if one and "loss" in one] for name, rounds in result.rounds.items()}
     first, *others = [(name, values[0]) for name, values in losses.items() if values] or [("", 0.0)]
     title = f"{result.workload.title}: not the same work"

@@ -1,4 +1,4 @@
-"""Data made on the spot: noise with a bright block whose place tells the class, so that whoever trains learns."""
+"""Generated data: noise with a bright block whose position encodes the class, so that a model can learn it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAMES = {True: "train", False: "t10k"}
 
 
 def write_images(folder: Path, train: int, test: int) -> None:
-    """Fashion-MNIST's four IDX files, below `folder/FashionMNIST/raw`, with so many images."""
+    """Writes Fashion-MNIST's four IDX files to `folder/FashionMNIST/raw`, with `train` and `test` images."""
     raw = folder / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
     for part, count in ((True, train), (False, test)):
@@ -51,7 +51,7 @@ def write_vectors(folder: Path, count: int) -> None:
 
 
 def tensors(folder: str, train: bool = True) -> tuple[Tensor, Tensor]:
-    """Inputs as they are held, images with a channel, and int64 labels; read with NumPy alone."""
+    """Inputs in their stored type, images with a channel, and int64 labels; read only with NumPy."""
     arrays = Path(folder) / "arrays.npz"
     if arrays.exists():
         with np.load(arrays) as file:
@@ -69,10 +69,10 @@ def floats(batch: Tensor) -> Tensor:
 
 
 def stamp_end(model: nn.Module, folder: str) -> None:
-    """With the mean cross-entropy over the first 64 training samples, by which contestants show that they did the same
-    work, and the MiB that all samples take as they are held.
+    """Stamps the mean cross-entropy over the first 64 training samples, which shows that contestants did the same work,
+    and the size of all stored samples in MiB.
 
-    In training mode: after a few steps the averages of batch norm say little yet of what was learned.
+    The model is in training mode, because the running averages of batch norm are not usable after a few steps.
     """
     inputs, targets = tensors(folder)
     model.train()

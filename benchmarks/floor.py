@@ -1,4 +1,4 @@
-"""The floor of every start: import torch, make its first optimizer, step once. Nothing that trains can start faster."""
+"""The minimum of every start: import torch, make an optimizer, step once. Nothing that trains can start faster."""
 
 from __future__ import annotations
 

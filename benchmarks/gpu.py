@@ -1,7 +1,7 @@
-"""Ten minutes of a GPU: the speed against a loop written by hand, and what only a GPU can show to be right.
+"""Measures the speed on a GPU relative to a hand-written loop, and checks what only a GPU can show.
 
-    python -m benchmarks.gpu                              # some five minutes
-    python -m benchmarks.gpu --device cpu --seconds 1     # does it run
+    python -m benchmarks.gpu                              # about five minutes
+    python -m benchmarks.gpu --device cpu --seconds 1     # to see that it runs
 
 Prints a table, then one line of JSON for each figure. Exit status 5 without a GPU, 1 if something failed.
 """
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 BATCH = 256
 Measure = Callable[[], float]
-"""Measures once: ms a step."""
+"""Measures once; returns milliseconds per step."""
 
 
 class Here:
-    """Where it is measured: a device, data in a folder, and how long one figure takes."""
+    """The conditions of a measurement: a device, data in a folder, and how long one figure takes."""
 
     def __init__(self, device: str, seconds: float, folder: Path, steps: int) -> None:
         import torch
@@ -47,7 +47,7 @@ class Here:
         self.images, self.labels = (whole.to(self.device) for whole in tensors(str(folder)))
 
     def clock(self) -> float:
-        """Seconds, when the device has done all that it was given."""
+        """The time in seconds, after the device has finished all its work."""
         import torch
 
         if self.device.type == "cuda":
@@ -55,11 +55,11 @@ class Here:
         return time.perf_counter()
 
 
-# --- the loop written by hand ----------------------------------------------------------------------------------------
+# --- the hand-written loop -------------------------------------------------------------------------------------------
 
 
 def bare(here: Here, change: Callable[[nn.Module], nn.Module] = lambda model: model, **options: Any) -> float:
-    """Shuffled batches of images that lie on the device, SGD, the loss summed; nothing else."""
+    """Milliseconds per step of a loop with shuffled batches on the device, SGD and a summed loss; nothing else."""
     step = bare_step(here, change, **options)
     epochs, begun = 0, 0.0
     while not epochs or here.clock() - begun < here.seconds:
@@ -98,7 +98,7 @@ def bare_step(
 def graphed(
     step: Callable[[Tensor, Tensor], None], inputs: Tensor, targets: Tensor
 ) -> Callable[[Tensor, Tensor], None]:
-    """The step, captured once and replayed."""
+    """A step that is captured once and replayed."""
     import torch
 
     side = torch.cuda.Stream()
@@ -131,7 +131,7 @@ def shuffled(here: Here) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def train(here: Here, changes: Mapping[str, Any], *callbacks: Callback) -> Run:
-    """A run in a folder of its own, with everything on that is on by default, but silent and without validation."""
+    """A run in its own folder, with all default features, but without output and validation."""
     from base import fit
 
     here.runs += 1
@@ -156,13 +156,13 @@ def train(here: Here, changes: Mapping[str, Any], *callbacks: Callback) -> Run:
     file = folder / "config.yaml"
     file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     run = fit(file, changes, callbacks=callbacks)
-    if run.reason == "signal":  # which a run takes as a wish to end it, and would not reach this program
+    if run.reason == "signal":  # the run treats Ctrl-C as a request to stop, so this program must pass it on
         raise KeyboardInterrupt
     return run
 
 
 def project(here: Here, **changes: Any) -> float:
-    """From the end of the first epoch to the end of the last; `a__b` means the key a.b."""
+    """Milliseconds per step, from the end of the first epoch to the end of the last; `a__b` means the key a.b."""
     from base import Callback
 
     class Clock(Callback):
@@ -184,7 +184,7 @@ def project(here: Here, **changes: Any) -> float:
 
 
 def contestants(here: Here) -> dict[str, Measure]:
-    """The first is what the others are compared with."""
+    """All contestants; the others are compared with the first."""
     import torch
 
     loader = {"data__loader__in_memory": False, "data__loader__num_workers": 2}
@@ -207,11 +207,11 @@ def contestants(here: Here) -> dict[str, Measure]:
     return all_of_them
 
 
-# --- what must hold --------------------------------------------------------------------------------------------------
+# --- checks ----------------------------------------------------------------------------------------------------------
 
 
 def guard(here: Here) -> str:
-    """Why the guard failed; empty if it held. An absurd learning rate overflows within an epoch."""
+    """Why the NaN guard failed; empty if it worked. An absurd learning rate overflows within an epoch."""
     from base.errors import NotFiniteError
 
     try:
@@ -222,7 +222,7 @@ def guard(here: Here) -> str:
 
 
 def fp16_with_two_optimizers(here: Here) -> str:
-    """Each of two optimizers unscales its own gradients: the weights must be near those of fp32."""
+    """Each of two optimizers unscales its own gradients, so the weights must be near those of fp32."""
     import torch
 
     optimizers = {
@@ -238,7 +238,8 @@ def fp16_with_two_optimizers(here: Here) -> str:
 
 
 def exact_resume(here: Here) -> str:
-    """With deterministic algorithms: stopped inside an epoch and resumed, all weights have the same bits."""
+    """With deterministic algorithms, a run that is stopped inside an epoch and resumed must have the same weights, to
+    the last bit."""
     import torch
 
     from base import Callback, fit
@@ -271,10 +272,10 @@ CHECKS = {
 
 
 def attempt(name: str, do: Callable[[], Any]) -> tuple[Any, str]:
-    """What it gives, and why it failed."""
+    """The result of `do`, and why it failed."""
     try:
         return do(), ""
-    except Exception as error:  # the other figures are still worth their minutes
+    except Exception as error:  # the other figures can still be measured
         text = f"{type(error).__name__}: {error}".partition("\n")[0]
         print(f"{name}: {text}", file=sys.stderr, flush=True)
         return None, text
@@ -282,7 +283,7 @@ def attempt(name: str, do: Callable[[], Any]) -> tuple[Any, str]:
 
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--device", default="cuda", help="cuda, cuda:1; cpu to see that it runs")
+    parser.add_argument("--device", default="cuda", help="cuda or cuda:1; cpu to see that it runs")
     parser.add_argument("--seconds", type=float, default=5.0, help="for each figure of each round (5)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=200, help=f"of {BATCH} images, an epoch (200)")
@@ -291,7 +292,7 @@ def main(argv: Sequence[str]) -> int:
     import torch
 
     if arguments.device.startswith("cuda") and not torch.cuda.is_available():
-        print("no GPU is available: nothing was measured; --device cpu shows that it runs", file=sys.stderr)
+        print("no GPU is available: nothing was measured; use --device cpu to see that it runs", file=sys.stderr)
         return 5
     with tempfile.TemporaryDirectory() as folder:
         here = Here(arguments.device, arguments.seconds, Path(folder), arguments.steps)

@@ -1,4 +1,4 @@
-"""What a contestant is to do, and the stamps by which it tells how long that took. Needs no torch."""
+"""The job of a contestant, and the time stamps that it writes. Needs no torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 STAMPS = "BENCHMARK_STAMPS"
-"""The environment variable that names the file of stamps."""
+"""The environment variable with the path of the stamps file."""
 
 
 @dataclass(frozen=True)
@@ -22,16 +22,16 @@ class Job:
     data: str
     """A folder: `FashionMNIST/raw`, or `arrays.npz` with x and y."""
     model: dict[str, Any]
-    """A component of the project's: type and args."""
+    """A component of the project: type and args."""
     batch: int = 64
     rate: float = 0.01
     epochs: int = 2
     evaluations: int = 0
-    """Passes over the test images after the last epoch, each timed."""
+    """The number of evaluations on the test images after the last epoch, each timed."""
     every_step: bool = False
-    """Stamp every optimizer step, not the ends of epochs alone."""
+    """Whether to stamp every optimizer step, not only the ends of epochs."""
     options: dict[str, Any] = field(default_factory=dict)
-    """What one contestant alone understands."""
+    """Options for a single contestant."""
 
     @property
     def images(self) -> bool:
@@ -46,7 +46,7 @@ class Job:
 
 
 def stamp(at: str, **figures: float) -> None:
-    """Notes the instant: processor seconds of this process, wall seconds, and the most memory it ever held, in MiB."""
+    """Records the processor seconds of this process, the wall time in seconds, and the peak memory in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
     line = {"at": at, "cpu": time.process_time(), "wall": time.perf_counter(), "peak": peak, **figures}
     with open(os.environ[STAMPS], "a", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""One measurement: a command in a fresh process with one thread, its stamps, and what it cost as a whole."""
+"""One measurement: runs a command in a fresh process with one thread, and reads its stamps and total cost."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "COLUMNS": "120"}
 
 @dataclass(frozen=True)
 class Ended:
-    """A process that has run to its end."""
+    """A process that has ended."""
 
     stamps: list[dict[str, Any]]
     status: int
     cpu: float
-    """Processor seconds of the process and all its threads, from its start to its end."""
+    """The total processor seconds of the process and all its threads."""
     wall: float
     output: str
 
@@ -38,7 +38,7 @@ class Ended:
 def fresh_process(command: Sequence[str]) -> Ended:
     """Runs python with these arguments in the project's root. Its stderr is a terminal, so that bars are drawn.
 
-    Byte code is cached, whatever this process was told: compiling anew at each start is no property of a contestant.
+    Byte code is always cached, whatever the settings of this process, so that contestants do not recompile each time.
     """
     with tempfile.TemporaryDirectory() as folder, terminal() as stderr:
         stamps, output = Path(folder) / "stamps", Path(folder) / "output"
@@ -63,7 +63,7 @@ def fresh_process(command: Sequence[str]) -> Ended:
 
 
 class Terminal:
-    """A pseudo-terminal that is read to its end, so that who writes to it never waits."""
+    """A pseudo-terminal that is read continuously, so that a process that writes to it never waits."""
 
     def __init__(self) -> None:
         self.master, self.slave = os.openpty()
@@ -72,7 +72,7 @@ class Terminal:
         self._reader.start()
 
     def _drain(self) -> None:
-        with contextlib.suppress(OSError):  # Linux's way to say that nobody writes any more
+        with contextlib.suppress(OSError):  # on Linux, this error means that no process has it open for writing
             while chunk := os.read(self.master, 1 << 16):
                 self._chunks.append(chunk)
 

@@ -1,4 +1,4 @@
-"""The limit: the best loop that one would write by hand over tensors in memory, with nothing else in it."""
+"""The limit: the best hand-written loop over tensors in memory, with nothing else in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The networks that the contestants share; two are the benchmark's own, and known to the project by --plugin."""
+"""The models that the contestants share. Two are the benchmark's own, and the project loads them with --plugin."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def build(component: dict[str, Any]) -> nn.Module:
 
 @MODELS.register
 class TenByTen(nn.Linear):
-    """The smallest step there is: what is measured with it is everything but the model."""
+    """A minimal model, with which everything but the model is measured."""
 
     def __init__(self) -> None:
         super().__init__(10, 10)
@@ -25,7 +25,7 @@ class TenByTen(nn.Linear):
 
 @MODELS.register
 class Heavy(nn.Module):
-    """`megabytes` of parameters that cost next to nothing to compute with: 16 tables, of which a row each is used."""
+    """`megabytes` of parameters that need almost no computation: 16 tables, of which one row each is used."""
 
     def __init__(self, megabytes: int) -> None:
         super().__init__()

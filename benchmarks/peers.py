@@ -8,7 +8,7 @@ REFUSED = ("2.6.2", "2.6.3")
 
 
 def lightning() -> tuple[bool, str]:
-    """And if not, why."""
+    """Whether Lightning is installed and safe to use, and if not, why."""
     for package in ("lightning", "pytorch-lightning"):
         try:
             version = metadata.version(package)

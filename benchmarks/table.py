@@ -10,17 +10,17 @@ from pathlib import Path
 from statistics import median
 
 Rounds = Sequence[Mapping[str, float] | None]
-"""What one contestant gave in each round; None where it failed."""
+"""The figures of one contestant in each round; None if it failed."""
 
 
 def compare(own: Rounds, others: Rounds, figure: str, over: bool = False) -> list[float]:
-    """Ratios to the other, or differences: round by round, for in a round both met the same neighbours."""
+    """Ratios or differences to the other contestant, round by round, because within a round both had the same load."""
     pairs = [(a[figure], b[figure]) for a, b in zip(own, others, strict=True) if a and b]
     return [a - b if over else a / b for a, b in pairs]
 
 
 def spread(values: Sequence[float], digits: int = 3) -> str:
-    """`median [min..max]`, one number if there is but one."""
+    """`median [min..max]`; a single number if there is only one value."""
     if not values:
         return "failed"
     low, middle, high = (number(value, digits) for value in (min(values), median(values), max(values)))
@@ -28,7 +28,7 @@ def spread(values: Sequence[float], digits: int = 3) -> str:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """So many digits that count: `0.0453`, `1.24`, `12,400`."""
+    """A number with `digits` significant digits: `0.0453`, `1.24`, `12,400`."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:#.{digits}g}".rstrip(".")
@@ -40,7 +40,7 @@ def table(
     shown: Mapping[str, str],
     over: bool = False,
 ) -> str:
-    """One line a contestant, each compared with the first. `compared` and `shown`: headings by figure."""
+    """One line per contestant, each compared with the first. `compared` and `shown` are headings by figure."""
     first = next(iter(results))
     relation = "over" if over else "x"
     head = ["contestant"]
@@ -71,7 +71,7 @@ def ratio(values: Sequence[float], over: bool) -> str:
 
 
 def circumstances(rounds: int) -> str:
-    """Machine kind, versions, date: without them no figure means anything."""
+    """The kind of machine, versions and date, without which the figures mean nothing."""
     import importlib.metadata
 
     torch = importlib.metadata.version("torch").partition("+")[0]
@@ -83,7 +83,7 @@ def circumstances(rounds: int) -> str:
 
 
 def processor() -> str:
-    """The kind, such as `Intel(R) Xeon(R) Platinum 8481C`."""
+    """The processor's model name, such as `Intel(R) Xeon(R) Platinum 8481C`."""
     described = Path("/proc/cpuinfo")
     if described.exists():
         for line in described.read_text(encoding="utf-8").splitlines():

@@ -1,4 +1,4 @@
-"""What the project is given by --plugin when it is measured: callbacks that stamp, and the benchmark's own models."""
+"""The plugin with which the project is measured: callbacks that write stamps, and the benchmark's own models."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @CALLBACKS.register
 class StampEpochs(Callback):
-    """After each epoch and its evaluation, and after each of `evaluations` more of them at the end."""
+    """Stamps each epoch with its evaluation, and then `evaluations` further evaluations."""
 
     def __init__(self, data: str, evaluations: int = 0) -> None:
         self.data, self.evaluations = data, evaluations
@@ -38,7 +38,7 @@ class StampEpochs(Callback):
 
 @CALLBACKS.register
 class StampSteps(Callback):
-    """After each step; apart, because whoever is called at every step costs something at every step."""
+    """Stamps each step. This is a separate callback, because a call at every step has a cost."""
 
     def on_step_end(self, trainer: BaseTrainer, terms: Mapping[str, Tensor]) -> None:
         stamp("step")
@@ -46,7 +46,8 @@ class StampSteps(Callback):
 
 @CALLBACKS.register
 class StampSaves(Callback):
-    """Saves by itself, with nothing under way: how long the loop waits, until all is on the disk, and to load it."""
+    """Saves while nothing else runs, and measures how long the loop waits, how long until everything is on the disk,
+    and how long loading takes."""
 
     def on_step_end(self, trainer: BaseTrainer, terms: Mapping[str, Tensor]) -> None:
         assert trainer.store is not None

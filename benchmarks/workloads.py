@@ -1,4 +1,4 @@
-"""What is measured: eight workloads, each with its contestants and with what it is compared by."""
+"""The eight workloads, each with its contestants and the figures to compare."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much of everything. Counts of images, of steps, megabytes of parameters."""
+    """The sizes of the workloads: numbers of images and steps, megabytes of parameters."""
 
     train: int = 12_000
     test: int = 2_000
@@ -25,7 +25,7 @@ class Sizes:
     small_steps: int = 8_000
     large_steps: int = 6
     megabytes: int = 250
-    """Of parameters; with the momentum it is a state of twice as much."""
+    """Megabytes of parameters; the state with momentum is twice as large."""
     batch: int = 64
     large_batch: int = 32
 
@@ -36,7 +36,7 @@ SMALL = Sizes(320, 64, 64, 96, 3, 4, large_batch=4)
 
 
 Contestant = Callable[[Path], Sequence[str]]
-"""Gives the arguments for python; is given an empty folder of its own."""
+"""Returns the arguments for python; its argument is an empty folder for its files."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class Workload:
     title: str
     contestants: Mapping[str, Contestant]
     figures: Callable[[Ended], Figures]
-    """Of a process that has ended well. LookupError if a stamp is missing."""
+    """Computes the figures of a process that has succeeded. LookupError if a stamp is missing."""
     compared: Mapping[str, str]
-    """What is shown beside its comparison: heading by figure."""
+    """The headings of the figures that are shown and compared."""
     shown: Mapping[str, str]
-    """What is only shown: heading by figure."""
+    """The headings of the figures that are only shown."""
     over: bool = False
-    """Compared by the difference, not by the ratio."""
+    """Whether to compare by difference instead of ratio."""
 
 
 SCRIPTS = {
@@ -70,12 +70,12 @@ def project(job: Job, **options: object) -> Contestant:
 
 
 def field_of(job: Job, peers: bool) -> dict[str, Contestant]:
-    """The usual contestants at one job."""
+    """The usual contestants for one job."""
     names = ("limit", "quickstart", *["Lightning"] * peers)
     return {name: script(name, job) for name in names} | {"atelier": project(job)}
 
 
-# --- what the stamps say ---------------------------------------------------------------------------------------------
+# --- figures from stamps ---------------------------------------------------------------------------------------------
 
 
 def between(first: Mapping[str, float], last: Mapping[str, float]) -> Figures:
@@ -83,7 +83,7 @@ def between(first: Mapping[str, float], last: Mapping[str, float]) -> Figures:
 
 
 def last_epoch(ended: Ended) -> Figures:
-    """From the end of the epoch before the last to the end of the last."""
+    """The last epoch, measured from the end of the one before it."""
     (first, last), end = ended.at("epoch")[-2:], ended.at("end")[0]
     return between(first, last) | {"loss": end["loss"], "beside": last["peak"] - end["raw"]}
 
@@ -94,7 +94,7 @@ def last_evaluation(ended: Ended) -> Figures:
 
 
 def steps(ended: Ended) -> Figures:
-    """The median step; the first two are left out, by which caches are filled and the first save is written."""
+    """The median step, without the first two, in which caches are filled and the first save is written."""
     each = [between(first, last) for first, last in pairwise(ended.at("step")[1:])]
     figures = {clock: median(step[clock] for step in each) for clock in ("cpu", "wall")}
     return figures | {"loss": ended.at("end")[0]["loss"]}

@@ -18,7 +18,7 @@ from utils.process import command
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        description="Converts a checkpoint of pytorch-template to a run, without running code in it."
+        description="Converts a checkpoint of pytorch-template to a run. No code in the checkpoint runs."
     )
     parser.add_argument("checkpoint", help="a .pth file")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="overrides the config")

@@ -1,4 +1,4 @@
-"""Draws docs/images/synthetic_fashion.png: a row of SyntheticFashion samples for each class.
+"""Draws docs/images/synthetic_fashion.png, with a row of SyntheticFashion samples for each class.
 
 python -m tools.draw_synthetic_grid
 """

@@ -1,4 +1,4 @@
-"""Inspects the data of a config: sizes, classes, means to paste, a sheet of samples, duplicates, broken files.
+"""Inspects the data of a config: sizes, classes, means, duplicates, broken files, and a sheet of samples.
 
 python tools/inspect_data.py -c configs/fashion_mnist.yaml
 python tools/inspect_data.py -c configs/fashion_mnist.yaml data.valid=0.2 --out samples.png
@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     overrides = [*options.overrides, "device=cpu"]
     config = Config.read(options.config, overrides, plugins=options.plugin)
     if not issubclass(DATASETS.get(config.settings.data.train.type), DataLoader):
-        # Unreadable samples are to be reported, all of them, and must not end the program.
+        # All unreadable samples are reported, and none of them may end the program.
         overrides += ["data.on_error=skip", "data.max_errors=1000000000"]
         config = Config.read(options.config, overrides, plugins=options.plugin)
     WRITERS.get("console")()

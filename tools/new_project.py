@@ -1,4 +1,4 @@
-"""Makes a project from the framework: its history, so that updates can be pulled, and an example of each component.
+"""Creates a project with the framework's history, so that updates can be pulled, and an example of each component.
 
 python tools/new_project.py ../my_project
 """
@@ -25,18 +25,18 @@ REMOTE = "framework"
 
 
 def new_project(folder: str | Path) -> Path:
-    """Makes a project named after its folder, which must not exist, and returns the folder.
+    """Creates a project named after its folder, which must not exist, and returns the folder.
 
-    UserError for a bad name, or if the framework has no git history; WriteError if the folder cannot be made.
+    UserError for a bad name, or if the framework has no git history; WriteError if the folder cannot be created.
     """
     folder = Path(folder).resolve()
     name = folder.name
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
-        raise UserError(f"{name!r} is no name for a project: letters, digits, '_' and '-', beginning with a letter")
+        raise UserError(f"{name!r} is not a project name: expected letters, digits, '_' and '-', a letter first")
     if folder.exists():
-        raise WriteError(f"{folder} is there already; name a folder that is not")
+        raise WriteError(f"{folder} exists already; choose another folder")
     if not (ROOT / ".git").exists():
-        raise UserError(f"{ROOT} has no git history, from which news could be pulled: clone the framework with git")
+        raise UserError(f"{ROOT} has no git history from which to pull updates: clone the framework with git")
     git(ROOT, "clone", "--quiet", "--no-hardlinks", "--origin", REMOTE, str(ROOT), str(folder))
     branch = git(folder, "branch", "--show-current") or "main"
     upstream = git(ROOT, "config", "--default", "", "--get", "remote.origin.url")
@@ -55,7 +55,7 @@ def new_project(folder: str | Path) -> Path:
 
 
 def _author(folder: Path) -> list[str]:
-    """Options of an author, without whom git refuses to commit; none if git knows the user."""
+    """Git options that name an author, without whom git refuses to commit; empty if git knows the user."""
     known = git(folder, "config", "--default", "", "--get", "user.email")
     return [] if known else ["-c", "user.name=new project", "-c", "user.email=nobody@localhost"]
 
@@ -71,8 +71,8 @@ def git(folder: Path, *command: str) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Makes a project: the framework, and an example of each component.")
-    parser.add_argument("folder", help="where; its last part is the project's name")
+    parser = argparse.ArgumentParser(description="Creates a project: the framework and an example of each component.")
+    parser.add_argument("folder", help="the new folder; its last part is the project's name")
     folder = new_project(parser.parse_args().folder)
     config = f"configs/{folder.name.replace('-', '_')}.yaml"
     print(f"made: {folder}\n  {command('cd', folder)}\n  {command('python', 'train.py', '-c', config)}")

@@ -1,4 +1,4 @@
-"""Adds a note or tags to a run at any time; tools/compare.py shows and finds them.
+"""Adds a note or tags to a run at any time; tools/compare.py shows them and filters by them.
 
 python tools/note.py saved/fashion_mnist/20261120-164203 "the one to beat" --tag baseline
 """

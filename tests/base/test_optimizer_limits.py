@@ -156,9 +156,7 @@ def test_a_trainer_that_calls_the_step_itself_may_give_a_closure(kind: str, garm
 
 def test_what_needs_a_closure_is_not_offered() -> None:
     assert "LBFGS" not in describe_registry("optimizers") and "SparseAdam" in describe_registry("optimizers")
-    assert "it needs a closure, so it works only with a trainer that calls its step" in describe_registry(
-        "LBFGS"
-    )
+    assert "it needs a closure, so it works only with a trainer that calls its step" in describe_registry("LBFGS")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def test_without_a_gpu_one_line_says_so(monkeypatch: pytest.MonkeyPatch, capsys:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert gpu.main([]) == 5
     out, err = capsys.readouterr()
-    assert err == "no GPU is available: nothing was measured; --device cpu shows that it runs\n" and not out
+    assert err == "no GPU is available: nothing was measured; use --device cpu to see that it runs\n" and not out
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")

@@ -76,10 +76,10 @@ def test_only_the_readme_takes_the_place_of_a_file_of_the_framework() -> None:
 
 
 def test_what_cannot_be_made_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="'2 plots' is no name for a project: letters, digits"):
+    with pytest.raises(UserError, match="'2 plots' is not a project name: expected letters, digits"):
         new_project(tmp_path / "2 plots")
-    with pytest.raises(WriteError, match=r"is there already; name a folder that is not"):
+    with pytest.raises(WriteError, match=r"exists already; choose another folder"):
         new_project(tmp_path)
     monkeypatch.setattr("tools.new_project.ROOT", tmp_path)
-    with pytest.raises(UserError, match="has no git history, from which news could be pulled"):
+    with pytest.raises(UserError, match="has no git history from which to pull updates"):
         new_project(tmp_path / "new")

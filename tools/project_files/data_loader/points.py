@@ -1,4 +1,4 @@
-"""An example of a dataset and of a transform: replace it by your own."""
+"""An example of a dataset and a transform: replace them with your own."""
 
 from typing import Any
 

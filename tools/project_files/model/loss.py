@@ -1,4 +1,4 @@
-"""Losses: every public function and class of this file is one, by its name."""
+"""Losses: every public function and class in this file is a loss under its own name."""
 
 from torch import Tensor
 from torch.nn import functional

@@ -1,4 +1,4 @@
-"""An example of a model: replace it by your own."""
+"""An example of a model: replace it with your own."""
 
 from torch import Tensor, nn
 

@@ -1,4 +1,4 @@
-"""An example of a way to train: one of Trainer's five small methods is replaced."""
+"""An example of a trainer: it overrides one of Trainer's five small methods."""
 
 from typing import Any
 
