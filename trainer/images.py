@@ -140,7 +140,7 @@ class ClassReport(Periodic):
         super().__init__(every)
         self.samples = samples
 
-    def look(self, trainer: BaseTrainer, row: Mapping[str, Any]) -> None:
+    def report(self, trainer: BaseTrainer, row: Mapping[str, Any]) -> None:
         from base.evaluation.evaluate import draw
         from base.evaluation.predictions import collect_predictions
 
@@ -168,7 +168,7 @@ class FeatureMaps(Periodic):
         super().__init__(every)
         self.filters = filters
 
-    def look(self, trainer: BaseTrainer, row: Mapping[str, Any]) -> None:
+    def report(self, trainer: BaseTrainer, row: Mapping[str, Any]) -> None:
         from torch import nn
 
         from base.evaluation.predictions import watch_layers

@@ -26,6 +26,7 @@ def test_every_figure_is_measured_and_every_check_holds(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(torch, "compile", lambda model, **options: model)  # which takes a minute
+    monkeypatch.setattr(gpu, "BATCH", 8)
     status = gpu.main(TINY)
     out, err = capsys.readouterr()
     assert status == 0, err

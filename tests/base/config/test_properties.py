@@ -19,7 +19,7 @@ from base.errors import ConfigError
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 SHIPPED = {file.name: Config.read(file).to_dict() for file in sorted(CONFIGS.glob("*.yaml"))}
 QUICK = settings(
-    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 numbers = st.integers(-(10**18), 10**18) | st.floats(allow_nan=False, allow_infinity=False)
@@ -135,7 +135,7 @@ _edits = st.tuples(
 )
 
 
-@settings(QUICK, max_examples=200)
+@settings(QUICK, max_examples=100)
 @given(st.sampled_from(TEXTS), st.lists(_edits, min_size=1, max_size=4))
 def test_a_file_with_anything_done_to_it_is_read_or_refused(
     tmp_path: Path, text: str, edits: list[tuple[int, int, str]]
