@@ -150,7 +150,7 @@ def test_the_payloads_and_the_watch_work(marker: Path, watch: Watch) -> None:
 
 
 def try_payloads(run: Path, marker: Path, watch: Watch, work: Path, every: bool) -> None:
-    """Replaces each file of the run by a payload, by all of them if `every`, and computes the hashes anew. A resume and a
+    """Replaces each file of the run by a payload (by each of them if `every`) and recomputes the hashes. A resume and a
     test must then succeed or raise an error for the user, and execute nothing."""
     watch.on = False
     files = sorted(path.relative_to(run) for path in run.rglob("*") if path.is_file())

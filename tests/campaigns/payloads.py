@@ -12,5 +12,5 @@ from tests.base.test_no_way_in import Watch, marker, run, trained, try_payloads,
 __all__ = ["marker", "run", "trained", "watch"]  # fixtures
 
 
-def test_every_payload_in_every_file_of_a_run(run: Path, marker: Path, watch: Watch, tmp_path: Path) -> None:  # noqa: F811
+def test_every_payload_in_every_file_of_a_run(run: Path, marker: Path, watch: Watch, tmp_path: Path) -> None:
     try_payloads(run, marker, watch, tmp_path / "work", every=True)
