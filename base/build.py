@@ -146,7 +146,6 @@ class Builder:
             models=models,
             frozen=[name for name, component in self.settings.models.items() if component.frozen],
             criteria=criteria,
-            roots={f"losses.{name}": loss for name, loss in criteria.items()},
             metrics=self._metrics(),
             precision=select_precision(self.settings.trainer.precision, self.device),
             log=WRITERS.get("NullLog")(),
@@ -197,7 +196,6 @@ class Builder:
         parts.callbacks += [
             self._build(f"callbacks.{i}", CALLBACKS, callback) for i, callback in enumerate(self.settings.callbacks)
         ]
-        parts.name_callbacks(callback.type for callback in self.settings.callbacks)
 
     def fused(self, optimizer: keys.OptimizerConfig) -> bool:
         """Whether to use the fused implementation: the config's choice, else the usual one for this kind of optimizer.

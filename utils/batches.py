@@ -256,3 +256,10 @@ def with_parts(value: Any, change: Callable[[Any], Any]) -> Any:
                 object.__setattr__(instance, field.name, change(getattr(value, field.name)))  # it may be frozen
         return instance
     return value
+
+
+def sliced(batch: Any, rows: slice, size: int) -> Any:
+    """The batch with these rows of all its tensors that have `size` of them."""
+    if isinstance(batch, Tensor):
+        return batch[rows] if batch.dim() and len(batch) == size else batch
+    return with_parts(batch, lambda part: sliced(part, rows, size))

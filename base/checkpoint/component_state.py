@@ -5,38 +5,64 @@ attributes hold: plain values, lists and dicts of them, tensors, NumPy arrays an
 whose `state_dict` knows parameters and buffers alone. Objects that it holds are components too, at any depth.
 
 Of attributes only what has changed since the component was made is kept: a resumed run makes it again from its config.
+`component_load` puts the state back.
 """
 
 from __future__ import annotations
 
 import io
 import logging
-import math
 import sys
-from collections import deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from types import BuiltinFunctionType, FunctionType, MethodType, SimpleNamespace
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
+from weakref import ReferenceType
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
-from base.checkpoint.component_values import GENERATORS, LARGE, PLAIN, Frozen, NotKept, Values, copied, is_frozen, same
-from base.checkpoint.expected import hides_nothing, mapping, need, same_names, same_tensor, similar
+from base.checkpoint.component_values import GENERATORS, PLAIN, Frozen, changes, copied, generator_state
 from base.errors import CheckpointError
 
 STATE_DICT, ATTRIBUTES, ADDED = "state_dict", "attributes", "added"
 """The parts of a component's state: by its own methods; attributes by name; parameters made in training."""
+SEQUENCES: dict[str, Any] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
+MAPPINGS: dict[str, Any] = {"dict": dict, "OrderedDict": OrderedDict, "Counter": Counter}
+_LARGE = 10_000
+"""Entries of a list, or a hundredth of the bytes of an array, from which on it is data."""
 _MODULES_OWN = frozenset(vars(nn.Module()))
 _METRICS = ("metrics.", "valid_metrics.")
 """Roots whose `state_dict` is kept elsewhere, or of no use."""
+_AVERAGES = "averages."
 _INCOMPLETE = ("torch.nn.modules.module", "base.loop.")
 """Where a `state_dict` is defined that does not know what a subclass adds."""
-_CODE = (type, FunctionType, BuiltinFunctionType, MethodType, partial)
+_CODE = (type, FunctionType, BuiltinFunctionType, MethodType, partial, ModuleType, ReferenceType)
 log = logging.getLogger(__name__)
+
+
+class NotKept(ValueError):
+    """A value of a kind that no save can hold; the text says where and which."""
+
+    def __init__(self, place: str, value: Any, kind: str = "") -> None:
+        super().__init__(f"{place} ({kind or type(value).__name__})")
+        self.value = value
+
+
+class _Large:
+    """Stands for data that was there when its owner was made: it is looked at by identity, length and version."""
+
+    def __init__(self, value: Any) -> None:
+        self.value, self._form = value, (len(value), getattr(value, "_version", 0))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Large) and self.value is other.value and self._form == other._form
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 class ComponentStates:
@@ -59,22 +85,24 @@ class ComponentStates:
         """Components by path, and the parameters and buffers of modules."""
         self.held: dict[str, Any] | None = None
         """The state to save instead of the present one: that before an evaluation which was interrupted."""
+        self.optimizers = {path: (one, len(one.param_groups)) for path, one in (optimizers or {}).items()}
+        """With the number of groups that each was made with."""
         self._hidden = {path: frozenset(names) for path, names in (hidden or {}).items()}
-        self._weighted = tuple(f"{path}." for path in (*weighted, "metrics", "valid_metrics"))
-        self._optimizers = {path: (one, len(one.param_groups)) for path, one in (optimizers or {}).items()}
+        self._weighted = frozenset(weighted)
         self._elsewhere = {id(one): one for one in elsewhere}
         self._paths: dict[int, str] = {}
-        self._values = Values(self.objects, self._path_of)
-        self._told: set[str] = set()
+        self._made: dict[str, dict[str, Any]] = {}
+        self._lost: dict[str, None] = {}
         for path, root in roots.items():
             self._visit(path, root)
-        lost = [path for path, owner in self.objects.items() for path in self._iterators(path, owner)]
-        if lost:
+        self._made = copied({path: self._noted(path, owner) for path, owner in self.objects.items()})
+        if self._lost:
             hint = "a resumed run begins them anew; give their owners state_dict and load_state_dict"
-            log.warning("checkpoints cannot keep %s: %s", ", ".join(lost), hint)
-        self._frozen = {p: Frozen(owner).digest for p, owner in self.objects.items() if self._may_be_frozen(p, owner)}
-        self._made = {path: self._noted(path, owner) for path, owner in self.objects.items()}
-        self._parameters = {p: {*_registered(owner)} for p, owner in self.objects.items()}
+            log.warning("checkpoints cannot keep %s: %s", ", ".join(self._lost), hint)
+        self._registered = {path: {*_registered(owner)} for path, owner in self.objects.items()}
+        self._layers = {path: {*getattr(owner, "_modules", ())} for path, owner in self.objects.items()}
+        outermost = [path for path, owner in self.objects.items() if self._is_outermost(path, owner)]
+        self._frozen = {p: Frozen(self.objects[p]).digest for p in outermost if _is_frozen(self.objects[p])}
 
     # --- what there is -----------------------------------------------------------------------------------------------
 
@@ -85,7 +113,7 @@ class ComponentStates:
             path, owner = waiting.popleft()
             if id(owner) in self._paths or id(owner) in self._elsewhere:
                 continue
-            self._paths[id(owner)], self.objects[path] = path, owner
+            self._name(path, owner)
             if keeps_itself(owner):
                 continue
             if isinstance(owner, nn.Module):
@@ -95,19 +123,19 @@ class ComponentStates:
                 if type(value) not in PLAIN:
                     waiting.extend(_components(f"{path}.{name}", value))
 
+    def _name(self, path: str, owner: Any) -> None:
+        self._paths[id(owner)], self.objects[path] = path, owner
+
     def _path_of(self, value: Any, slot: str) -> str | None:
         """The path of a known component. One that replaced another of its class takes over its path."""
-        if self._is_known(value):
-            return self._paths[id(value)]
+        path = self._paths.get(id(value))
+        if path is not None and self.objects[path] is value:
+            return path
         if slot in self.objects and type(self.objects[slot]) is type(value) and not isinstance(value, Tensor):
             self._paths.pop(id(self.objects[slot]), None)
-            self._paths[id(value)], self.objects[slot] = slot, value
+            self._name(slot, value)
             return slot
         return None
-
-    def _is_known(self, value: Any) -> bool:
-        path = self._paths.get(id(value))
-        return path is not None and self.objects[path] is value
 
     def _attributes(self, path: str, owner: Any) -> Iterator[tuple[str, Any]]:
         if isinstance(owner, Tensor) or keeps_itself(owner):
@@ -124,23 +152,75 @@ class ComponentStates:
             if name not in hidden and not isinstance(value := getattr(owner, name, None), _CODE):
                 yield name, value
 
-    def _iterators(self, path: str, owner: Any) -> Iterator[str]:
-        for name, value in self._attributes(path, owner):
-            if hasattr(value, "__next__") and not isinstance(value, io.IOBase):
-                yield f"{path}.{name} ({type(value).__name__})"
+    def _is_outermost(self, path: str, owner: Any) -> bool:
+        """Whether it is a module whose state_dict has weights, and no other's has the same ones."""
+        parent = self.objects.get(path.rpartition(".")[0])
+        return (
+            isinstance(owner, nn.Module)
+            and not (keeps_itself(owner) or isinstance(parent, nn.Module) or path.startswith((*_METRICS, _AVERAGES)))
+            and bool(owner.state_dict())
+        )
+
+    # --- values as a save holds them ---------------------------------------------------------------------------------
 
     def _noted(self, path: str, owner: Any) -> dict[str, Any]:
-        found = {}
+        """The attributes by name. Data stand for themselves, and what cannot be kept is as it was."""
+        made, found = self._made.get(path), dict[str, Any]()
         for name, value in self._attributes(path, owner):
-            if type(value) in PLAIN or self._is_known(value):
-                found[name] = value if type(value) in PLAIN else {"object": self._paths[id(value)]}
-                continue
+            place = f"{path}.{name}"
             try:
-                noted = self._values.encoded(value, f"{path}.{name}", large=not path.startswith("data."))
-            except NotKept:
-                continue
-            found[name] = copied(noted)
+                found[name] = self._encoded(value, place, large=not path.startswith("data."))
+            except NotKept as error:
+                if made is None or name not in made:
+                    if _changes_unseen(error.value, path) and id(error.value) not in self._elsewhere:
+                        self._lost[str(error)] = None
+                    continue
+                found[name] = made[name]
+                self._tell(f"checkpoints cannot keep {error}: a resumed run goes on without it")
         return found
+
+    def _encoded(self, value: Any, place: str, large: bool, within: tuple[int, ...] = ()) -> Any:
+        """Plain values and tensors are as they are; all else is a dict of one entry that says what it is: `{"list":
+        [...]}`, `{"array": tensor}`, `{"object": "trainer.balance"}`. NotKept if that cannot be. Unless `large`, data
+        is `_Large`."""
+        if type(value) in PLAIN:
+            return value
+        if (path := self._path_of(value, place)) is not None:
+            return {"object": path}
+        if id(value) in within:
+            raise NotKept(place, value, "it contains itself")
+        if isinstance(value, Tensor | np.ndarray | np.generic):
+            return _Large(value) if not large and value.ndim and value.nbytes > 100 * _LARGE else _numbers(value, place)
+        if isinstance(value, GENERATORS):
+            return {"generator": generator_state(value)}
+        if isinstance(value, list | tuple | set | frozenset | deque | dict):
+            if len(value) > _LARGE and not large:
+                return _Large(value)
+            return self._items(value, place, large, (*within, id(value)))
+        raise NotKept(place, value)
+
+    def _items(self, value: Any, place: str, large: bool, within: tuple[int, ...]) -> Any:
+        def each(items: Iterable[tuple[Any, Any]]) -> list[Any]:
+            return [self._encoded(item, f"{place}.{key}", large, within) for key, item in items]
+
+        if isinstance(value, dict):
+            items = each(value.items())
+            if not all(type(key) in (str, int, bool, float, type(None)) for key in value):
+                return {"pairs": [[key, item] for key, item in zip(each(enumerate(value)), items, strict=True)]}
+            kind = type(value).__name__ if type(value) in MAPPINGS.values() else "dict"
+            return {kind: dict(zip(value, items, strict=True))}
+        if isinstance(value, deque):
+            return {"deque": [value.maxlen, each(enumerate(value))]}
+        if isinstance(value, tuple) and type(value) is not tuple:
+            raise NotKept(place, value)
+        name = next(n for n, kind in SEQUENCES.items() if isinstance(value, kind))
+        return {name: each(enumerate(sorted(value, key=repr) if isinstance(value, set | frozenset) else value))}
+
+    def _tell(self, line: str) -> None:
+        """Each line once."""
+        if line not in self._lost:
+            self._lost[line] = None
+            log.warning("%s", line)
 
     # --- saving ------------------------------------------------------------------------------------------------------
 
@@ -148,177 +228,69 @@ class ComponentStates:
         """The state by path, of what has any: tensors and plain values, shared with the components."""
         if self.held is not None:
             return self.held
-        states, frozen = dict[str, Any](), self.frozen()
-        for path in list(self.objects):
-            owner, state = self.objects[path], dict[str, Any]()
-            if self._keeps_weights(path, owner) and path not in frozen:
+        frozen, added = self.frozen(), self._added()
+        changed = changes({path: self._noted(path, owner) for path, owner in [*self.objects.items()]}, self._made)
+        states: dict[str, dict[str, Any]] = {path: {ADDED: forms} for path, forms in added.items()}
+        for path, owner in self.objects.items():
+            state = states.get(path, {})
+            if path not in self._weighted and path not in frozen and self._is_outermost(path, owner):
                 state[STATE_DICT] = dict(owner.state_dict())
             elif keeps_itself(owner) and not path.startswith(_METRICS):
                 state[STATE_DICT] = self._own_state(path, owner)
-            if changed := self._changed(path, owner):
-                state[ATTRIBUTES] = changed
-            if added := {n: t for n, t in _registered(owner).items() if n not in self._parameters[path]}:
-                state[ADDED] = {name: _form(tensor) for name, tensor in added.items()}
-                self._known(path, added)
+            if path in changed:
+                state[ATTRIBUTES] = {
+                    name: self._encoded(found.value, f"{path}.{name}", large=True) if type(found) is _Large else found
+                    for name, found in changed[path].items()
+                }
             if state:
                 states[path] = state
-        for path, (optimizer, made) in self._optimizers.items():
+        for path, (optimizer, made) in self.optimizers.items():
             if len(optimizer.param_groups) > made:
-                states[path] = {ADDED: [self._names_in(group) for group in optimizer.param_groups[made:]]}
+                groups = [[self._paths.get(id(p), "") for p in g["params"]] for g in optimizer.param_groups[made:]]
+                states[path] = {ADDED: groups}
         return states
-
-    def frozen(self) -> dict[str, Frozen]:
-        """The modules that never learn and are as they were made, by path: their weights need writing but once."""
-        found = {}
-        for path, made in self._frozen.items():
-            if is_frozen(self.objects[path]) and (now := Frozen(self.objects[path])).digest == made:
-                found[path] = now
-        return found
-
-    def _own_state(self, path: str, owner: Any) -> Any:
-        try:
-            return self._values.encoded(owner.state_dict(), path, large=True)
-        except NotKept as error:
-            expected = "expected tensors, arrays, numbers, texts, and lists and dicts of them"
-            raise CheckpointError(f"the state_dict of {path} cannot be saved: found {error}; {expected}") from None
-
-    def _names_in(self, group: Mapping[str, Any]) -> list[str]:
-        return [self._paths.get(id(parameter), "") for parameter in group["params"]]
-
-    def _keeps_weights(self, path: str, owner: Any) -> bool:
-        """For the outermost module of a tree: the state_dict of it holds those within."""
-        within = f"{path}.".startswith(self._weighted) or isinstance(
-            self.objects.get(path.rpartition(".")[0]), nn.Module
-        )
-        return isinstance(owner, nn.Module) and not keeps_itself(owner) and not within and bool(owner.state_dict())
-
-    def _may_be_frozen(self, path: str, owner: Any) -> bool:
-        model = path.startswith("models.") and path.count(".") == 1
-        return (
-            isinstance(owner, nn.Module)
-            and not keeps_itself(owner)
-            and is_frozen(owner)
-            and (model or self._keeps_weights(path, owner))
-        )
-
-    def _changed(self, path: str, owner: Any) -> dict[str, Any]:
-        made, found, there = self._made[path], dict[str, Any](), set()
-        for name, value in self._attributes(path, owner):
-            there.add(name)
-            if self._is_known(value) and made.get(name) == {"object": self._paths[id(value)]}:
-                continue
-            if type(value) in PLAIN:
-                if name not in made or type(made[name]) is not type(value) or made[name] != value:
-                    found[name] = value
-                continue
-            place = f"{path}.{name}"
-            try:
-                noted = self._values.encoded(value, place, large=not path.startswith("data."))
-                if name not in made or not same(noted, made[name]):
-                    found[name] = self._values.encoded(value, place, large=True)
-            except NotKept as error:
-                if name in made and place not in self._told:
-                    self._told.add(place)
-                    log.warning("checkpoints cannot keep %s: a resumed run goes on without it", error)
-        return found | {name: {"absent": None} for name in made if name not in there}
-
-    def _known(self, path: str, tensors: Mapping[str, Tensor]) -> None:
-        for name, tensor in tensors.items():
-            self._paths[id(tensor)], self.objects[f"{path}.{name}"] = f"{path}.{name}", tensor
-            self._made[f"{path}.{name}"], self._parameters[f"{path}.{name}"] = {}, set()
 
     def hold(self) -> dict[str, Any]:
         """A copy of the state that nothing changes any more."""
         taken: dict[str, Any] = copied(self.take())
         return taken
 
-    # --- restoring ---------------------------------------------------------------------------------------------------
+    def frozen(self) -> dict[str, Frozen]:
+        """The modules that never learn and are as they were made, by path: their weights need writing but once."""
+        still = {path: self.objects[path] for path in self._frozen if _is_frozen(self.objects[path])}
+        now = {path: Frozen(module) for path, module in still.items()}
+        return {path: one for path, one in now.items() if one.digest == self._frozen[path]}
 
-    def prepare(self, states: Any, most: int) -> None:
-        """Makes the parameters and buffers that were added in training, of `most` elements each, and adds groups to
-        optimizers; `load` and the weights give them values. Unfit if that cannot be."""
-        for path, state in mapping(states, "components").items():
-            place = f"components[{path!r}]"
-            if path in self._optimizers:
-                self._add_groups(path, same_names((ADDED,), state, place)[ADDED], place)
-                continue
-            for name, form in mapping(mapping(state, place).get(ADDED, {}), f"{place}['{ADDED}']").items():
-                owner, key = self.objects.get(path), f"{place}['{ADDED}'][{name!r}]"
-                need(isinstance(owner, nn.Module) and isinstance(name, str), key, form, "a parameter of a module")
-                form = same_names(("shape", "dtype", "learns", "buffer"), form, key)
-                right = isinstance(form["shape"], list) and all(type(n) is int and n >= 0 for n in form["shape"])
-                right = right and math.prod(form["shape"]) <= most and isinstance(form["dtype"], torch.dtype)
-                need(right and not hasattr(owner, name) and name.isidentifier(), key, form, "a shape and a dtype")
-                device = next((tensor.device for tensor in owner.parameters()), None)  # type: ignore[union-attr]
-                self._known(path, {name: _make(owner, name, form, device)})
+    def was_frozen(self, path: str) -> None:
+        """The weights that the module has now are those that it was made with."""
+        self._frozen[path] = Frozen(self.objects[path]).digest
 
-    def _add_groups(self, path: str, groups: Any, key: str) -> None:
-        optimizer, made = self._optimizers[path]
-        need(isinstance(groups, list), key, groups, "a list of groups")
-        for names in groups[len(optimizer.param_groups) - made :]:
-            parameters = [self.objects.get(name) for name in names] if isinstance(names, list) else [None]
-            right = all(isinstance(parameter, nn.Parameter) for parameter in parameters)
-            need(right, key, names, "the paths of parameters of this run")
-            optimizer.add_param_group({"params": parameters})
+    def _own_state(self, path: str, owner: Any) -> Any:
+        try:
+            return self._encoded(owner.state_dict(), path, large=True)
+        except NotKept as error:
+            expected = "expected tensors, arrays, numbers, texts, and lists and dicts of them"
+            raise CheckpointError(f"the state_dict of {path} cannot be saved: found {error}; {expected}") from None
 
-    def check(self, states: Any, passed_over: bool) -> None:
-        """Unfit unless each component can take its state. Where the config was changed by force, and for callbacks,
-        `passed_over`, states of components that there are no more are left."""
-        for path, state in mapping(states, "components").items():
-            key = f"components[{path!r}]"
-            state, owner = mapping(state, key), self.objects.get(path)
-            if path in self._optimizers:
-                continue
-            if owner is None:
-                gone = passed_over or (isinstance(path, str) and path.startswith("callbacks."))
-                need(gone, key, state, "a component of this run")
-                continue
-            parts = [part for part in (STATE_DICT, ATTRIBUTES, ADDED) if part in state]
-            same_names(parts, state, key)
-            if STATE_DICT in state:
-                self._check_state_dict(owner, state[STATE_DICT], f"{key}['{STATE_DICT}']")
-            attributes = mapping(state.get(ATTRIBUTES, {}), f"{key}['{ATTRIBUTES}']")
-            hides_nothing(owner, attributes, f"{key}['{ATTRIBUTES}']")
-            for name, found in attributes.items():
-                own = getattr(owner, name, None)
-                self._values.check(own, found, f"{key}['{ATTRIBUTES}'][{name!r}]")
+    def _added(self) -> dict[str, dict[str, Any]]:
+        """The parameters and buffers that modules were given in training, which have paths from here on."""
+        found = {}
+        for path, owner in [*self.objects.items()]:
+            tensors = {name: one for name, one in _registered(owner).items() if name not in self._registered[path]}
+            if tensors:
+                found[path] = {name: _form(tensor) for name, tensor in tensors.items()}
+                self.add_tensors(path, tensors)
+            for name in {} if keeps_itself(owner) else getattr(owner, "_modules", {}).keys() - self._layers[path]:
+                what = f"checkpoints cannot rebuild {path}.{name}, a layer that was made in training"
+                self._tell(f"{what}: the run cannot be resumed from them; make the layer in __init__")
+        return found
 
-    def _check_state_dict(self, owner: Any, found: Any, key: str) -> None:
-        need(callable(getattr(owner, "load_state_dict", None)), key, found, "nothing: it has no load_state_dict")
-        if not keeps_itself(owner) and isinstance(owner, nn.Module):
-            there = owner.state_dict()
-            for name, value in same_names(there, found, key).items():
-                compare = same_tensor if isinstance(there[name], Tensor) else similar
-                compare(there[name], value, f"{key}[{name!r}]")
-        else:
-            self._values.check(None, found, key)
-
-    def load(self, states: Mapping[str, Any], frozen: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """`check` has said that it fits."""
-        for path, weights in frozen.items():
-            if isinstance(owner := self.objects.get(path), nn.Module):
-                if not path.startswith("models."):
-                    owner.load_state_dict(weights)
-                self._frozen[path] = Frozen(owner).digest
-        for path, state in states.items():
-            owner = self.objects.get(path)
-            if owner is None or path in self._optimizers:
-                continue
-            if STATE_DICT in state:
-                its = state[STATE_DICT]
-                owner.load_state_dict(self._values.decoded(its, None, path) if keeps_itself(owner) else its)
-            for name, found in state.get(ATTRIBUTES, {}).items():
-                if found == {"absent": None}:
-                    vars(owner).pop(name, None)
-                else:
-                    self._put(owner, name, self._values.decoded(found, getattr(owner, name, None), f"{path}.{name}"))
-
-    @staticmethod
-    def _put(owner: Any, name: str, value: Any) -> None:
-        if isinstance(owner, nn.Module) and name in owner._buffers:
-            owner._buffers[name] = value
-        else:
-            object.__setattr__(owner, name, value)  # what a class does when an attribute is set was done before
+    def add_tensors(self, path: str, tensors: Mapping[str, Tensor]) -> None:
+        """Gives paths to new parameters and buffers of a module."""
+        for name, tensor in tensors.items():
+            full = f"{path}.{name}"
+            self._name(full, tensor)
+            self._made[full], self._registered[full], self._layers[full] = {}, set(), set()
 
 
 def keeps_itself(owner: Any) -> bool:
@@ -329,16 +301,31 @@ def keeps_itself(owner: Any) -> bool:
     return callable(method) and not getattr(method, "__module__", "").startswith(_INCOMPLETE)
 
 
-def _components(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+def _is_frozen(module: nn.Module) -> bool:
+    parameters = [*module.parameters()]
+    return bool(parameters) and not any(one.requires_grad or is_lazy(one) for one in parameters)
+
+
+def _changes_unseen(value: Any, path: str) -> bool:
+    """Iterators; and what belongs to the process, such as files, locks and sockets, which refuses to be pickled. Those
+    of the data are opened anew wherever it is read."""
+    if path.startswith("data."):
+        return hasattr(value, "__next__") and not isinstance(value, io.IOBase)
+    try:
+        return hasattr(value, "__next__") or not value.__reduce_ex__(4)
+    except TypeError:
+        return True
+    except Exception:  # the user's own code says how it is pickled
+        return False
+
+
+def _components(path: str, value: Any) -> list[tuple[str, Any]]:
     """The objects that a value is, or that its lists and dicts hold."""
     if isinstance(value, dict | list | tuple | set | deque):
-        if len(value) <= LARGE:
-            pairs = value.items() if isinstance(value, dict) else enumerate(value)
-            for key, item in pairs:
-                if type(item) not in PLAIN:
-                    yield from _components(f"{path}.{key}", item)
-    elif _is_component(path, value):
-        yield path, value
+        items = [*value.items()] if isinstance(value, dict) else [*enumerate(value)]
+        items = items if len(items) <= _LARGE else []
+        return [found for k, one in items if type(one) not in PLAIN for found in _components(f"{path}.{k}", one)]
+    return [(path, value)] if _is_component(path, value) else []
 
 
 def _is_component(path: str, value: Any) -> bool:
@@ -349,11 +336,8 @@ def _is_component(path: str, value: Any) -> bool:
     if isinstance(value, (Tensor, type, np.ndarray, np.generic, *GENERATORS)):
         return False
     package = type(value).__module__.partition(".")[0]
-    if (
-        package in sys.stdlib_module_names
-        or package == "logger"
-        or not (hasattr(value, "__dict__") or [*_slots(value)])
-    ):
+    attributes = hasattr(value, "__dict__") or [*_slots(value)]
+    if package in sys.stdlib_module_names or package == "logger" or not attributes:
         return False
     file = getattr(sys.modules.get(package), "__file__", None) or ""
     foreign = "site-packages" in file or "dist-packages" in file
@@ -380,11 +364,12 @@ def _form(tensor: Tensor) -> dict[str, Any]:
     return {"shape": [*tensor.shape], "dtype": tensor.dtype, "learns": tensor.requires_grad, "buffer": buffer}
 
 
-def _make(owner: Any, name: str, form: Mapping[str, Any], device: torch.device | None) -> Tensor:
-    tensor = torch.empty(form["shape"], dtype=form["dtype"], device=device)
-    if form["buffer"]:
-        owner.register_buffer(name, tensor)
-    else:
-        owner.register_parameter(name, nn.Parameter(tensor, requires_grad=bool(form["learns"])))
-    made: Tensor = getattr(owner, name)
-    return made
+def _numbers(value: Any, place: str) -> Any:
+    if isinstance(value, Tensor):
+        if type(value) not in (Tensor, nn.Parameter) or value.layout is not torch.strided or value.is_meta:
+            raise NotKept(place, value, f"{type(value).__name__}, {value.layout}, on {value.device}")
+        value = value.detach()
+        return value if value.device.type == "cpu" else {"on device": value}
+    if value.dtype.kind not in "biufc" or value.dtype.itemsize > 16 or value.dtype == np.longdouble:
+        raise NotKept(place, value, f"{value.dtype} array")
+    return {"array": torch.from_numpy(np.array(value))}

@@ -7,11 +7,13 @@ crash a fused optimizer instead of raising.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -55,7 +57,7 @@ def described(value: Any) -> str:
         return f"{layout}{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
     if isinstance(value, Mapping | list | tuple | set):
         return f"a {type(value).__name__} of {len(value)}"
-    text = repr(value)
+    text = " ".join(repr(value).split())
     return text if len(text) <= 60 else f"{text[:60]}..."
 
 
@@ -152,13 +154,18 @@ def same_scalar(there: Any, found: Any, key: str) -> None:
             need(type(found) in (int, float) and not math.isnan(found), key, found, "a number")
 
 
+_ALIKE: tuple[tuple[type, ...], ...] = (
+    (str,),
+    (Mapping,),
+    (list, tuple, set, frozenset, deque),
+    (bool, int, float, complex, Tensor, np.ndarray, np.generic),
+)
+
+
 def similar(there: Any, found: Any, key: str) -> None:
     """What can be asked of the state of a user's object: texts stay texts, dicts dicts, lists lists. Numbers, tensors
     and None may take each other's places, and tensors may grow."""
-    kinds: tuple[type, ...] = (bool, int, float, Tensor)
-    for expected in (str, Mapping, (list, tuple)):
-        if isinstance(there, expected):
-            kinds = expected if isinstance(expected, tuple) else (expected,)
+    kinds: tuple[type, ...] = next((kinds for kinds in _ALIKE if isinstance(there, kinds)), (object,))
     need(there is None or found is None or isinstance(found, kinds), key, found, described(there))
     if isinstance(there, Mapping) and isinstance(found, Mapping):
         for name in there.keys() & found.keys():

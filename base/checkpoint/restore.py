@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from base.checkpoint.component_load import load
 from base.checkpoint.expected import loading, same_names, same_tensor, similar
 from base.checkpoint.format import MODEL, Checkpoint
 from base.checkpoint.rescheduling import restore_optimizers
@@ -71,5 +72,5 @@ def _restore(trainer: RunningTrainer, saved: Checkpoint, touched: Collection[str
     trainer.train_metrics.load_state_dict(state["metrics"])
     trainer.loss_means.load_state_dict(state["losses"])
     trainer.data.train.load_state_dict(state["data"])
-    trainer.parts.states.load(state["components"], saved.frozen)
+    load(trainer.states, state["components"], saved.frozen)
     set_rng_state(state["ranks"][0]["generators"])

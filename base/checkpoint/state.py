@@ -5,13 +5,18 @@ Data order and augmentation are not here: they are functions of (seed, pass, pos
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from utils.seed import rng_state
+from base.checkpoint.component_state import ComponentStates
+from base.checkpoint.forward_state import ForwardState
+from base.loop.stopping import Interrupted
+from utils.seed import rng_state, set_rng_state
 
 if TYPE_CHECKING:
     from base.loop.components import RunningTrainer
@@ -36,6 +41,31 @@ def prefix_of(models: Mapping[str, nn.Module], name: str) -> str:
     return "" if list(models) == ["model"] else f"{name}."
 
 
+def states_of(
+    trainer: RunningTrainer, owner: Any, loops_own: Collection[str], elsewhere: Iterable[Any]
+) -> ComponentStates:
+    """The state of all components; to be asked for when they are built, and before any of them changes.
+
+    `owner` has the attributes of the trainer; those in `loops_own` and the objects `elsewhere` are the loop's, which
+    saves what matters of them itself.
+    """
+    parts = trainer.parts
+    models = {f"models.{name}": model for name, model in parts.models.items()}
+    models |= {f"averages.{name}": average.module for name, average in parts.averages.items()}
+    roots = {**models, **{f"losses.{name}": loss for name, loss in parts.criteria.items()}, "trainer": owner}
+    for kind, metrics in (("metrics", trainer.train_metrics), ("valid_metrics", trainer.eval_metrics)):
+        roots |= {f"{kind}.{name}": metric for name, metric in metrics.items()}
+    seen: Counter[str] = Counter()
+    for component, callback in zip(parts.settings.callbacks, parts.callbacks, strict=False):
+        seen[component.type] += 1
+        number = f"#{seen[component.type]}" if seen[component.type] > 1 else ""
+        roots[f"callbacks.{component.type}{number}"] = callback
+    roots |= parts.data.components()
+    optimizers = {f"optimizers.{name}": optimizer for name, optimizer in parts.optimizers.items()}
+    others = [parts, *vars(parts).values(), *optimizers.values(), *parts.schedules.values(), *elsewhere]
+    return ComponentStates(roots, others, {"trainer": loops_own}, models, optimizers)
+
+
 def info_of(trainer: RunningTrainer, best: bool) -> dict[str, Any]:
     """What the manifest of a save says of it: where the run stands, and the value that makes it the best one."""
     progress, monitor = trainer.progress, trainer.monitor
@@ -53,6 +83,13 @@ def learned_of(data: DataSets) -> dict[str, Any]:
     return {"split": dict(data.split)} | {k: data.decisions[k] for k in ("learned", "fold") if k in data.decisions}
 
 
+def content_of(trainer: RunningTrainer, best: bool) -> dict[str, Any]:
+    """The arguments of `CheckpointStore.save` that are the content of a save."""
+    raw = weights_of(trainer.models) if trainer.parts.averages else None
+    weights, state = weights_of(trainer.evaluated), state_of(trainer)
+    return {"weights": weights, "state": state, "info": info_of(trainer, best), "raw": raw}
+
+
 def state_of(trainer: RunningTrainer) -> dict[str, Any]:
     """Plain values and tensors only, so that reading them back can run no code."""
     return {
@@ -66,10 +103,24 @@ def state_of(trainer: RunningTrainer) -> dict[str, Any]:
         "metrics": trainer.train_metrics.state_dict(),
         "losses": trainer.loss_means.state_dict(),
         "data": trainer.data.train.state_dict(),
-        "components": trainer.parts.states.take(),
-        "frozen": trainer.parts.states.frozen(),
+        "components": trainer.states.take(),
+        "frozen": trainer.states.frozen(),
         "config": trainer.parts.config,
         "learned": learned_of(trainer.data),
         "ranks": [{"generators": rng_state(), "threads": torch.get_num_threads()}],
         "logs": trainer.log.flush(),
     }
+
+
+@contextmanager
+def put_back_if_interrupted(trainer: RunningTrainer) -> Iterator[None]:
+    """An evaluation that is interrupted inside the block has changed nothing: done again, it gives the same."""
+    undo, random = ForwardState(trainer.evaluated.values(), trainer.parts.criteria.values()), rng_state()
+    before = trainer.states.hold()
+    try:
+        yield
+    except Interrupted:
+        undo()
+        set_rng_state(random)
+        trainer.states.held = before
+        raise

@@ -13,7 +13,7 @@ from typing import Any
 from base.checkpoint.format import Checkpoint, plain, read_manifest, write_save
 from base.checkpoint.snapshot import Buffers, Snapshot
 from base.errors import CheckpointError, UserError, WriteError
-from base.runs.run_dir import BEST, LAST, save_name, save_number
+from base.runs.run_dir import BEST, LAST, save_name, save_number, saves_in
 from utils import files
 
 log = logging.getLogger(__name__)
@@ -179,7 +179,7 @@ class CheckpointStore:
 
     def names(self) -> list[str]:
         """The saves there are, oldest first; not looked into."""
-        return _saves(self.folder)
+        return saves_in(self.folder)
 
     def best(self) -> str | None:
         """The newest save that was an improvement when it was made; None if there is none."""
@@ -204,7 +204,7 @@ class CheckpointStore:
 
     def _next_number(self) -> int:
         folders = [self.folder, self.folder / REJECTED, *self.folder.glob(ABANDONED + "*")]
-        names = [name for folder in folders for name in _saves(folder)]
+        names = [name for folder in folders for name in saves_in(folder)]
         return 1 + max(map(save_number, [*names, self._pointed(LAST)]), default=-1)
 
     def _pointed(self, pointer: str) -> str:
@@ -295,8 +295,3 @@ def _wait_for_writers() -> None:
 
 if hasattr(os, "register_at_fork"):  # not on Windows, where no process is forked
     os.register_at_fork(before=_wait_for_writers)
-
-
-def _saves(folder: Path) -> list[str]:
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    return sorted((name for name in names if save_number(name) >= 0), key=save_number)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from base.checkpoint.component_load import check, prepare
 from base.checkpoint.expected import (
     MOST,
     amount,
@@ -83,13 +84,13 @@ def check_fit(trainer: RunningTrainer, saved: Checkpoint, forced: bool) -> None:
     Where the user has `forced` a changed config, parts that the save knows and the run has no more are passed over.
     """
     look_at_counts(trainer, saved)
-    raw, state, parts = saved.raw(), saved.state, trainer.parts
+    raw, state, parts, states = saved.raw(), saved.state, trainer.parts, trainer.states
     with loading(saved.path / STATE):
-        parts.states.prepare(state["components"], sum(file["bytes"] for file in saved.info["files"].values()))
+        prepare(states, state["components"], sum(file["bytes"] for file in saved.info["files"].values()))
     check_weights(trainer.evaluated, saved.weights(), saved.path / MODEL)
     with loading(saved.path / MANIFEST):
         files, averaged = sorted(saved.info["files"]), "with" if parts.averages else "without"
-        others = [path for path in saved.frozen if not isinstance(parts.states.objects.get(path), nn.Module)]
+        others = [path for path in saved.frozen if not isinstance(states.objects.get(path), nn.Module)]
         need(forced or not others, "frozen", others, "the paths of modules of this run")
         need((raw is None) == (not parts.averages), "files", files, f"those {averaged} {RAW}")
     if raw is not None:
@@ -107,10 +108,9 @@ def check_fit(trainer: RunningTrainer, saved: Checkpoint, forced: bool) -> None:
         _check_precision(trainer.precision.state_dict(), state["precision"], forced)
         _check_metrics(trainer, state["metrics"], forced)
         mapping(state["data"], "data")
-        parts.states.check(state["components"], passed_over=forced)
-        for path, weights in saved.frozen.items():
-            if path in parts.states.objects and not path.startswith("models."):
-                parts.states.check({path: {"state_dict": weights}}, passed_over=forced)
+        check(states, state["components"], passed_over=forced)
+        frozen = {path: {"state_dict": weights} for path, weights in saved.frozen.items()}
+        check(states, {path: its for path, its in frozen.items() if not path.startswith("models.")}, passed_over=True)
 
 
 def _check_progress(saved: Any, info: dict[str, Any]) -> None:
@@ -277,7 +277,7 @@ def _counted_otherwise(trainer: RunningTrainer) -> Iterator[str]:
     batch = next(iter(trainer.data.train.batches()), None)
     if batch is not None and not counts_as_format_1(trainer.count, batch):
         yield "losses by what counts in them, not by samples"
-    for path, one in trainer.parts.states.objects.items():
+    for path, one in trainer.states.objects.items():
         if isinstance(one, kinds) and path.startswith("losses.") and one.ignore_index >= 0:
             yield f"{type(one).__name__} by the targets that are not ignored, not by samples"
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from base.checkpoint.forward_state import ForwardState
 from base.loop.components import one_number_each, summed
 from base.loop.counts import SampleSum, Terms, checked, of_term
-from utils.batches import size_of, with_parts
+from utils.batches import size_of, sliced
 from utils.seed import rng_state, set_rng_state
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def _difference(trainer: Any, output: Tensor, target: Tensor, batch: Any, size: 
     """The name of a loss that differs, and how much, relative to it."""
 
     def losses(rows: slice) -> tuple[Terms, Any]:
-        part = _rows(batch, rows, size)
+        part = sliced(batch, rows, size)
         loss = trainer.compute_loss(output[rows], target[rows], part)
         terms = summed(loss) if isinstance(loss, Mapping) else one_number_each({"loss": loss})
         return terms, checked(trainer.count(part))
@@ -75,9 +75,3 @@ def _sum_and_count(name: str, terms: Terms, counts: Any) -> tuple[float, float] 
     count = terms.counts.get(name, of_term(counts, name, 0))
     number, value = float(count), float(terms[name])
     return (value if isinstance(count, SampleSum) else value * number if number else 0.0), number
-
-
-def _rows(batch: Any, rows: slice, size: int) -> Any:
-    if isinstance(batch, Tensor):
-        return batch[rows] if batch.dim() and len(batch) == size else batch
-    return with_parts(batch, lambda part: _rows(part, rows, size))

@@ -94,5 +94,5 @@ def dry_run(builder: Builder, trainer: BaseTrainer) -> None:
 
 
 def _log_lines(lines: Iterable[str]) -> None:
-    for line in lines:
+    for line in list(lines):
         log.info("%s", line)

@@ -46,7 +46,7 @@ _NAMED = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 def build(registry: Registry, component: Any, facts: Mapping[str, Any] | None = None, **supplied: Any) -> Any:
     """Builds the object that `{type, args}` describes, with facts such as `${data.num_classes}` filled in."""
     target = registry.get(component.type)
-    return registry.call(target, convert(target, substitute(component.args, facts or {})), supplied)
+    return registry.call(target, convert(target, substitute(component.args, {} if facts is None else facts)), supplied)
 
 
 def substitute(value: Any, facts: Mapping[str, Any]) -> Any:

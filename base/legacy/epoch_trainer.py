@@ -12,13 +12,15 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from base.checkpoint.component_state import ComponentStates
+from base.checkpoint.state import states_of
 from base.errors import ConfigError, DataError, Fault, NotFiniteError, Origin
 from base.legacy.adapter import (
     Batches,
@@ -70,9 +72,13 @@ class EpochTrainer(BaseTrainer):
         self.user_trainer = make(**{name: value for name, value in given.items() if name in names})
         if not isinstance(getattr(self.user_trainer, "_run", None), EpochTrainer):
             raise TypeError(f"{self.name}.__init__ must call super().__init__")
+        self._given = [*given.values()]
+
+    @cached_property
+    def states(self) -> ComponentStates:
+        """All attributes of the user's trainer are its own."""
         others = [value for value in vars(self).values() if value is not self.user_trainer]
-        parts.roots["trainer"], parts.loops_own = self.user_trainer, set()
-        parts.elsewhere = [self, *given.values(), *others]
+        return states_of(self, self.user_trainer, (), [self, *self._given, *others])
 
     def _refuse_loop_keys(self, kind: type) -> None:
         default = type(self.settings)(epochs=1)

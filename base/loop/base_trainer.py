@@ -16,6 +16,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import closing
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -23,8 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from base.checkpoint.forward_state import ForwardState
-from base.checkpoint.state import info_of, load_weights, state_of, weights_of
+from base.checkpoint.component_state import ComponentStates
+from base.checkpoint.state import content_of, load_weights, put_back_if_interrupted, states_of
 from base.errors import NotFiniteError
 from base.loop.callback import Callbacks
 from base.loop.components import StepsInsideWindow, TrainerComponents, one_number_each, only_one, steps_per_epoch
@@ -36,7 +37,7 @@ from base.loop.stopping import Ending, Interrupted, batches_of
 from base.loop.train_state import Monitor, TrainState
 from base.protocols import Loader, batches_in
 from utils.batches import size_of
-from utils.seed import fold_in, rng_state, seed_everything, set_rng_state
+from utils.seed import fold_in, seed_everything
 from utils.step_timer import StepTimer
 
 
@@ -72,7 +73,7 @@ class BaseTrainer(ABC):
         self._stop_reason = ""
         self._windows: Iterator[list[Any]] = iter(())
         self._clock = self._last_save = time.monotonic()
-        parts.add_trainer(self, vars(self).keys() - before)
+        self._loops_own = vars(self).keys() - before
 
     @property
     def model(self) -> nn.Module:
@@ -90,6 +91,12 @@ class BaseTrainer(ABC):
     def evaluated(self) -> dict[str, nn.Module]:
         """The models that are evaluated and kept: the averages, if there are any."""
         return {**self.parts.models, **{name: average.module for name, average in self.parts.averages.items()}}
+
+    @cached_property
+    def states(self) -> ComponentStates:
+        """What changes in training beside what the loop itself keeps."""
+        loops_own = {*self._loops_own, "_loops_own", "callbacks", "states"}
+        return states_of(self, self, loops_own, [getattr(self, name) for name in self._loops_own])
 
     @abstractmethod
     def train_step(self, batch: Any) -> dict[str, Tensor]:
@@ -122,7 +129,7 @@ class BaseTrainer(ABC):
             closing(self._all_windows()) as self._windows,  # a loader left to the garbage collector waits 5 s a worker
             Ending(self.callbacks.hooks["on_fit_end"], self.store, self.log) as ending,
         ):
-            assert self.parts.states  # as everything was made, or was restored
+            assert self.states  # as everything was made, or was restored
             self.callbacks.call("on_fit_start")
             if not self.progress.step:
                 self.guard.exempt_buffers(self.models)
@@ -332,17 +339,10 @@ class BaseTrainer(ABC):
     def _evaluate_all(self, sets: Mapping[str, Loader], kind: str) -> dict[str, float]:
         """`Interrupted` on a signal. What the evaluation changed is put back then: done again, it gives the same."""
         row: dict[str, float] = {}
-        undo, random = ForwardState(self.evaluated.values(), self.criteria.values()), rng_state()
-        before = self.parts.states.hold()
-        try:
+        with put_back_if_interrupted(self):
             for name, loader in sets.items():
                 prefix = f"{kind}_{name}_" if name else f"{kind}_"
                 row |= {prefix + key: value for key, value in self.evaluate(loader, prefix.strip("_")).items()}
-        except Interrupted:
-            undo()
-            set_rng_state(random)
-            self.parts.states.held = before
-            raise
         return row
 
     def evaluate(self, loader: Loader, title: str, observer: Observer | None = None) -> dict[str, float]:
@@ -375,9 +375,7 @@ class BaseTrainer(ABC):
         self.guard.check_state(self.models, self.optimizers.values(), self.parts.averages, so_far)
         self._tick()
         self._last_save = time.monotonic()
-        raw = weights_of(self.models) if self.parts.averages else None
-        weights, state, info = weights_of(self.evaluated), state_of(self), info_of(self, best)
-        self.store.save(weights, state, info, best=best, raw=raw, before_commit=self.log.sync)
+        self.store.save(**content_of(self, best), best=best, before_commit=self.log.sync)
 
     def where(self) -> str:
         rates = told(learning_rates_of(self.optimizers.values()))

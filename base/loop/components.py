@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from base.checkpoint.component_state import ComponentStates
 from base.errors import ConfigError, UserError, listing
 from base.loop.callback import Callback
 from base.loop.counts import Ratio, Rule, Terms, checked, rule_of, sum_of
@@ -23,6 +21,7 @@ from utils.device import MixedPrecision
 from utils.model_summary import Call
 
 if TYPE_CHECKING:
+    from base.checkpoint.component_state import ComponentStates
     from base.checkpoint.store import CheckpointStore
     from base.config import Config
     from base.config.keys import OutputTargetConfig, Settings, TrainerConfig
@@ -110,36 +109,8 @@ class TrainerComponents:
     """The shapes that each model was given in the dry run."""
     config: dict[str, Any] | None = None
     """The run's config as plain values, once it has a directory."""
-    roots: dict[str, Any] = field(default_factory=dict)
-    """Losses, the trainer, metrics, data and callbacks by the path that their state has in a save."""
-    loops_own: set[str] = field(default_factory=set)
-    """The attributes of the trainer that belong to the loop, which saves what matters of them itself."""
-    elsewhere: list[Any] = field(default_factory=list)
-    """Objects of the loop, which the trainer may hold."""
     store: CheckpointStore | None = None
     request: StopRequest = field(default_factory=StopRequest)
-
-    def add_trainer(self, trainer: Any, loops_own: set[str]) -> None:
-        """`loops_own` are the attributes of the trainer that the loop made."""
-        self.roots["trainer"], self.loops_own = trainer, {*loops_own, "callbacks"}
-        self.elsewhere = [getattr(trainer, name) for name in loops_own]
-        for kind, metrics in (("metrics", trainer.train_metrics), ("valid_metrics", trainer.eval_metrics)):
-            self.roots |= {f"{kind}.{name}": metric for name, metric in metrics.items()}
-
-    def name_callbacks(self, types: Iterable[str]) -> None:
-        for name, callback in zip(types, self.callbacks, strict=True):
-            same = sum(path.partition("#")[0] == f"callbacks.{name}" for path in self.roots)
-            self.roots[f"callbacks.{name}" + (f"#{same + 1}" if same else "")] = callback
-
-    @cached_property
-    def states(self) -> ComponentStates:
-        """The state of all components; to be asked for when they are built, and before any of them changes."""
-        averages = {name: average.module for name, average in self.averages.items()}
-        models = {f"models.{n}": m for n, m in self.models.items()} | {f"averages.{n}": m for n, m in averages.items()}
-        optimizers = {f"optimizers.{name}": optimizer for name, optimizer in self.optimizers.items()}
-        own = [self, *vars(self).values(), *optimizers.values(), *self.schedules.values(), *self.elsewhere]
-        roots = {**models, **self.roots, **self.data.components()}
-        return ComponentStates(roots, own, {"trainer": self.loops_own}, models, optimizers)
 
 
 class RunningTrainer(Protocol):
@@ -157,12 +128,16 @@ class RunningTrainer(Protocol):
     monitor: Monitor
     progress: TrainState
     train_metrics: MetricCollection
+    eval_metrics: MetricCollection
     loss_means: LossMeans
     epochs: int
     steps_per_epoch: int
 
     @property
     def evaluated(self) -> dict[str, nn.Module]: ...
+
+    @property
+    def states(self) -> ComponentStates: ...
 
     def count(self, batch: Any) -> Any: ...
 

@@ -107,6 +107,12 @@ def save_number(name: str) -> int:
     return int(match[1]) if match else -1
 
 
+def saves_in(folder: Path) -> list[str]:
+    """The names of the checkpoints in a folder, oldest first."""
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return sorted((name for name in names if save_number(name) >= 0), key=save_number)
+
+
 def resolve_resume(path: str | Path) -> tuple[RunDir, str | None]:
     """(run, checkpoint name) of a path that a user gives to `-r`: a run, `RUN/best`, `RUN/last`, or a checkpoint.
 

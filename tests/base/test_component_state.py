@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from base import CALLBACKS, DATASETS, LOSSES, METRICS, MODELS, TRAINERS, TRANSFORMS, Callback, Metric, fit
+from base.checkpoint.component_load import check, load
 from base.checkpoint.component_state import ComponentStates
 from base.errors import CheckpointError
 from base.run import Run
@@ -244,8 +245,8 @@ def test_only_what_changed_is_kept_and_a_held_state_is_a_copy() -> None:
     assert torch.equal(held["it"]["attributes"]["best"], torch.ones(2))
     other = Holder()
     table, fresh = other.table, ComponentStates({"it": other}, elsewhere=[other.layer])
-    fresh.check(held, passed_over=False)
-    fresh.load(held, {})
+    check(fresh, held, passed_over=False)
+    load(fresh, held, {})
     assert other.table is table == [1, 2, 3] and (other.calls, other.late) == (3, "x")  # type: ignore[attr-defined]
 
 
