@@ -257,13 +257,14 @@ class DataAssembler:
         if target is not None:
             registry = FUNCTIONS if target.type in FUNCTIONS else TRANSFORMS
             targets = [self._build("data.target_transform", registry, target)]
+        seeds = [self._seed(one.label, part) for part in ("transform", "target_transform", "sample")]
         samples = Samples(
             one.dataset,
             one.name,
             self.places,
-            Pipeline(transforms, self._seed(one.label, "transform")),
-            Pipeline(targets, self._seed(one.label, "target_transform")),
-            self._seed(one.label, "sample"),
+            Pipeline(transforms, seeds[0]),
+            Pipeline(targets, seeds[1]),
+            seeds[2],
             skips=self.data.on_error == "skip",
         )
         if self.data.loader.collate_fn is not None:

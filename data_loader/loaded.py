@@ -32,9 +32,9 @@ class LoadedData:
         """See base.protocols.DataSets. What workers read changes in them alone, and a stream says itself where it
         stands."""
         found: dict[str, Any] = {}
-        for label, one in self.opened.items():
-            if one.samples is None or one.streamed:
-                continue
+        read = [(label, one) for label, one in self.opened.items() if one.samples is not None and not one.streamed]
+        for label, one in read:
+            assert one.samples is not None
             parts = {"dataset": one.dataset, "collate": one.samples.collate}
             for kind in ("transform", "target_transform"):
                 steps = getattr(one.samples, kind).transforms

@@ -88,6 +88,7 @@ class ComponentStates:
         self.optimizers = {path: (one, len(one.param_groups)) for path, one in (optimizers or {}).items()}
         """With the number of groups that each was made with."""
         self._hidden = {path: frozenset(names) for path, names in (hidden or {}).items()}
+        self._hide_states_of_metrics(roots)
         self._weighted = frozenset(weighted)
         self._elsewhere = {id(one): one for one in elsewhere}
         self._paths: dict[int, str] = {}
@@ -145,12 +146,17 @@ class ComponentStates:
             hidden |= _MODULES_OWN
             known = owner._non_persistent_buffers_set
             yield from ((name, value) for name, value in owner._buffers.items() if name in known and value is not None)
-        if path.startswith(_METRICS) and hasattr(owner, "state_dict"):  # of a validation's, `reset` clears the rest
-            single = (bool, int, float, str) if path.startswith("valid_metrics.") else ()
-            hidden |= {name for name, value in owner.state_dict().items() if not isinstance(value, single)}
         for name in (*getattr(owner, "__dict__", ()), *_slots(owner)):
             if name not in hidden and not isinstance(value := getattr(owner, name, None), _CODE):
                 yield name, value
+
+    def _hide_states_of_metrics(self, roots: Mapping[str, Any]) -> None:
+        """The loop saves them itself, or needs none: `reset` clears what a validation gathers but single values."""
+        metrics = [(path, root) for path, root in roots.items() if path.startswith(_METRICS)]
+        states = {path: metric.state_dict() for path, metric in metrics if hasattr(metric, "state_dict")}
+        for path, its in states.items():
+            single = (bool, int, float, str) if path.startswith("valid_metrics.") else ()
+            self._hidden[path] = frozenset([name for name, value in its.items() if not isinstance(value, single)])
 
     def _is_outermost(self, path: str, owner: Any) -> bool:
         """Whether it is a module whose state_dict has weights, and no other's has the same ones."""

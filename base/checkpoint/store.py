@@ -108,8 +108,7 @@ class CheckpointStore:
         try:
             self._write(snapshot, manifest, before_commit)
             after_commit(self._name)
-            self._update_pointers()
-            self._delete_old()
+            self._delete_old(self._update_pointers())
         except BaseException as error:  # for the thread that trains: join() raises it
             self._error = error
 
@@ -151,9 +150,9 @@ class CheckpointStore:
         rest = f"earlier ones are intact, the newest is {names[-1]}" if names else "there is no earlier one"
         return WriteError(f"{path}: the checkpoint cannot be written: {cause}; {rest}")
 
-    def _delete_old(self) -> None:
+    def _delete_old(self, best: str | None) -> None:
         names = self.names()
-        kept = {*names[-self.keep :], self.best()}
+        kept = {*names[-self.keep :], best}
         for name in names:
             if name not in kept and not (self.keep_every and save_number(name) % self.keep_every == 0):
                 try:
@@ -215,7 +214,8 @@ class CheckpointStore:
             return ""
         return name if save_number(name) >= 0 else ""
 
-    def _update_pointers(self) -> None:
+    def _update_pointers(self) -> str | None:
+        """Gives the best save."""
         names = self.names()
         if names and save_number(names[-1]) > save_number(self._pointed(LAST)):
             files.replace_file(self.folder / LAST, f"{names[-1]}\n".encode())
@@ -224,6 +224,7 @@ class CheckpointStore:
             files.replace_file(self.folder / BEST, f"{best}\n".encode())
         elif not best and (self.folder / BEST).exists():
             files.disk.unlink(self.folder / BEST)
+        return best
 
     # --- loading -----------------------------------------------------------------------------------------------------
 

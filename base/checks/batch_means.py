@@ -11,7 +11,7 @@ from torch import Tensor
 
 from base.checkpoint.forward_state import ForwardState
 from base.loop.components import one_number_each, summed
-from base.loop.counts import SampleSum, Terms, checked, of_term
+from base.loop.counts import SampleSum, checked, of_term
 from utils.batches import size_of, sliced
 from utils.seed import rng_state, set_rng_state
 
@@ -47,17 +47,16 @@ def compare_with_parts(trainer: Any, output: Any, target: Any, batch: Any) -> No
 def _difference(trainer: Any, output: Tensor, target: Tensor, batch: Any, size: int) -> tuple[str, float] | None:
     """The name of a loss that differs, and how much, relative to it."""
 
-    def losses(rows: slice) -> tuple[Terms, Any]:
-        part = sliced(batch, rows, size)
-        loss = trainer.compute_loss(output[rows], target[rows], part)
-        terms = summed(loss) if isinstance(loss, Mapping) else one_number_each({"loss": loss})
-        return terms, checked(trainer.count(part))
-
     third, everything = size // 3, slice(size)
-    whole, again, first, rest = map(losses, (everything, everything, slice(third), slice(third, size)))
+    rows = (everything, everything, slice(third), slice(third, size))
+    parts = [sliced(batch, its, size) for its in rows]
+    losses = [trainer.compute_loss(output[i], target[i], part) for i, part in zip(rows, parts, strict=True)]
+    terms = [summed(loss) if isinstance(loss, Mapping) else one_number_each({"loss": loss}) for loss in losses]
+    counts = [checked(trainer.count(part)) for part in parts]
     bound = 1e-5 if output.dtype in (torch.float32, torch.float64) else 2e-2
-    for name in whole[0].parts or ("loss",):
-        values = [_sum_and_count(name, *one) for one in (whole, again, first, rest)]
+    for name in terms[0].parts or ("loss",):
+        numbers = [its.counts.get(name, of_term(count, name, 0)) for its, count in zip(terms, counts, strict=True)]
+        values = [_sum_and_count(its.get(name), number) for its, number in zip(terms, numbers, strict=True)]
         if any(value is None for value in values):  # a loss that only some batches have
             continue
         (total, count), (repeated, _), (one, one_count), (other, other_count) = values  # type: ignore[misc]
@@ -69,9 +68,8 @@ def _difference(trainer: Any, output: Tensor, target: Tensor, batch: Any, size: 
     return None
 
 
-def _sum_and_count(name: str, terms: Terms, counts: Any) -> tuple[float, float] | None:
-    if name not in terms:
+def _sum_and_count(loss: Tensor | None, count: Any) -> tuple[float, float] | None:
+    if loss is None:
         return None
-    count = terms.counts.get(name, of_term(counts, name, 0))
-    number, value = float(count), float(terms[name])
+    number, value = float(count), float(loss)
     return (value if isinstance(count, SampleSum) else value * number if number else 0.0), number

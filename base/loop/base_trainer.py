@@ -79,7 +79,7 @@ class BaseTrainer(ABC):
     def model(self) -> nn.Module:
         return only_one("model", self.models, self.parts.frozen)
 
-    @property
+    @cached_property
     def criterion(self) -> Callable[..., Any]:
         return only_one("loss", self.criteria)
 
@@ -95,7 +95,7 @@ class BaseTrainer(ABC):
     @cached_property
     def states(self) -> ComponentStates:
         """What changes in training beside what the loop itself keeps."""
-        loops_own = {*self._loops_own, "_loops_own", "callbacks", "states"}
+        loops_own = {*self._loops_own, "_loops_own", "callbacks", "states", "criterion"}
         return states_of(self, self, loops_own, [getattr(self, name) for name in self._loops_own])
 
     @abstractmethod
