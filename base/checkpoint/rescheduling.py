@@ -20,7 +20,7 @@ from base.loop.train_state import TrainState
 from utils.formatting import pluralize
 
 if TYPE_CHECKING:
-    from base.loop.components import RunningTrainer
+    from base.checkpoint.state import RunningTrainer
 
 JUMP = 1.1
 """A rate that rises by more than this factor is said to rise."""

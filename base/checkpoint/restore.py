@@ -16,7 +16,7 @@ from base.checkpoint.state import load_weights, prefix_of, weights_of
 from utils.seed import set_rng_state
 
 if TYPE_CHECKING:
-    from base.loop.components import RunningTrainer
+    from base.checkpoint.state import RunningTrainer
 
 
 def check_weights(models: Mapping[str, nn.Module], weights: Mapping[str, Any], file: Path) -> None:

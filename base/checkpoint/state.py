@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +19,49 @@ from base.loop.stopping import Interrupted
 from utils.seed import rng_state, set_rng_state
 
 if TYPE_CHECKING:
-    from base.loop.components import RunningTrainer
-    from base.protocols import DataSets
+    from torch.optim import Optimizer
+
+    from base.config.keys import TrainerConfig
+    from base.loop.components import TrainerComponents
+    from base.loop.metrics import LossMeans, MetricCollection
+    from base.loop.nan_guard import NonFiniteGuard
+    from base.loop.optim import Schedule
+    from base.loop.train_state import Monitor, TrainState
+    from base.protocols import DataSets, RunLog
+    from utils.device import MixedPrecision
+
+
+_LOOPS_OWN = ("_loops_own", "callbacks", "states", "criterion")
+"""Attributes of a trainer that the loop sets after its constructor."""
+
+
+class RunningTrainer(Protocol):
+    """What saving and resuming read and set of a trainer. BaseTrainer is one."""
+
+    parts: TrainerComponents
+    settings: TrainerConfig
+    data: DataSets
+    log: RunLog
+    models: dict[str, nn.Module]
+    optimizers: dict[str, Optimizer]
+    schedules: dict[str, Schedule]
+    precision: MixedPrecision
+    guard: NonFiniteGuard
+    monitor: Monitor
+    progress: TrainState
+    train_metrics: MetricCollection
+    eval_metrics: MetricCollection
+    loss_means: LossMeans
+    epochs: int
+    steps_per_epoch: int
+
+    @property
+    def evaluated(self) -> dict[str, nn.Module]: ...
+
+    @property
+    def states(self) -> ComponentStates: ...
+
+    def count(self, batch: Any) -> Any: ...
 
 
 def weights_of(models: Mapping[str, nn.Module]) -> dict[str, Tensor]:
@@ -42,11 +83,11 @@ def prefix_of(models: Mapping[str, nn.Module], name: str) -> str:
 
 
 def states_of(
-    trainer: RunningTrainer, owner: Any, loops_own: Collection[str], elsewhere: Iterable[Any]
+    trainer: RunningTrainer, owner: Any, loops_own: Collection[str], elsewhere: Iterable[Any] = ()
 ) -> ComponentStates:
     """The state of all components; to be asked for when they are built, and before any of them changes.
 
-    `owner` has the attributes of the trainer; those in `loops_own` and the objects `elsewhere` are the loop's, which
+    `owner` has the trainer's attributes. Those named in `loops_own`, and the objects `elsewhere`, are the loop's, which
     saves what matters of them itself.
     """
     parts = trainer.parts
@@ -63,7 +104,8 @@ def states_of(
     roots |= parts.data.components()
     optimizers = {f"optimizers.{name}": optimizer for name, optimizer in parts.optimizers.items()}
     others = [parts, *vars(parts).values(), *optimizers.values(), *parts.schedules.values(), *elsewhere]
-    return ComponentStates(roots, others, {"trainer": loops_own}, models, optimizers)
+    others += [getattr(owner, name) for name in loops_own]
+    return ComponentStates(roots, others, {"trainer": {*loops_own, *_LOOPS_OWN}}, models, optimizers)
 
 
 def info_of(trainer: RunningTrainer, best: bool) -> dict[str, Any]:

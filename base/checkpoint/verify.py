@@ -38,7 +38,7 @@ from base.runs.run_dir import save_number
 from utils.seed import rng_state
 
 if TYPE_CHECKING:
-    from base.loop.components import RunningTrainer
+    from base.checkpoint.state import RunningTrainer
 
 log = logging.getLogger(__name__)
 _PARTS = (

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from base.checks.loss_checks import Finding, has_sigmoid, is_class_numbers, look_at, losses_in
+from base.config import Config
 from base.discovery import users_frames
 from base.errors import ConfigError, Fault, UserError, listing, ran_out_of_memory
 from base.loop.components import NotOneNumber, one_number_each
@@ -155,7 +156,7 @@ class Preflight:
                     self._take([Finding("model", what, hint=hint)], "model")
                 trainer.backward(loss)
             except NotOneNumber as error:
-                raise error.at_its_place(self.config) from None
+                raise at_the_loss(error, self.config) from None
             except (UserError, MemoryError):
                 raise
             except Exception as error:
@@ -304,3 +305,11 @@ def as_before(trainer: BaseTrainer) -> Iterator[None]:
         for model in trainer.models.values():
             model.zero_grad(set_to_none=True)
         set_rng_state(rng)
+
+
+def at_the_loss(error: NotOneNumber, config: Config) -> ConfigError:
+    """The fault at the loss, or at its `reduction` if the config sets that."""
+    places = (f"loss.terms.{error.name}", f"loss.{error.name}")
+    place = next((place for place in places if config.written(place)), "loss")
+    key = f"{place}.args.reduction" if config.written(f"{place}.args.reduction") else place
+    return ConfigError([config.fault(key, error.what, error.found, "one number", error.hint)], config.source)

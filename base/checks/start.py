@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from base.checkpoint.forward_state import ForwardState
 from base.checks import summary
 from base.checks.data_faults import SeenBatch, evaluated
-from base.checks.preflight import Preflight, ShapeProbe
+from base.checks.preflight import Preflight, ShapeProbe, at_the_loss
 from base.errors import Fault, MetricError, listing
 from base.loop.components import NoSuchOutput, NotOneNumber, NotOnlyOne
 from base.registry import TRAINERS, has_own_epoch
@@ -76,7 +76,7 @@ def dry_run(builder: Builder, trainer: BaseTrainer) -> None:
     except NotOnlyOne as error:
         raise config.error("trainer.type", f"{settings.trainer.type} {error}") from None
     except NotOneNumber as error:
-        raise error.at_its_place(config) from None
+        raise at_the_loss(error, config) from None
     except MetricError as error:
         metrics = [getattr(metric, "metric", metric) for metric in trainer.eval_metrics.values()]
         places = [getattr(metric, "function", metric) for metric in metrics]

@@ -34,7 +34,7 @@ from base.loop.metrics import LossMeans, MetricCollection, Observer
 from base.loop.nan_guard import NonFiniteGuard, clear, prepare
 from base.loop.optim import follow, learning_rates_of, set_mode, told
 from base.loop.stopping import Ending, Interrupted, batches_of
-from base.loop.train_state import Monitor, TrainState
+from base.loop.train_state import Monitor, TrainState, due
 from base.protocols import Loader, batches_in
 from utils.batches import size_of
 from utils.seed import fold_in, seed_everything
@@ -49,7 +49,7 @@ class BaseTrainer(ABC):
             raise TypeError(f"{type(self).__name__} has both train_step and _train_epoch, expected one of them")
         before = set(vars(self))
         self.parts = parts
-        self.settings = parts.settings.trainer
+        self.settings = settings = parts.settings.trainer
         self.keys = parts.settings.data.keys
         self.device, self.data, self.log, self.store = parts.device, parts.data, parts.log, parts.store
         self.models, self.optimizers, self.schedules = parts.models, parts.optimizers, parts.schedules
@@ -58,13 +58,11 @@ class BaseTrainer(ABC):
         self.metrics = self.train_metrics = MetricCollection(copy.deepcopy(parts.metrics))
         """The metrics of the phase under way."""
         self.precision.prepare([*self.models.values(), *self.criteria.values()])
-        mode, name = self.settings.monitor.split() if self.settings.monitor else ("min", "")
-        self.monitor = Monitor(name, mode, self.settings.early_stop, self.settings.min_delta)
-        self.guard = NonFiniteGuard(
-            self.settings.non_finite, self.settings.max_skipped, deferred=self.device.type != "cpu"
-        )
+        mode, name = settings.monitor.split() if settings.monitor else ("min", "")
+        self.monitor = Monitor(name, mode, settings.early_stop, settings.min_delta)
+        self.guard = NonFiniteGuard(settings.non_finite, settings.max_skipped, deferred=self.device.type != "cpu")
         self.progress = TrainState()
-        self.epochs = self.settings.epochs
+        self.epochs = settings.epochs
         self.steps_per_epoch = steps_per_epoch(parts.settings, parts.data.train)
         self.loss_means = LossMeans()
         """Training losses since the epoch began, and since they were last logged."""
@@ -95,8 +93,7 @@ class BaseTrainer(ABC):
     @cached_property
     def states(self) -> ComponentStates:
         """What changes in training beside what the loop itself keeps."""
-        loops_own = {*self._loops_own, "_loops_own", "callbacks", "states", "criterion"}
-        return states_of(self, self, loops_own, [getattr(self, name) for name in self._loops_own])
+        return states_of(self, self, self._loops_own)
 
     @abstractmethod
     def train_step(self, batch: Any) -> dict[str, Tensor]:
@@ -195,7 +192,7 @@ class BaseTrainer(ABC):
             self.callbacks.call("on_step_end", terms)
             if self._log_due(progress.epoch_step):
                 self._log_step()
-            if _due(progress.step, self.settings.validate_every.steps):
+            if due(progress.step, self.settings.validate_every.steps):
                 progress.phase = "evaluate"
             elif self._save_due():
                 self.save()
@@ -226,8 +223,7 @@ class BaseTrainer(ABC):
     def _train_window(self, window: list[Any]) -> dict[str, Tensor]:
         """One optimizer step, with the gradient of one large batch, in the short last window too."""
         shares = Window([checked(self.count(batch)) for batch in window], [size_of(batch) for batch in window])
-        terms = Terms()
-        means = self.loss_means
+        terms, means = Terms(), self.loss_means
         undo = self.guard.before_step(self.models.values(), self.criteria.values(), (self.train_metrics, means))
         try:
             shares.refuse_nothing(self.guard.mode)
@@ -273,9 +269,9 @@ class BaseTrainer(ABC):
         clear(self.optimizers.values())
 
     def _look_at_gradients(self, optimizers: Collection[Optimizer]) -> None:
-        due = self._log_due(self.progress.epoch_step + 1)
-        due = due or _due(self.progress.step + 1, self.settings.check_gradients)
-        self.grad_norm = prepare(optimizers, self.guard, self.precision, self.settings.clip, due)
+        wanted = self._log_due(self.progress.epoch_step + 1)
+        wanted = wanted or due(self.progress.step + 1, self.settings.check_gradients)
+        self.grad_norm = prepare(optimizers, self.guard, self.precision, self.settings.clip, wanted)
 
     def _evaluate_inside_epoch(self) -> None:
         progress = self.progress
@@ -294,7 +290,7 @@ class BaseTrainer(ABC):
     def _save_due(self) -> bool:
         every = self.settings.save_every
         minutes = (time.monotonic() - self._last_save) / 60
-        return _due(self.progress.step, every.steps) or (every.minutes is not None and minutes >= every.minutes)
+        return due(self.progress.step, every.steps) or (every.minutes is not None and minutes >= every.minutes)
 
     def _end_epoch(self) -> None:
         progress, settings = self.progress, self.settings
@@ -388,7 +384,7 @@ class BaseTrainer(ABC):
     def _log_due(self, epoch_step: int) -> bool:
         """After every `log_every` steps of the run, and at the end of each epoch."""
         step = self.progress.step - self.progress.epoch_step + epoch_step
-        return _due(step, self.settings.log_every) or epoch_step == self.steps_per_epoch
+        return due(step, self.settings.log_every) or epoch_step == self.steps_per_epoch
 
     def _log_step(self) -> None:
         values = self.loss_means.since_logged() | self.rates() | self.times.per_step()
@@ -402,7 +398,3 @@ class BaseTrainer(ABC):
         self.progress.seconds += now - self._clock
         self.progress.epoch_seconds += now - self._clock
         self._clock = now
-
-
-def _due(count: int, every: int | None) -> bool:
-    return every is not None and count % every == 0

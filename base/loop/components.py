@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from base.errors import ConfigError, UserError, listing
+from base.errors import UserError, listing
 from base.loop.callback import Callback
 from base.loop.counts import Ratio, Rule, Terms, checked, rule_of, sum_of
 from base.loop.optim import Average, ParameterFreezer, Schedule
@@ -21,33 +21,21 @@ from utils.device import MixedPrecision
 from utils.model_summary import Call
 
 if TYPE_CHECKING:
-    from base.checkpoint.component_state import ComponentStates
     from base.checkpoint.store import CheckpointStore
-    from base.config import Config
-    from base.config.keys import OutputTargetConfig, Settings, TrainerConfig
-    from base.loop.metrics import LossMeans, MetricCollection
-    from base.loop.nan_guard import NonFiniteGuard
-    from base.loop.train_state import Monitor, TrainState
-
-_HINT = "set reduction: mean, or end a loss of your own with .mean()"
+    from base.config.keys import OutputTargetConfig, Settings
 
 
 class NotOneNumber(UserError):
     """A loss has a value for each sample or element, where one number is expected."""
+
+    hint = "set reduction: mean, or end a loss of your own with .mean()"
 
     def __init__(self, name: str, value: Any) -> None:
         self.name = name
         self.what = "the loss is not a single number" if name == "loss" else f"the loss {name!r} is not a single number"
         is_tensor = isinstance(value, Tensor)
         self.found = f"a tensor of shape {tuple(value.shape)}" if is_tensor else f"a {type(value).__name__}"
-        super().__init__(f"{self.what}; found {self.found}; expected one number; {_HINT}")
-
-    def at_its_place(self, config: Config) -> ConfigError:
-        """The fault at the loss of this name, or at its `reduction` if the config sets that."""
-        places = (f"loss.terms.{self.name}", f"loss.{self.name}")
-        place = next((place for place in places if config.written(place)), "loss")
-        key = f"{place}.args.reduction" if config.written(f"{place}.args.reduction") else place
-        return ConfigError([config.fault(key, self.what, self.found, "one number", _HINT)], config.source)
+        super().__init__(f"{self.what}; found {self.found}; expected one number; {self.hint}")
 
 
 def one_number_each(terms: Mapping[str, Any]) -> Terms:
@@ -111,35 +99,6 @@ class TrainerComponents:
     """The run's config as plain values, once it has a directory."""
     store: CheckpointStore | None = None
     request: StopRequest = field(default_factory=StopRequest)
-
-
-class RunningTrainer(Protocol):
-    """What saving and resuming read and set of a trainer. BaseTrainer is one."""
-
-    parts: TrainerComponents
-    settings: TrainerConfig
-    data: DataSets
-    log: RunLog
-    models: dict[str, nn.Module]
-    optimizers: dict[str, Optimizer]
-    schedules: dict[str, Schedule]
-    precision: MixedPrecision
-    guard: NonFiniteGuard
-    monitor: Monitor
-    progress: TrainState
-    train_metrics: MetricCollection
-    eval_metrics: MetricCollection
-    loss_means: LossMeans
-    epochs: int
-    steps_per_epoch: int
-
-    @property
-    def evaluated(self) -> dict[str, nn.Module]: ...
-
-    @property
-    def states(self) -> ComponentStates: ...
-
-    def count(self, batch: Any) -> Any: ...
 
 
 def only_one(kind: str, named: Mapping[str, T], frozen: Collection[str] = ()) -> T:

@@ -53,6 +53,10 @@ class TrainState:
         vars(self).update(state)
 
 
+def due(count: int, every: int | None) -> bool:
+    return every is not None and count % every == 0
+
+
 log = logging.getLogger(__name__)
 
 
