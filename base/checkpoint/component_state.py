@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
-from base.checkpoint.component_values import GENERATORS, PLAIN, Frozen, changes, copied, generator_state
+from base.checkpoint.component_values import GENERATORS, PLAIN, Frozen, changes, copied, generator_state, has_generator
 from base.errors import CheckpointError
 
 STATE_DICT, ATTRIBUTES, ADDED = "state_dict", "attributes", "added"
@@ -166,6 +166,17 @@ class ComponentStates:
             and not (keeps_itself(owner) or isinstance(parent, nn.Module) or path.startswith((*_METRICS, _AVERAGES)))
             and bool(owner.state_dict())
         )
+
+    def tell_of_workers(self, labels: Iterable[str]) -> None:
+        """Names what is likely to change in the worker processes that read these sets of data, where no save sees it:
+        generators, and what has a state_dict. Other values may be constants."""
+        within = tuple(f"data.{label}." for label in labels)
+        its = [path for path in self.objects if path.startswith(within) and ".loader" not in path]
+        lost = [path for path in its if keeps_itself(self.objects[path])]
+        lost += [f"{path}.{name}" for path in its for name, noted in self._made[path].items() if has_generator(noted)]
+        if lost:
+            hint = "a resumed run begins them anew; with data.loader.num_workers: 0 they are kept"
+            self._tell(f"checkpoints cannot keep what changes in worker processes, such as {', '.join(lost)}: {hint}")
 
     # --- values as a save holds them ---------------------------------------------------------------------------------
 

@@ -69,6 +69,13 @@ def generator_state(generator: Any) -> dict[str, Any]:
     return {"numpy": _tensors(getattr(generator, "bit_generator", generator).state)}
 
 
+def has_generator(noted: Any) -> bool:
+    """Whether a value as a save holds it has a generator in it."""
+    if isinstance(noted, dict):
+        return "generator" in noted or any(map(has_generator, noted.values()))
+    return isinstance(noted, list) and any(map(has_generator, noted))
+
+
 def _tensors(state: Any) -> Any:
     if isinstance(state, Mapping):
         return {name: _tensors(value) for name, value in state.items()}

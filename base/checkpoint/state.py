@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from utils.device import MixedPrecision
 
 
-_LOOPS_OWN = ("_loops_own", "callbacks", "states", "criterion")
-"""Attributes of a trainer that the loop sets after its constructor."""
+_LOOPS_OWN = ("_loops_own", "callbacks", "states", "criterion", "_rule", "_first_two", "_compared")
+"""Attributes that the loop and `Trainer` set after the constructor. They follow from the config, which may change."""
 
 
 class RunningTrainer(Protocol):
@@ -105,7 +105,13 @@ def states_of(
     optimizers = {f"optimizers.{name}": optimizer for name, optimizer in parts.optimizers.items()}
     others = [parts, *vars(parts).values(), *optimizers.values(), *parts.schedules.values(), *elsewhere]
     others += [getattr(owner, name) for name in loops_own]
-    return ComponentStates(roots, others, {"trainer": {*loops_own, *_LOOPS_OWN}}, models, optimizers)
+    states = ComponentStates(roots, others, {"trainer": {*loops_own, *_LOOPS_OWN}}, models, optimizers)
+    loaders = {
+        "train": parts.data.train,
+        **{f"valid_{n}" if n else "valid": one for n, one in parts.data.valid.items()},
+    }
+    states.tell_of_workers(label for label, loader in loaders.items() if loader.workers)
+    return states
 
 
 def info_of(trainer: RunningTrainer, best: bool) -> dict[str, Any]:

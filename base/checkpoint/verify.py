@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,21 +24,19 @@ from base.checkpoint.expected import (
     similar,
 )
 from base.checkpoint.format import MANIFEST, MODEL, RAW, STATE, Checkpoint
-from base.checkpoint.format_1 import counts_as_format_1
+from base.checkpoint.format_1 import look_at_counts
 from base.checkpoint.restore import check_weights
 from base.checkpoint.verify_optimizers import check_optimizer, check_schedule
-from base.errors import CheckpointError, listing
+from base.errors import listing
 from base.loop.metrics import BATCHES, LossMeans
 from base.loop.nan_guard import NonFiniteGuard
 from base.loop.train_state import PHASES, Monitor, TrainState
 from base.protocols import batches_in
-from base.runs.run_dir import save_number
 from utils.seed import rng_state
 
 if TYPE_CHECKING:
     from base.checkpoint.state import RunningTrainer
 
-log = logging.getLogger(__name__)
 _PARTS = (
     "progress", "optimizers", "schedules", "averaged", "precision", "monitor", "guard", "metrics", "losses", "data",
     "components", "learned", "config", "ranks", "logs",
@@ -83,7 +79,8 @@ def check_fit(trainer: RunningTrainer, saved: Checkpoint, forced: bool) -> None:
 
     Where the user has `forced` a changed config, parts that the save knows and the run has no more are passed over.
     """
-    look_at_counts(trainer, saved)
+    if saved.info["format"] == 1:
+        look_at_counts(trainer, saved)
     raw, state, parts, states = saved.raw(), saved.state, trainer.parts, trainer.states
     with loading(saved.path / STATE):
         prepare(states, state["components"], sum(file["bytes"] for file in saved.info["files"].values()))
@@ -253,41 +250,3 @@ def _check_metrics(trainer: RunningTrainer, saved: Any, forced: bool) -> None:
         key = f"metrics['block'][{number}]"
         right = isinstance(pair, list) and len(pair) == 2 and all(hasattr(one, "dim") and one.dim() for one in pair)
         need(right and len(pair[0]) == len(pair[1]), key, pair, "outputs and targets of as many samples")
-
-
-def look_at_counts(trainer: RunningTrainer, saved: Checkpoint) -> None:
-    """One line if format 1 counted otherwise what this run counts. CheckpointError if the save lies within an epoch:
-    its sums cannot be continued."""
-    changed = [*_counted_otherwise(trainer)]
-    if saved.info["format"] > 1 or not changed:
-        return
-    what = f"{saved.path} was saved by an earlier version, which counted otherwise: {listing(changed, 'and')}"
-    if saved.info["phase"] == "epoch end" or not saved.info["step"]:
-        log.warning("%s; from here on it is counted as now", what)
-        return
-    ends = [name for name in _ends_of_epochs(saved) if save_number(name) < save_number(saved.name)]
-    instead = f"resume from {saved.path.parent / ends[-1]}" if ends else "start anew, with init_from for its weights"
-    raise CheckpointError(f"{what}; in the middle of an epoch the sums cannot go on: {instead}")
-
-
-def _counted_otherwise(trainer: RunningTrainer) -> Iterator[str]:
-    if trainer.parts.averages:
-        yield "trainer.ema"
-    kinds = (nn.CrossEntropyLoss, nn.NLLLoss)
-    batch = next(iter(trainer.data.train.batches()), None)
-    if batch is not None and not counts_as_format_1(trainer.count, batch):
-        yield "losses by what counts in them, not by samples"
-    for path, one in trainer.states.objects.items():
-        if isinstance(one, kinds) and path.startswith("losses.") and one.ignore_index >= 0:
-            yield f"{type(one).__name__} by the targets that are not ignored, not by samples"
-
-
-def _ends_of_epochs(saved: Checkpoint) -> list[str]:
-    names = []
-    for folder in saved.path.parent.glob("*-step-*"):
-        try:
-            if json.loads((folder / "manifest.json").read_bytes())["phase"] == "epoch end":
-                names.append(folder.name)
-        except (OSError, ValueError, LookupError, TypeError):
-            continue
-    return sorted(names, key=save_number)

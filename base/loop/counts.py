@@ -17,7 +17,7 @@ from base.errors import NotFiniteError, UserError, listing
 Rule = Callable[[Any, int], Any]
 """Gives the count of a batch by its target and its samples: a number, or one for each named term."""
 
-_KEPT = (nn.CrossEntropyLoss, nn.NLLLoss, nn.LinearCrossEntropyLoss)
+KEPT = (nn.CrossEntropyLoss, nn.NLLLoss, nn.LinearCrossEntropyLoss)
 """The losses of torch whose mean is over what their targets keep; all others of torch take it over the samples."""
 
 
@@ -63,7 +63,7 @@ def rule_of(loss: Any) -> Rule | None:
         return None
     if getattr(loss, "reduction", "mean") == "sum":
         return lambda target, size: SampleSum(size)
-    return (lambda target, size: _kept(loss, target, size)) if isinstance(loss, _KEPT) else None
+    return (lambda target, size: _kept(loss, target, size)) if isinstance(loss, KEPT) else None
 
 
 def _kept(loss: Any, target: Tensor, size: int) -> Any:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
+import socket
+import threading
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -254,6 +257,44 @@ def test_what_cannot_be_kept_is_named_once_before_training(caplog: pytest.LogCap
     ComponentStates({"trainer": Holder()})
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith("checkpoints cannot keep trainer.stream (list_iterator): a resumed run begins them anew;")
+
+
+def test_what_belongs_to_the_process_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    owner, data = Holder(), Holder()
+    with (tmp_path / "log").open("w") as file, socket.socket() as connection:
+        owner.stream = {"file": file, "others": [threading.Lock(), connection]}
+        data.stream, owner.path, owner.module = file, tmp_path, math  # type: ignore[attr-defined]
+        ComponentStates({"losses.loss": owner, "data.train.dataset": data})
+    (line,) = caplog.messages
+    assert line.startswith("checkpoints cannot keep losses.loss.stream.file (TextIOWrapper): a resumed run begins")
+
+
+def test_a_layer_made_in_training_is_named_once_when_it_is_saved(caplog: pytest.LogCaptureFixture) -> None:
+    model = nn.Sequential(nn.Linear(2, 2))
+    states = ComponentStates({"models.model": model}, weighted=["models.model"])
+    states.take()
+    model.append(nn.Linear(2, 2))
+    states.take(), states.take()
+    (line,) = caplog.messages
+    assert line == (
+        "checkpoints cannot rebuild models.model.1, a layer that was made in training: the run cannot be resumed from "
+        "them; make the layer in __init__"
+    )
+
+
+def test_what_changes_in_worker_processes_is_named(garments: Path, tmp_path: Path) -> None:
+    loader = {"batch_size": 16, "num_workers": 1}
+    run = fit(config(tmp_path, garments, data__loader=loader, callbacks=[]), {"trainer.epochs": 1})
+    (line,) = [line for line in (run.path / "train.log").read_text().splitlines() if "worker processes" in line]
+    assert "such as data.train.transform.0, " in line and "data.train.dataset.draws.torch" in line
+    assert line.endswith("a resumed run begins them anew; with data.loader.num_workers: 0 they are kept")
+
+
+def test_what_follows_from_the_config_is_no_state(garments: Path, tmp_path: Path) -> None:
+    """It would hide a loss that is changed by force."""
+    run = fit(small_config(tmp_path, garments))
+    newest = max((run.path / "checkpoints").glob("*-step-*"))
+    assert torch.load(newest / "state.pt", weights_only=True)["state"]["components"] == {}
 
 
 class Returns:

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from base.checkpoint import format as module
 from base.checkpoint.format import Checkpoint
@@ -286,6 +288,30 @@ def test_weights_that_are_no_weights(save: Path, data: bytes) -> None:
     reseal(save)
     with pytest.raises(CheckpointError, match=r"model\.safetensors is not what a save writes: found "):
         Checkpoint(save).weights()
+
+
+@pytest.mark.parametrize("kind", ["model", "raw"])
+def test_weights_may_lie_in_several_files(kind: str, save: Path) -> None:
+    opened = Checkpoint(save)
+    before = opened.weights() if kind == "model" else opened.raw()
+    assert before is not None
+    with safe_open(save / f"{kind}.safetensors", "pt") as file:
+        metadata = file.metadata()
+    shards = [f"{kind}-{number:05}-of-{len(before):05}.safetensors" for number in range(1, len(before) + 1)]
+    for shard, (name, tensor) in zip(shards, before.items(), strict=True):
+        save_file({name: tensor}, save / shard, metadata)
+    (save / f"{kind}.safetensors").unlink()
+    manifest = json.loads((save / "manifest.json").read_bytes())
+    manifest["weights" if kind == "model" else "raw"] = shards
+    entry = manifest["files"].pop(f"{kind}.safetensors")
+    manifest["files"] |= {shard: dict(entry) for shard in shards}
+    (save / "manifest.json").write_text(json.dumps(manifest))
+    reseal(save)
+    found = Checkpoint(save).weights() if kind == "model" else Checkpoint(save).raw()
+    assert found is not None and found.keys() == before.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in before.items())
+    (save / shards[-1]).unlink()
+    assert shards[-1] in refused(save)
 
 
 def test_what_was_verified_is_what_is_parsed(save: Path) -> None:
