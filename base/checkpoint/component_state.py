@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from base.checkpoint.component_values import GENERATORS, PLAIN, Frozen, changes, copied, generator_state, has_generator
 from base.errors import CheckpointError
@@ -193,7 +194,8 @@ class ComponentStates:
                         self._lost[str(error)] = None
                     continue
                 found[name] = made[name]
-                self._tell(f"checkpoints cannot keep {error}: a resumed run goes on without it")
+                if not isinstance(error.value, (*_CODE, RemovableHandle)):  # hooks are registered anew by a resumed run
+                    self._tell(f"checkpoints cannot keep {error}: a resumed run goes on without it")
         return found
 
     def _encoded(self, value: Any, place: str, large: bool, within: tuple[int, ...] = ()) -> Any:

@@ -110,7 +110,7 @@ def states_of(
         "train": parts.data.train,
         **{f"valid_{n}" if n else "valid": one for n, one in parts.data.valid.items()},
     }
-    states.tell_of_workers(label for label, loader in loaders.items() if loader.workers)
+    states.tell_of_workers([label for label, loader in loaders.items() if loader.workers])
     return states
 
 

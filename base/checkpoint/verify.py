@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from base.checkpoint.changed_counts import look_at_counts
 from base.checkpoint.component_load import check, prepare
 from base.checkpoint.expected import (
     MOST,
@@ -24,7 +25,6 @@ from base.checkpoint.expected import (
     similar,
 )
 from base.checkpoint.format import MANIFEST, MODEL, RAW, STATE, Checkpoint
-from base.checkpoint.format_1 import look_at_counts
 from base.checkpoint.restore import check_weights
 from base.checkpoint.verify_optimizers import check_optimizer, check_schedule
 from base.errors import listing

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from base import CALLBACKS, DATASETS, MODELS, BaseTrainer, Callback, fit
-from base.checkpoint.format_1 import look_at_counts
+from base.checkpoint.changed_counts import look_at_counts
 from base.checkpoint.store import CheckpointStore
 from base.errors import CheckpointError
 from tests.small_run import rows
