@@ -2,55 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from base.checks.loss_checks import Finding
+from base.errors import ConfigError
+from utils.batches import size_of
+
+if TYPE_CHECKING:
+    from base.config import Config
+    from base.loop.base_trainer import BaseTrainer
+    from base.protocols import Loader
+
+_HINT = "or use GroupNorm or LayerNorm in the model"
 
 
 class LoneSample:
-    """Watches which normalizations see one value a channel of each sample: these fail on a batch of one sample.
+    """Watches which BatchNorm layers see one value a channel of each sample: these fail on a training batch of one.
 
-    A layer after a convolution has a value a pixel and does not. Frozen layers keep their statistics and do not either.
+    A layer after a convolution sees a value a pixel and does not fail. Nor do frozen layers, whose statistics stay.
     """
 
-    def __init__(self, models: Mapping[str, nn.Module]) -> None:
-        self.models = models
-        self.layers: dict[str, list[str]] = {name: [] for name in models}
+    def __init__(self, trainer: BaseTrainer) -> None:
+        self.trainer = trainer
+        self.layers: dict[str, dict[str, _BatchNorm]] = {name: {} for name in trainer.models}
+        self._samples = 0
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """During a forward pass of each model."""
         with ExitStack() as hooks:
-            for name, model in self.models.items():
+            for name, model in self.trainer.models.items():
+                hooks.callback(model.register_forward_pre_hook(self._count, with_kwargs=True).remove)
                 for path, layer in model.named_modules():
-                    if isinstance(layer, _BatchNorm) and _learns(layer):
+                    if isinstance(layer, _BatchNorm):
                         hooks.callback(layer.register_forward_pre_hook(self._note(self.layers[name], path)).remove)
             yield
 
-    @staticmethod
-    def _note(layers: list[str], path: str) -> Any:
-        def note(layer: nn.Module, args: tuple[Any, ...]) -> None:
+    def _count(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        try:
+            self._samples = size_of(args[0] if args else kwargs)
+        except ValueError:  # an input of a kind of its own
+            self._samples = 0
+
+    def _note(self, layers: dict[str, _BatchNorm], path: str) -> Any:
+        def note(layer: _BatchNorm, args: tuple[Any, ...]) -> None:
             input = args[0] if args else None
             if isinstance(input, Tensor) and input.dim() > 1 and input.shape[:2].numel() == input.numel():
-                layers.append(path)
+                if len(input) == self._samples:
+                    layers[path] = layer
 
         return note
 
-    def findings(self, name: str, samples: int, batch_size: int, last: int) -> Iterator[Finding]:
-        """Of the model `name`, if the last batch of the training data has one sample."""
-        if last != 1 or not (layers := self.layers[name]):
-            return
-        what = f"BatchNorm ({layers[0]}) cannot train on a batch of one sample"
-        found = f"{samples:,} training samples in batches of {batch_size}: the last has 1 sample"
-        hint = "set data.loader.drop_last: true, another data.loader.batch_size, or use GroupNorm or LayerNorm there"
-        yield Finding("loader", what, found, "", hint)
+    def error(self, config: Config) -> ConfigError | None:
+        """If the training data leaves a batch of one sample that a layer would learn from."""
+        trainer, train = self.trainer, self.trainer.data.train
+        if config.written("data.loader.batch_sampler") or last_batch(train) != 1 or not self._is_reached():
+            return None
+        learning = [path for name in self.layers for path in self._learning(name)]
+        if not learning:
+            return None
+        what = f"BatchNorm ({learning[0]}) cannot train on a batch of one sample"
+        if train.batch_size == 1:
+            key, found, hint = "batch_size", "1", "set data.loader.batch_size: 2 or more with drop_last: true"
+        else:
+            key = "drop_last" if config.written("data.loader.drop_last") else "batch_size"
+            found = f"{train.size:,} samples in batches of {train.batch_size}, so the last batch has one"
+            hint = "set data.loader.drop_last: true, or another data.loader.batch_size"
+        return config.error(f"data.loader.{key}", what, found, "2 samples or more in each", f"{hint}, {_HINT}")
+
+    def _is_reached(self) -> bool:
+        """Short runs with `steps_per_epoch` may end before the last batch of the first pass."""
+        steps = math.ceil(len(self.trainer.data.train) / self.trainer.settings.accumulate)
+        return self.trainer.epochs * self.trainer.steps_per_epoch >= steps
+
+    def _learning(self, name: str) -> list[str]:
+        """The layers that are in train mode in one of the epochs, by what the config freezes and the model's own
+        `train`."""
+        model = self.trainer.models[name]
+        modes = {module: module.training for module in model.modules()}
+        model.train()
+        freezing = self.trainer.parts.freezing.get(name)
+        frozen = freezing.frozen(self.trainer.epochs) if freezing is not None else []
+        still = {inner for module in frozen for inner in module.modules()}
+        learning = [path for path, layer in self.layers[name].items() if layer.training and layer not in still]
+        for module, mode in modes.items():
+            module.training = mode
+        return learning
 
 
-def _learns(layer: _BatchNorm) -> bool:
-    own = list(layer.parameters())
-    return not own or any(parameter.requires_grad for parameter in own)
+def last_batch(loader: Loader) -> int:
+    """The samples of its last batch."""
+    return loader.size - (len(loader) - 1) * loader.batch_size

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from base.checkpoint.forward_state import ForwardState
 from base.checks import summary
 from base.checks.data_faults import SeenBatch, evaluated
+from base.checks.last_batch import LoneSample
 from base.checks.preflight import Preflight, ShapeProbe, at_the_loss
 from base.errors import Fault, MetricError, listing
 from base.loop.components import NoSuchOutput, NotOneNumber, NotOnlyOne
@@ -32,12 +33,16 @@ class StartChecks:
 
     def dry_run(self, trainer: BaseTrainer) -> None:
         """Watches one evaluation batch for the checks and for the shapes that are printed."""
-        with ShapeProbe(trainer.models) as self.seen, self.preflight.watching(trainer.parts):
+        self.lone_sample = LoneSample(trainer)
+        watched = self.preflight.watching(trainer.parts)
+        with ShapeProbe(trainer.models) as self.seen, watched, self.lone_sample.watching():
             dry_run(self.builder, trainer)
 
     def report(self, trainer: BaseTrainer, try_training: bool = False) -> list[Fault]:
         """Returns the warnings, with `try_training` after a training batch forward and back; ConfigError for faults."""
         _log_lines(summary.of_training(self.builder, trainer, self.seen))
+        if error := self.lone_sample.error(self.builder.config):
+            raise error
         self.preflight.look(trainer)
         if try_training:
             _log_lines(summary.of_layers(trainer))

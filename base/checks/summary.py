@@ -16,6 +16,7 @@ from base.checks.preflight import ShapeProbe
 from base.config.arguments import substitute
 from base.config.torch_facts import usual_unit
 from base.discovery import flags
+from base.errors import listing
 from base.protocols import Loader, SetFacts
 from utils.formatting import format_duration, format_significant, pluralize
 from utils.model_summary import Layer, summarize
@@ -92,6 +93,9 @@ def of_training(builder: Builder, trainer: BaseTrainer, seen: ShapeProbe) -> Ite
             yield line("  input", seen.inputs[name])
         if name in seen.outputs:
             yield line("  output", seen.outputs[name])
+        if frozen := trainer.parts.freezing[name].found_frozen():
+            kept = listing([part or "all of it" for part in frozen], "and", most=3)
+            yield line("  frozen", f"{kept}, by its own code: stays in eval mode (BatchNorm, Dropout)")
     for name, optimizer in trainer.optimizers.items():
         yield line("optimizer", f"{_named(name, 'optimizer')}{_optimizer(optimizer)}")
         yield line("  rate", _rate(builder, trainer, name))

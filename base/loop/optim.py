@@ -67,27 +67,49 @@ def grouped(
 
 
 class ParameterFreezer:
-    """The parameters that one of `patterns` is found in need no gradients before the epoch `until` (None: ever), and
-    every module that has no others stays in eval mode: BatchNorm keeps its statistics, Dropout lets everything pass.
-    `whole`: so does all of a model, whose parameters need no gradients anyway.
+    """The parameters that one of `patterns` is found in need no gradients before the epoch `until` (None: ever).
+
+    A module whose parameters are all frozen, by the patterns or from the start by other means (its constructor, a
+    trainer's), stays in eval mode with all below it: BatchNorm keeps its statistics, Dropout lets everything pass. A
+    module without parameters follows the one above it. What is frozen later is left alone. `whole`: all of a model
+    stays so.
     """
 
     def __init__(
         self, model: nn.Module, patterns: Sequence[str] = (), until: int | None = None, *, whole: bool = False
     ) -> None:
-        self.until = until
+        self.until, self.whole = until, whole
         learns = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         self.parameters = [p for name, p in learns if any(matches(model, name, pattern) for pattern in patterns)]
-        frozen = set(self.parameters)
-        self.modules = [model] if whole else [module for module in model.modules() if _is_within(module, frozen)]
+        self.fixed = set(model.parameters()) - {p for _, p in learns}
+        """Parameters that were frozen from the start, whatever the patterns say."""
+        modules = {"": model} if whole else dict(model.named_modules())
+        self.modules = {n: m for n, m in modules.items() if whole or _is_within(m, self.fixed | set(self.parameters))}
+
+    def frozen(self, epoch: int) -> list[nn.Module]:
+        """The modules that stay in eval mode, but for those that a trainer made learn again."""
+        chosen = set() if self._learns(epoch) else set(self.parameters)
+        asleep = chosen | {p for p in self.fixed if not p.requires_grad}
+        return [module for module in self.modules.values() if self.whole or _is_within(module, asleep)]
+
+    def found_frozen(self) -> list[str]:
+        """The topmost modules that are frozen though the config does not say so."""
+        tops: list[str] = []
+        for name, module in self.modules.items():
+            inside = any(not top or name.startswith(f"{top}.") for top in tops)
+            if not inside and not self.whole and _is_within(module, self.fixed):
+                tops.append(name)
+        return tops
 
     def apply(self, epoch: int) -> None:
         """After the model was put in train mode."""
-        learns = self.until is not None and epoch >= self.until
         for parameter in self.parameters:
-            parameter.requires_grad_(learns)
-        for module in () if learns else self.modules:
+            parameter.requires_grad_(self._learns(epoch))
+        for module in self.frozen(epoch):
             module.eval()
+
+    def _learns(self, epoch: int) -> bool:
+        return self.until is not None and epoch >= self.until
 
 
 @contextmanager
@@ -104,8 +126,8 @@ def without_gradients(model: nn.Module) -> Iterator[None]:
 
 
 def _is_within(module: nn.Module, frozen: set[nn.Parameter]) -> bool:
-    own = [p for p in module.parameters() if p.requires_grad]
-    return bool(own) and frozen.issuperset(own)
+    own = set(module.parameters())
+    return bool(own) and own <= frozen
 
 
 def set_mode(

@@ -97,6 +97,70 @@ def test_frozen_modules_are_in_eval_mode_and_what_the_user_froze_stays_so() -> N
     assert [p.requires_grad for p in model.parameters()] == [True, True, True, True, True, False]
 
 
+def test_what_a_constructor_froze_stays_in_eval_mode() -> None:
+    model = nn.Sequential(
+        nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Dropout()),
+        nn.Sequential(nn.BatchNorm1d(2, affine=False), nn.Dropout()),
+        nn.BatchNorm1d(2),
+        nn.Linear(2, 1),
+    )
+    for part in (model[0], model[2]):
+        part.requires_grad_(False)
+    freezing = ParameterFreezer(model)
+    freezing.apply(1)
+    assert [module.training for module in model] == [False, True, False, True]
+    assert not any(module.training for module in model[0].modules())
+    assert all(module.training for module in model[1].modules())  # it follows the module above it
+    assert freezing.found_frozen() == ["0", "2"]
+    assert ParameterFreezer(model, whole=True).found_frozen() == []
+
+
+def test_what_is_frozen_for_a_moment_or_made_to_learn_again_is_the_trainers_business() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(2), nn.BatchNorm1d(2))
+    model[0].requires_grad_(False)
+    freezing = ParameterFreezer(model)
+    model.train().requires_grad_(False)
+    freezing.apply(1)
+    assert [module.training for module in model] == [False, True]
+    model.train().requires_grad_(True)
+    freezing.apply(2)
+    assert [module.training for module in model] == [True, True]
+
+
+def test_a_module_frozen_by_a_pattern_and_by_its_constructor_learns_with_its_pattern() -> None:
+    model = nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), nn.Linear(2, 1))
+    model[0][1].requires_grad_(False)
+    freezing = ParameterFreezer(model, ["^0.0"], until=2)
+    freezing.apply(1)
+    assert [module.training for module in (model[0], model[0][0], model[0][1])] == [False, False, False]
+    model.train()
+    freezing.apply(2)
+    assert [module.training for module in (model[0], model[0][0], model[0][1])] == [True, True, False]
+
+
+@MODELS.register
+class FrozenBody(nn.Module):
+    """Freezes its body in its constructor, as many projects do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(784, 8), nn.BatchNorm1d(8))
+        self.head = nn.Linear(8, 10)
+        self.body.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x))  # type: ignore[no-any-return]
+
+
+def test_the_statistics_of_a_body_frozen_in_the_constructor_stay(
+    garments: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    run = fit(small_config(tmp_path, garments, model={"type": "FrozenBody"}, trainer__epochs=1))
+    assert torch.equal(run.model.body[2].running_mean, torch.zeros(8))
+    assert "  frozen   body, by its own code: stays in eval mode (BatchNorm, Dropout)" in caplog.messages
+
+
 def test_a_pattern_to_freeze_that_matches_nothing_is_a_fault(garments: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"model\.freeze\.0: 'backbone' matches no name of a remaining parameter"):
         fit(small_config(tmp_path, garments, model={**TINY, "freeze": ["backbone"]}))
