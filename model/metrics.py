@@ -189,6 +189,12 @@ class PerClass(ClassificationMetric):
         """From here on the other counts, for both."""
         self.counts, self.reader, self.counts_itself = other.counts, other.reader, False
 
+    def alone(self) -> PerClass:
+        metric = super().alone()
+        assert isinstance(metric, PerClass)
+        metric.counts_itself = True
+        return metric
+
     def reset(self) -> None:
         super().reset()
         self.counts.table = None

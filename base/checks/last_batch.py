@@ -52,15 +52,16 @@ class LoneSample:
     def _note(self, layers: dict[str, _BatchNorm], path: str) -> Any:
         def note(layer: _BatchNorm, args: tuple[Any, ...]) -> None:
             input = args[0] if args else None
-            if isinstance(input, Tensor) and input.dim() > 1 and input.shape[:2].numel() == input.numel():
-                if len(input) == self._samples:
-                    layers[path] = layer
+            if not isinstance(input, Tensor) or input.dim() < 2 or len(input) != self._samples:
+                return
+            if input.shape[:2].numel() == input.numel():
+                layers[path] = layer
 
         return note
 
     def error(self, config: Config) -> ConfigError | None:
         """If the training data leaves a batch of one sample that a layer would learn from."""
-        trainer, train = self.trainer, self.trainer.data.train
+        train = self.trainer.data.train
         if config.written("data.loader.batch_sampler") or last_batch(train) != 1 or not self._is_reached():
             return None
         learning = [path for name in self.layers for path in self._learning(name)]

@@ -62,10 +62,28 @@ def _against_classes(loss: Any, output: Tensor, target: Tensor, counts: Sequence
         hint = "take the extra dimension away: .squeeze(1)" if target.numel() == output.numel() // count else ""
         if target.shape == output.shape:
             hint = "give class numbers, .argmax(1), or shares as floats, .float()"
+        elif target.shape == output.shape[:-1]:
+            yield _classes_last(name, output, target)
+            return
         what = f"{name} takes one class number for each sample"
         yield Finding("data", what, f"targets of shape {_shape(target)}", f"{_shape(wanted)}", hint)
     else:
         yield from _range(name, target[target != loss.ignore_index], count, counts)
+
+
+def _classes_last(name: str, output: Tensor, target: Tensor) -> Finding:
+    """(B, T, C) is what models of sequences give."""
+    wanted = (output.shape[0], output.shape[-1], *output.shape[1:-1])
+    mend = ".transpose(1, 2)" if output.dim() == 3 else ".movedim(-1, 1)"
+    found = f"outputs of shape {_shape(output)} and targets of {_shape(target)}"
+    hint = f"end the model's forward with {mend}, or give a loss of your own that calls {name} with output{mend}"
+    return Finding(
+        "model",
+        f"{name} takes the classes in dimension 1, and here they are last",
+        found,
+        f"outputs of {_shape(wanted)}",
+        hint,
+    )
 
 
 def _range(name: str, target: Tensor, outputs: int, counts: Sequence[int]) -> Iterator[Finding]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from base.checkpoint.forward_state import ForwardState
 from base.checks import summary
+from base.checks.broadcasts import refusing_broadcasts
 from base.checks.data_faults import SeenBatch, evaluated
 from base.checks.last_batch import LoneSample
 from base.checks.preflight import Preflight, ShapeProbe, at_the_loss
@@ -34,8 +36,12 @@ class StartChecks:
     def dry_run(self, trainer: BaseTrainer) -> None:
         """Watches one evaluation batch for the checks and for the shapes that are printed."""
         self.lone_sample = LoneSample(trainer)
-        watched = self.preflight.watching(trainer.parts)
-        with ShapeProbe(trainer.models) as self.seen, watched, self.lone_sample.watching():
+        with ExitStack() as watches:
+            self.seen = watches.enter_context(ShapeProbe(trainer.models))
+            for watch in (self.preflight.watching(trainer.parts), self.lone_sample.watching()):
+                watches.enter_context(watch)
+            if self.builder.is_new_run:
+                watches.enter_context(refusing_broadcasts(self.builder.config, trainer))
             dry_run(self.builder, trainer)
 
     def report(self, trainer: BaseTrainer, try_training: bool = False) -> list[Fault]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections import UserDict
@@ -50,13 +51,27 @@ class Metric(ABC):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         vars(self).update(state)
 
+    def alone(self) -> Metric:
+        """A copy that has counted nothing, and counts without this one."""
+        metric = copy.deepcopy(self)
+        metric.reset()
+        return metric
+
+    def __call__(self, output: Any, target: Any) -> float | Tensor:
+        """The value of this one batch, several as a vector; what the epoch has counted stays as it is."""
+        metric = self.alone()
+        metric.update(output, target)
+        value = metric.compute()
+        return value if isinstance(value, Tensor) and value.numel() > 1 else float(value)
+
 
 class Mean(Metric):
     """A sum over what counts in it: of a loss, or of the scores that a function of (output, target) gives.
 
     The function gives a tensor of scores, one for each sample or for each position, or one number for the batch, which
-    counts by its samples, or a Ratio. Python and NumPy numbers are welcome. What lies on an accelerator is read there
-    when somebody asks, and is summed here in float64, batch by batch: so reading or saving changes no bit.
+    counts by its samples, or a sum and over how much it is, as a tuple of two or a Ratio. Python and NumPy numbers are
+    welcome. What lies on an accelerator is read there when somebody asks, and is summed here in float64, batch by
+    batch: so reading or saving changes no bit.
     """
 
     def __init__(self, function: Callable[[Any, Any], Any] | None = None) -> None:
@@ -71,6 +86,8 @@ class Mean(Metric):
     def update(self, output: Any, target: Any) -> None:
         assert self.function is not None
         scores = self.function(output, target)
+        if isinstance(scores, tuple) and len(scores) == 2:
+            scores = Ratio(*scores)
         if isinstance(scores, Ratio):
             self.add(scores.sum, checked(scores.count), weight=1)
         elif isinstance(scores, Tensor) and scores.dim():

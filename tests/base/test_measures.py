@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -124,3 +125,38 @@ def test_what_waits_is_taken_as_it_was() -> None:
     measures.feed(output, target)
     output.zero_()
     assert measures.compute()["squared"] == (3 * 1.0 + (14.0 - 8.0) ** 2) / 4
+
+
+def kept(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """The error over what is above a half, and how much is."""
+    right = target > 0.5
+    return ((output[:, 0] - target).abs() * right).sum(), right.sum()
+
+
+def test_a_function_may_give_a_sum_and_a_count() -> None:
+    pairs = batches(7)
+    measures = fed(MetricCollection({"tuple": Mean(kept), "ratio": Mean(lambda o, t: Ratio(*kept(o, t)))}), pairs)
+    outputs, targets = (torch.cat(tensors) for tensors in zip(*pairs, strict=True))
+    total, count = kept(outputs, targets)
+    assert count < len(targets)
+    assert measures.compute() == {
+        "tuple": pytest.approx(float(total / count)),
+        "ratio": pytest.approx(float(total / count)),
+    }
+
+
+def test_called_on_one_batch_a_metric_gives_its_value_and_counts_nothing() -> None:
+    from base.registry import METRICS
+
+    metric = METRICS.get("accuracy")()
+    metric.update(torch.eye(4), torch.arange(4))
+    assert metric(torch.eye(4), torch.tensor([0, 1, 0, 0])) == 0.5
+    assert metric.compute() == 1
+    fresh = METRICS.get("accuracy")()
+    assert fresh(torch.tensor([2.0, -1.0]), torch.tensor([1.0, 1.0])) == 0.5
+    fresh.update(torch.eye(3), torch.arange(3))  # the call decided no task
+    first, sharing = METRICS.get("recall")(), METRICS.get("f1")(average="none")
+    sharing.share(first)
+    first.update(torch.eye(2), torch.tensor([0, 1]))
+    assert sharing(torch.eye(2), torch.tensor([0, 0])).tolist() == [pytest.approx(2 / 3), 0.0]
+    assert sharing.compute().tolist() == [1, 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,50 @@ def each_sample(output: Tensor, target: Tensor) -> Tensor:
     return nn.functional.cross_entropy(output, target, reduction="none")
 
 
+@LOSSES.register
+def own_difference(output: Tensor, target: Tensor) -> Tensor:
+    return (output - target.log1p()).square().mean()
+
+
+@LOSSES.register
+def own_huber(output: Tensor, target: Tensor) -> Tensor:
+    with warnings.catch_warnings(action="ignore"):  # torch's own of the shapes
+        return nn.functional.huber_loss(output, target)
+
+
+@LOSSES.register
+class OwnCrossEntropy(nn.Module):
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        chance = output.sigmoid().clamp(1e-6, 1 - 1e-6)
+        return -(target * chance.log() + (1 - target) * (1 - chance).log()).mean()
+
+
+@LOSSES.register
+def ranked(output: Tensor, target: Tensor) -> Tensor:
+    """Pairs on purpose: outputs among each other, targets among each other, and all with all in shapes of its own."""
+    score = output.squeeze(1)
+    wrong = (output - score) * (target[:, None] - target) < 0
+    return (output - score).abs().where(wrong, 0.0).mean() + (score[:, None] - target[None]).square().mean()
+
+
+@TRAINERS.register
+class ComparesAll(Trainer):
+    def compute_loss(self, output: Any, target: Any, batch: Any) -> Tensor:
+        return (output - target).abs().mean()  # type: ignore[no-any-return]
+
+
+@MODELS.register
+class ClassesLast(nn.Module):
+    """(B, 1, 28, 28) -> (B, 28, 10), as many sequence models have it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(28, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x.squeeze(1))  # type: ignore[no-any-return]
+
+
 @TRAINERS.register
 class NoMeanInTraining(Trainer):
     def train_step(self, batch: Any) -> dict[str, Tensor]:
@@ -113,6 +158,8 @@ class Rows(torch.utils.data.TensorDataset):
             "float bits": (numbers % 2).float(),
             "float bit column": (numbers % 2).float()[:, None],
             "column of numbers": numbers.float()[:, None],
+            "numbers": numbers.float(),
+            "tokens": numbers[:, None].expand(64, 28) % 10,
         }
         super().__init__(rows, kinds[kind])
 
@@ -237,6 +284,30 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
         {**targets("bits"), "model": ending("Squeeze", outputs=1), "loss": "MSELoss"},
         "data.train: MSELoss does not take such targets; found int64 of shape (16,); expected float32, as the outputs "
         "are; give the targets as floats: .float()",
+    ),
+    "classes last": (
+        {**targets("tokens"), "model": "ClassesLast"},
+        "model: CrossEntropyLoss takes the classes in dimension 1, and here they are last; found outputs of shape "
+        "(16, 28, 10) and targets of (16, 28); expected outputs of (16, 10, 28); end the model's forward with "
+        ".transpose(1, 2), or give a loss of your own that calls CrossEntropyLoss with output.transpose(1, 2)",
+    ),
+    "a loss of one's own that broadcasts": (
+        {**targets("numbers"), "model": ending(outputs=1), "loss": "own_difference"},
+        "loss: the loss compares each output with every target; found outputs of shape (16, 1) and targets of (16,) "
+        "make (16, 16); expected equal shapes; bring both to one shape: .squeeze(1) on the outputs, or .unsqueeze(1) "
+        "on the targets",
+    ),
+    "a loss of one's own by a function of torch": (
+        {**targets("column of numbers"), "model": ending("Squeeze", outputs=1), "loss": "own_huber"},
+        "loss: the loss compares each output with every target; found outputs of shape (16,) and targets of (16, 1) "
+        "make (16, 16); expected equal shapes; bring both to one shape: .squeeze(1) on the targets, or .unsqueeze(1) "
+        "on the outputs",
+    ),
+    "a module of one's own that broadcasts": (
+        {**targets("bits"), "model": ending(outputs=1), "loss": "OwnCrossEntropy"},
+        "loss: the loss compares each output with every target; found outputs of shape (16, 1) and targets of (16,) "
+        "make (16, 16); expected equal shapes; bring both to one shape: .squeeze(1) on the outputs, or .unsqueeze(1) "
+        "on the targets",
     ),
 }
 """What a start refuses, by its dry run alone."""
@@ -393,6 +464,17 @@ def test_a_loss_that_takes_soft_targets_or_ignores_some_is_left_alone(garments: 
     assert check(small_config(tmp_path, garments, **one_hot)) == []
     ignored = {"loss": {"type": "CrossEntropyLoss", "args": {"ignore_index": -1}}}
     assert check(small_config(tmp_path, garments, **targets("negative"), **ignored)) == []
+
+
+def test_a_trainers_own_loss_that_broadcasts_is_a_fault_of_the_trainer(garments: Path, tmp_path: Path) -> None:
+    changes = {**targets("numbers"), "model": ending(outputs=1), "trainer__type": "ComparesAll"}
+    with pytest.raises(ConfigError, match=r"trainer\.type: the loss compares each output with every target; found out"):
+        fit(small_config(tmp_path, garments, **changes))
+
+
+def test_a_loss_that_makes_pairs_on_purpose_is_left_alone(garments: Path, tmp_path: Path) -> None:
+    config = small_config(tmp_path, garments, **targets("numbers"), model=ending(outputs=1), loss="ranked")
+    assert fit(config, {"trainer.epochs": 1}).reason == "finished"
 
 
 def test_terms_are_looked_at_each_at_its_place(garments: Path, tmp_path: Path) -> None:
