@@ -14,11 +14,9 @@ from base.errors import MetricError
 from base.loop.metrics import Metric, widest
 from base.registry import METRICS
 from utils.formatting import pluralize
-from utils.tasks import Read, Task, TaskReader, UnclearTask
+from utils.tasks import ENOUGH, PROBABILITIES, Read, Task, TaskReader, UnclearTask
 
 Average = Literal["micro", "macro", "weighted", "none"]
-ENOUGH = 16
-"""Outputs in 0 to 1 from which on they may be probabilities: few logits lie there by chance."""
 log = logging.getLogger(__name__)
 
 
@@ -68,11 +66,7 @@ class ClassificationMetric(Metric):
             )
         if self.outputs >= ENOUGH and self.reader.threshold == 0 and not self.warned and bool(self.unit):
             self.warned = True
-            log.warning(
-                "warning: %s cuts its outputs at 0, as logits, and all of them lie in 0 to 1: if they are "
-                "probabilities, say args: {threshold: 0.5}",
-                type(self).__name__,
-            )
+            log.warning(PROBABILITIES, type(self).__name__)
 
     def state_dict(self) -> dict[str, Any]:
         return {"strange": self.strange, "reader": self.reader.state_dict()}

@@ -131,9 +131,10 @@ class InputGrid(Callback):
 class ClassReport(Periodic):
     """Reports a classifier's performance on the validation data every `every` epochs, in one pass over the data.
 
-    It draws `confusion/val`, `per_class/val` (precision, recall, F1), `calibration/val`, and `worst/val`: the `samples`
-    whose true class got the lowest probability, and the same number of the most confident wrong predictions. It logs
-    the curves `ece/val` and `f1/<class>`.
+    It draws `confusion/val` (not for several labels), `per_class/val` (precision, recall, F1), `calibration/val`, and
+    `worst/val`: the `samples` whose true class got the lowest probability, and the same number of the most confident
+    wrong predictions; of several labels those with the most confident wrong label; of masks those with the lowest IoU.
+    It logs the curves `ece/val` and `f1/<class>`.
     """
 
     def __init__(self, every: int = 1, samples: int = 16) -> None:
@@ -148,13 +149,13 @@ class ClassReport(Periodic):
         if loader is None:
             return
         found = collect_predictions(trainer, loader, "class report", self.samples)
-        if not found.classes:
+        if found.results is None:
             return self.warn_once("outputs and targets are not those of a classifier")
         writer, step = trainer.log.writer, row["step"]
         for name, drawn in draw(found).items():
             writer.add_png(f"{name}/val", drawn, step)
-        writer.add_scalar("ece/val", found.ece, step)
-        for name, scores in zip(found.classes, found.class_scores, strict=True):
+        writer.add_scalar("ece/val", found.results.ece, step)
+        for name, scores in zip(found.classes, found.results.class_scores, strict=True):
             writer.add_scalar(f"f1/{name}", scores.f1, step)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def probabilities(outputs: Tensor) -> Tensor:
-    """(B, C) logits, log-probabilities or probabilities -> (B, C) probabilities."""
+    """(B, C, ...) logits, log-probabilities or probabilities -> (B, C, ...) probabilities."""
     sums = outputs.sum(1)
     already = bool((outputs >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-4)
     return outputs if already else outputs.softmax(1)
@@ -42,16 +42,27 @@ class ClassScores:
     """The share of the samples of this class that are predicted as such."""
     f1: float
     """The harmonic mean of precision and recall."""
+    iou: float
+    """Intersection over union."""
     support: int
-    """The number of samples of this class."""
+    """The number of samples, or positions, of this class."""
 
 
-def class_scores(confusion: Tensor) -> list[ClassScores]:
-    """The scores of each class of a confusion matrix (C, C)."""
-    right = confusion.diagonal().double()
-    actual, taken = confusion.sum(1), confusion.sum(0)
-    columns = (right / taken.clamp(min=1), right / actual.clamp(min=1), 2 * right / (actual + taken).clamp(min=1))
-    rows = zip(*(column.tolist() for column in columns), actual.tolist(), strict=True)
+def class_counts(confusion: Tensor) -> Tensor:
+    """(3, C) of a confusion matrix (C, C): hits, predicted, true of each class."""
+    return torch.stack([confusion.diagonal(), confusion.sum(0), confusion.sum(1)])
+
+
+def class_scores(counts: Tensor) -> list[ClassScores]:
+    """The scores of each class or label of counts (3, C): hits, predicted, true."""
+    hits, taken, actual = counts.double()
+    columns = (
+        hits / taken.clamp(min=1),
+        hits / actual.clamp(min=1),
+        2 * hits / (actual + taken).clamp(min=1),
+        hits / (actual + taken - hits).clamp(min=1),
+    )
+    rows = zip(*(column.tolist() for column in columns), counts[2].tolist(), strict=True)
     return [ClassScores(*row) for row in rows]
 
 
@@ -65,17 +76,26 @@ class Bin:
     accuracy: float
 
 
-def calibration(probabilities: Tensor, targets: Tensor, bins: int = 15) -> list[Bin]:
-    """Sorts samples into `bins` intervals of equal width, (0, 1/15], (1/15, 2/15] ..., by their largest probability.
-
-    `probabilities` are (B, C), `targets` int64 (B,).
-    """
-    confidence, prediction = probabilities.double().max(1)
+def calibration_sums(confidence: Tensor, right: Tensor, bins: int = 15) -> Tensor:
+    """float64 (3, bins): predictions, their summed confidence, and how many are right, in `bins` intervals of equal
+    width, (0, 1/15], (1/15, 2/15] ... Sums of parts may be added."""
+    confidence = confidence.double()
     place = ((confidence * bins).ceil().long() - 1).clamp(0, bins - 1)
-    counts = torch.bincount(place, minlength=bins)
-    sums = (torch.bincount(place, w.double(), bins) for w in (confidence, prediction == targets))
-    means = ((total / counts.clamp(min=1)).tolist() for total in sums)
-    return [Bin(*row) for row in zip(counts.tolist(), *means, strict=True)]
+    weights = (torch.ones_like(confidence), confidence, right.double())
+    return torch.stack([torch.bincount(place, weight, bins).double() for weight in weights])  # of nothing it is int64
+
+
+def calibration_bins(sums: Tensor) -> list[Bin]:
+    """Of what `calibration_sums` gives."""
+    counts = sums[0]
+    means = (row / counts.clamp(min=1) for row in sums[1:])
+    return [Bin(int(count), *rest) for count, *rest in zip(*(row.tolist() for row in (counts, *means)), strict=True)]
+
+
+def calibration(probabilities: Tensor, targets: Tensor, bins: int = 15) -> list[Bin]:
+    """Of probabilities (B, C) and targets int64 (B,)."""
+    confidence, prediction = probabilities.double().max(1)
+    return calibration_bins(calibration_sums(confidence, prediction == targets, bins))
 
 
 def expected_calibration_error(bins: list[Bin]) -> float:

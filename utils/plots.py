@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -66,22 +66,24 @@ def confusion(matrix: Tensor, classes: Sequence[str]) -> bytes:
     return png(figure)
 
 
-def per_class(scores: Sequence[ClassScores], classes: Sequence[str]) -> bytes:
-    """Draws bars for precision, recall and F1 of every class, with the lowest scores on top."""
+def per_class(scores: Sequence[ClassScores], classes: Sequence[str], counted: str = "samples") -> bytes:
+    """Draws bars for precision, recall and F1 of every class, with the lowest scores on top. `counted` names what the
+    support is a number of."""
     order = sorted(range(len(scores)), key=lambda i: scores[i].f1, reverse=True)
     figure, axes = new_figure(8, min(1.5 + 0.45 * len(scores), 20))
     axis = axes[0, 0]
     for offset, name in ((0.27, "precision"), (0.0, "recall"), (-0.27, "f1")):
         axis.barh([i + offset for i in range(len(order))], [getattr(scores[i], name) for i in order], 0.26, label=name)
-    axis.set_yticks(range(len(order)), [f"{classes[i]} ({scores[i].support})" for i in order])
-    axis.set(xlim=(0, 1), title="scores of each class (samples)")
+    axis.set_yticks(range(len(order)), [f"{classes[i]} ({scores[i].support:,})" for i in order])
+    axis.set(xlim=(0, 1), title=f"scores of each class ({counted})")
     axis.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside lower center", ncols=3)
     return png(figure)
 
 
-def reliability(bins: Sequence[Bin]) -> bytes:
-    """Draws the accuracy against the confidence of each bin, with the ideal diagonal, and the bins' sample counts."""
+def reliability(bins: Sequence[Bin], of: str = "class", counted: str = "samples") -> bytes:
+    """Draws the accuracy against the confidence of each bin, with the ideal diagonal, and the number of predictions `of`
+    a class or label in each bin."""
     figure, axes = new_figure(6, 6.5, 2)
     above, below = axes[:, 0]
     edges = [i / len(bins) for i in range(len(bins))]
@@ -93,7 +95,7 @@ def reliability(bins: Sequence[Bin]) -> bytes:
     above.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", title=f"ECE {expected_calibration_error(list(bins)):.4f}")
     above.legend(loc="upper left")
     below.bar(edges, [b.count for b in bins], color="grey", **style)
-    below.set(xlim=(0, 1), xlabel="probability of the predicted class", ylabel="samples")
+    below.set(xlim=(0, 1), xlabel=f"probability of the predicted {of}", ylabel="labels" if of == "label" else counted)
     return png(figure)
 
 
@@ -117,17 +119,44 @@ def images(groups: Sequence[tuple[str, Sequence[Tensor] | Tensor, Sequence[str]]
     return png(figure)
 
 
-def worst(unlikely: Sequence[Any], sure: Sequence[Any], classes: Sequence[str]) -> dict[str, bytes]:
-    """Draws `worst` from samples (base.evaluation.predictions.Sample) whose inputs are images; {} if there are none."""
+def worst(found: Mapping[str, Sequence[Any]], classes: Sequence[str]) -> dict[str, bytes]:
+    """Draws `worst` from groups of samples (base.evaluation.worst.SamplePrediction) by title, whose inputs are images;
+    {} if there are none."""
     groups = []
-    for title, samples in (("least likely by their own class", unlikely), ("surest of a wrong class", sure)):
+    for title, samples in found.items():
         shown = [sample for sample in samples if sample.input.dim() in (2, 3)]
-        captions = [f"{classes[s.target]}\n{classes[s.prediction]} {s.probability:.2f}" for s in shown]
+        if shown and shown[0].masks:
+            return {"worst": masks(title, shown, classes)}
         if shown:
-            groups.append(
-                (f"{title}: true class, predicted class and its probability", [s.input for s in shown], captions)
-            )
+            groups.append((title, [s.input for s in shown], [s.caption for s in shown]))
     return {"worst": images(groups)} if groups else {}
+
+
+def masks(title: str, samples: Sequence[Any], classes: Sequence[str]) -> bytes:
+    """Two samples a row: the input, the true mask and the predicted one, a colour a class; grey does not count."""
+    from matplotlib import colormaps
+    from matplotlib.patches import Patch
+
+    palette = colormaps["tab10" if len(classes) <= 10 else "tab20"].with_extremes(bad="lightgrey")
+    size = 10 if len(classes) <= 10 else 20
+    rows = -(-len(samples) // 2)
+    figure, axes = new_figure(10, 1 + 1.9 * rows, rows, 6)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    seen: set[int] = set()
+    for number, sample in enumerate(samples):
+        left, middle, right = axes[number // 2, 3 * (number % 2) : 3 * (number % 2) + 3]
+        show(left, sample.input)
+        for axis, mask in zip((middle, right), sample.masks, strict=True):
+            seen |= set(mask.unique().tolist()) - {-1}
+            coloured = mask.float().where(mask >= 0, float("nan")) % size
+            axis.imshow(coloured.numpy(), cmap=palette, vmin=0, vmax=size - 1, interpolation="nearest")
+        left.set_title(f"sample {sample.index}", fontsize=8)
+        middle.set_title(sample.caption, fontsize=8)
+    named = [Patch(color=palette(number % size), label=classes[number]) for number in sorted(seen)[:LABELS]]
+    figure.legend(handles=named, loc="outside lower center", ncols=6, fontsize=8)
+    figure.suptitle(title)
+    return png(figure)
 
 
 def filters(image: Tensor, weight: Tensor, maps: Tensor, title: str) -> bytes:

@@ -9,9 +9,17 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from utils.classification import class_numbers
+from utils.classification import class_numbers, probabilities
 
 Task = Literal["binary", "multiclass", "multilabel"]
+
+
+ENOUGH = 16
+"""Outputs in 0 to 1 from which on they may be probabilities: few logits lie there by chance."""
+PROBABILITIES = (
+    "warning: %s cuts its outputs at 0, as logits, and all of them lie in 0 to 1: if they are probabilities, "
+    "say args: {threshold: 0.5}"
+)
 
 
 class UnclearTask(ValueError):
@@ -72,6 +80,13 @@ class TaskReader:
             self.decided = True
         return self._classes(output, target) if self.task == "multiclass" else self._labels(output, target)
 
+    def probabilities(self, output: Tensor) -> Tensor:
+        """float32, once a batch was read. Multiclass: (B, C, ...), whichever dimension the classes were in. Else of the
+        positive class, in the outputs' shape; outputs are logits unless the threshold lies between 0 and 1."""
+        if self.task == "multiclass" and self.class_dim is not None:
+            return probabilities(output.float().movedim(self.class_dim, 1))
+        return output.float() if 0 < self.threshold < 1 else output.float().sigmoid()
+
     def state_dict(self) -> dict[str, Any]:
         return {"task": self.task, "class_dim": self.class_dim} if self.decided else {}
 
@@ -84,6 +99,8 @@ class TaskReader:
             found = f"{type(output).__name__} and {type(target).__name__}"
             hint = "choose tensors by `output` and `target` beside `type`"
             raise UnclearTask(f"it takes one tensor of outputs and one of targets, found {found}; {hint}")
+        if not output.dim() or not target.dim():
+            raise UnclearTask(f"{_shapes(output, target)}: expected a row for each sample")
         if self.task is None:
             self.task = self._infer(output, target)
         if self.task != "multiclass":

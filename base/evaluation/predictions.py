@@ -1,99 +1,62 @@
-"""Collects outputs, targets and the worst samples in one evaluation pass, for test.py and callbacks."""
+"""Results of a classification and its worst samples from one evaluation pass, for test.py and callbacks."""
 
 from __future__ import annotations
 
+import copy
 import functools
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
+from base.checks.loss_checks import losses_in
 from base.evaluation.first_batches import FirstBatch
+from base.evaluation.results import ClassResults
+from base.evaluation.table import Table, add_classes, add_numbers
+from base.evaluation.worst import SamplePrediction, WorstSamples
 from base.protocols import Unpacks
-from utils.classification import (
-    Bin,
-    ClassScores,
-    calibration,
-    class_numbers,
-    class_scores,
-    confusion_matrix,
-    expected_calibration_error,
-    probabilities,
-)
+from utils.classification import class_numbers
+from utils.formatting import pluralize
+from utils.tasks import PROBABILITIES, TaskReader, UnclearTask
 
 if TYPE_CHECKING:
     from base.loop.base_trainer import BaseTrainer
     from base.protocols import Loader
 
-
-@dataclass
-class SamplePrediction:
-    """A sample with a poor prediction."""
-
-    badness: float
-    index: int
-    """Its position in the dataset."""
-    target: int
-    prediction: int
-    probability: float
-    """The probability of the predicted class."""
-    input: Tensor = field(repr=False)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Outputs and targets of a pass over a dataset, as tensors on the CPU with one row a sample; None if they have any
-    other form. `scores` are those of the evaluation."""
+    """What an evaluation gave: the `scores` of the losses and metrics, and of a classification all else."""
 
     scores: dict[str, float]
-    outputs: Tensor | None
-    targets: Tensor | None
+    results: ClassResults | None
+    """None where outputs and targets are not those of a classification."""
     classes: list[str]
-    """Class names of a classification; else empty."""
-    unlikely: list[SamplePrediction]
-    """Samples whose true class has the lowest probability, the lowest first."""
-    sure: list[SamplePrediction]
-    """Samples with the highest probability for a wrong class, the highest first."""
-
-    @property
-    def probabilities(self) -> Tensor:
-        """(N, C), for a classification."""
-        assert self.outputs is not None
-        return probabilities(self.outputs)
-
-    @property
-    def confusion(self) -> Tensor:
-        """int64 (C, C), rows are the true classes."""
-        assert self.outputs is not None and self.targets is not None
-        return confusion_matrix(self.targets, self.outputs.argmax(1), len(self.classes))
-
-    @property
-    def class_scores(self) -> list[ClassScores]:
-        return class_scores(self.confusion)
-
-    @property
-    def calibration(self) -> list[Bin]:
-        assert self.targets is not None
-        return calibration(self.probabilities, self.targets)
-
-    @property
-    def ece(self) -> float:
-        return expected_calibration_error(self.calibration)
+    """The names of the classes or labels, or their numbers as texts; empty without results."""
+    worst: dict[str, list[SamplePrediction]]
+    """By title, the worst first."""
 
 
-def collect_predictions(trainer: BaseTrainer, loader: Loader, title: str, samples: int = 0) -> Predictions:
-    """Evaluates as the trainer does and collects outputs, targets, and of a classification the worst `samples`.
+def collect_predictions(
+    trainer: BaseTrainer, loader: Loader, title: str, samples: int = 0, table: Table | None = None
+) -> Predictions:
+    """Evaluates as the trainer does, and counts a classification's results batch by batch.
 
-    Raises `Interrupted` on a signal, as any evaluation does. Changes nothing in the trainer.
+    The run's first metric of a classification says how outputs and targets are read; without one their shapes do.
+    `samples` is how many of the worst are kept, `table` gets a line for each sample. Raises `Interrupted` on a signal,
+    as any evaluation does. Changes nothing in the trainer.
     """
     watched = _Watched(loader)
-    collector = PredictionCollector(trainer, watched, samples)
+    collector = PredictionCollector(trainer, watched, samples, table)
     scores = trainer.evaluate(watched, title, collector.observe)
-    outputs, targets = collector.concatenated()
-    classes = class_names(trainer, outputs.shape[1]) if _is_classification(outputs, targets) else []
-    return Predictions(scores, outputs, targets, classes, collector.worst["unlikely"], collector.worst["sure"])
+    results = collector.results if collector.seen else None
+    if results is not None and not collector.told and results.may_be_probabilities:
+        log.warning(PROBABILITIES, "the evaluation")
+    return Predictions(scores, results, collector.classes if results else [], collector.worst.found if results else {})
 
 
 def watch_layers(
@@ -119,6 +82,10 @@ def class_names(trainer: BaseTrainer, count: int) -> list[str]:
     return list(names) if len(names) == count else [str(number) for number in range(count)]
 
 
+def _are_named(classes: Sequence[str]) -> bool:
+    return list(classes) != [str(number) for number in range(len(classes))]
+
+
 class _Watched:
     """A loader that remembers its latest batch."""
 
@@ -137,52 +104,75 @@ class _Watched:
 
 
 class PredictionCollector:
-    """Collects the outputs and targets of an evaluation, if they have one row of numbers a sample."""
+    """Follows an evaluation. A first batch of no classification whose outputs and targets are rows of numbers gives a
+    table of these; any other nothing."""
 
-    def __init__(self, trainer: BaseTrainer, watched: _Watched, samples: int) -> None:
-        self.trainer, self.watched, self.samples = trainer, watched, samples
-        self.outputs: list[Tensor] = []
-        self.targets: list[Tensor] = []
-        self.worst: dict[str, list[SamplePrediction]] = {"unlikely": [], "sure": []}
-        self.seen, self.simple = 0, True
+    def __init__(self, trainer: BaseTrainer, watched: _Watched, samples: int, table: Table | None) -> None:
+        self.trainer, self.watched, self.table = trainer, watched, table
+        reader, self.parts = _reader_of(trainer)
+        self.told = reader is not None
+        """Whether a metric says how to read."""
+        self.results: ClassResults | None = ClassResults(reader or _by_loss(trainer))
+        self.worst = WorstSamples(samples)
+        self.classes: list[str] = []
+        self.seen = 0
 
     def observe(self, output: Any, target: Any) -> None:
-        self.simple &= all(isinstance(x, Tensor) and x.dim() in (1, 2) for x in (output, target))
-        if not self.simple:
-            self.outputs, self.targets = [], []
-            return
-        self.outputs.append(output.float().cpu())
-        self.targets.append(class_numbers(target.cpu()))
-        if self.samples and _is_classification(self.outputs[-1], self.targets[-1]):
-            self._collect_worst(probabilities(self.outputs[-1]), self.targets[-1])
-        self.seen += len(target)
+        if self.parts is not None:
+            output, target = self.parts.of(output, target)
+        if self.results is not None:
+            why = self._count(self.results, output, target)
+            if why is not None:
+                self._give_up(why)
+        if self.results is None and self.table is not None:
+            if all(isinstance(x, Tensor) and x.dim() in (1, 2) for x in (output, target)):
+                add_numbers(self.table, output.float().cpu(), class_numbers(target.cpu()))
+            else:
+                self.table.drop()
+                self.table = None
+        self.seen += len(target) if isinstance(target, Tensor) and target.dim() else 0
 
-    def concatenated(self) -> tuple[Any, Any]:
-        if not self.simple or not self.outputs:
-            return None, None
-        return torch.cat(self.outputs), torch.cat(self.targets)
-
-    def _collect_worst(self, chances: Tensor, targets: Tensor) -> None:
+    def _count(self, results: ClassResults, output: Any, target: Any) -> str | None:
+        """Why this is no batch of the classification."""
+        if self.seen and not (isinstance(output, Tensor) and isinstance(target, Tensor)):
+            return f"{type(output).__name__} and {type(target).__name__} after tensors"
+        try:
+            batch = results.add(output, target)
+        except UnclearTask as error:
+            return str(error)
+        if results.strange:
+            return f"{pluralize(results.strange, 'target')} of no class"
+        if not self.seen:
+            self.classes = class_names(self.trainer, results.names)
+        if self.table is not None:
+            add_classes(self.table, results, batch, self.classes, named=_are_named(self.classes))
         inputs = input_of(self.trainer, self.watched.batch)
-        if not isinstance(inputs, Tensor) or len(inputs) != len(targets):
-            return
-        own = chances.gather(1, targets[:, None])[:, 0]
-        highest, predictions = chances.max(1)
-        wrong = predictions != targets
-        for kind, badness in (("unlikely", -own), ("sure", highest.where(wrong, -1.0))):
-            found = [
-                SamplePrediction(
-                    float(badness[i]),
-                    self.seen + i,
-                    int(targets[i]),
-                    int(predictions[i]),
-                    float(highest[i]),
-                    inputs[i].cpu(),
-                )
-                for i in badness.topk(min(self.samples, len(badness))).indices.tolist()
-                if wrong[i]
-            ]
-            self.worst[kind] = sorted(self.worst[kind] + found, key=lambda s: -s.badness)[: self.samples]
+        if self.worst.count and isinstance(inputs, Tensor) and len(inputs) == len(target):
+            self.worst.add(results, batch, inputs, self.seen, self.classes)
+        return None
+
+    def _give_up(self, why: str) -> None:
+        self.results = None
+        if self.seen:
+            log.warning("nothing is written of the classes: the first batch was read as a classification, then %s", why)
+            if self.table is not None:
+                self.table.drop()
+                self.table = None
+
+
+def _reader_of(trainer: BaseTrainer) -> tuple[TaskReader | None, Any]:
+    """How the run's first metric of a classification reads, and which parts of output and target it takes."""
+    for metric in trainer.eval_metrics.values():
+        reader = getattr(getattr(metric, "metric", metric), "reader", None)
+        if isinstance(reader, TaskReader):
+            return copy.copy(reader), getattr(metric, "parts", None)
+    return None, None
+
+
+def _by_loss(trainer: BaseTrainer) -> TaskReader:
+    """What the shapes say; outputs that BCELoss takes are probabilities."""
+    losses = [loss for criterion in trainer.criteria.values() for _, loss in losses_in(criterion, "")]
+    return TaskReader(threshold=0.5 if any(isinstance(loss, nn.BCELoss) for loss in losses) else 0.0)
 
 
 def input_of(trainer: BaseTrainer, batch: Any) -> Any:
@@ -192,15 +182,3 @@ def input_of(trainer: BaseTrainer, batch: Any) -> Any:
     if isinstance(batch, Mapping):
         return batch.get(trainer.keys.input)
     return batch[0] if isinstance(batch, tuple | list) else batch
-
-
-def _is_classification(outputs: Any, targets: Any) -> bool:
-    """Outputs (B, C) with C > 1, and integer targets (B,) below C."""
-    return (
-        isinstance(outputs, Tensor)
-        and outputs.dim() == 2
-        and outputs.shape[1] > 1
-        and targets.dim() == 1
-        and not targets.is_floating_point()
-        and bool(((targets >= 0) & (targets < outputs.shape[1])).all())
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from io import BytesIO
 from pathlib import Path
@@ -16,8 +17,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor
 
 from base import LOSSES, TRAINERS, cli, evaluate, fit
-from base.evaluation.evaluate import table
 from base.evaluation.predictions import Predictions, collect_predictions
+from base.evaluation.table import Table, add_numbers
+from base.evaluation.worst import UNLIKELY
 from base.run import Run
 from logger.run_log import outcome_of_test
 from tests.logger.test_hparams import metrics, rows
@@ -95,18 +97,35 @@ def test_a_later_test_takes_the_place_of_an_earlier(run: Run) -> None:
     assert [event.step for event in events.Scalars("accuracy/test_valid")] == [0]
 
 
+def collected(run: Run, data: str = "", samples: int = 0) -> tuple[Predictions, list[dict[str, str]]]:
+    """And the rows of the table."""
+    file = io.StringIO()
+    loader = run.trainer.data.test[data]
+    found = collect_predictions(run.trainer, loader, "", samples, Table(file))
+    return found, list(csv.DictReader(file.getvalue().splitlines()))
+
+
 def test_the_worst_samples_are_those_of_the_table(run: Run) -> None:
-    trainer = run.trainer
-    found = collect_predictions(trainer, trainer.data.test[""], "", samples=5)
-    assert found.outputs is not None and found.targets is not None
-    chances, targets = found.probabilities, found.targets
+    found, table = collected(run, samples=5)
+    chances = torch.tensor([[float(row[f"p({name})"]) for name in found.classes] for row in table])
+    targets = torch.tensor([int(row["target"]) for row in table])
     wrong = (chances.argmax(1) != targets).nonzero()[:, 0].tolist()
     assert len(wrong) > 5, "the network is too good for this test"
     own = chances.gather(1, targets[:, None])[:, 0]
-    assert [s.index for s in found.unlikely] == sorted(wrong, key=lambda i: own[i].item())[:5]
-    assert [s.index for s in found.sure] == sorted(wrong, key=lambda i: -chances[i].max().item())[:5]
-    images: Tensor = torch.cat([batch[0] for batch in trainer.data.test[""].batches()])
-    assert all(torch.equal(s.input, images[s.index]) for s in found.unlikely)
+    unlikely, sure = found.worst.values()
+    assert [s.index for s in unlikely] == sorted(wrong, key=lambda i: own[i].item())[:5]
+    assert [s.index for s in sure] == sorted(wrong, key=lambda i: -chances[i].max().item())[:5]
+    images: Tensor = torch.cat([batch[0] for batch in run.trainer.data.test[""].batches()])
+    assert all(torch.equal(s.input, images[s.index]) for s in unlikely)
+    assert sure[0].caption == f"{found.classes[sure[0].target]}\n{found.classes[sure[0].prediction]} " + (
+        f"{sure[0].probability:.2f}"
+    )
+
+
+def test_names_stand_beside_the_numbers_of_classes(run: Run) -> None:
+    found, table = collected(run)
+    assert all(row["target_name"] == found.classes[int(row["target"])] for row in table)
+    assert all(row["prediction_name"] == found.classes[int(row["prediction"])] for row in table)
 
 
 @TRAINERS.register
@@ -122,11 +141,10 @@ class ReadsMetrics(Trainer):
 def test_outputs_are_collected_beside_the_metrics(garments: Path, tmp_path: Path, metrics: list[str]) -> None:
     given = [{"type": name} for name in metrics]
     run = fit(small_config(tmp_path, garments, trainer__type="ReadsMetrics", trainer__epochs=1, metrics=given))
-    loader = run.trainer.data.test[""]
-    found = collect_predictions(run.trainer, loader, "")
-    assert found.outputs is not None and len(found.outputs) == loader.size
+    found, table = collected(run)
+    assert found.results is not None and len(table) == 96
     assert vars(run.trainer)["seen"] == metrics
-    assert found.scores == run.trainer.evaluate(loader, "")
+    assert found.scores == run.trainer.evaluate(run.trainer.data.test[""], "")
 
 
 @LOSSES.register
@@ -148,15 +166,21 @@ def test_class_numbers_of_any_width_are_those_of_a_classification(dtype: str, tm
     assert evaluate(run.path, pictures=False)["accuracy"] == 67 / 68
     result = json.loads((run.path / "test" / "test" / "metrics.json").read_text())
     assert [row[i] for i, row in enumerate(result["confusion"])] == [4] * 16 + [3]
-    (wrong,) = collect_predictions(run.trainer, run.trainer.data.test[""], "", samples=5).unlikely
+    (wrong,) = collected(run, samples=5)[0].worst[UNLIKELY]
     assert (wrong.index, wrong.target, wrong.prediction) == (67, 7, 16)
 
 
-def test_a_regression_has_a_table_and_no_classes() -> None:
-    found = Predictions({}, torch.tensor([[0.5], [1.5]]), torch.tensor([[1.0], [2.0]]), [], [], [])
-    assert table(found).splitlines() == ["index,target,output", "0,1.0,0.5", "1,2.0,1.5"]
-    found = Predictions({}, torch.tensor([[0.5, 0.25]]), torch.tensor([3.0]), [], [], [])
-    assert table(found).splitlines() == ["index,target,output_0,output_1", "0,3.0,0.5,0.25"]
+@pytest.mark.parametrize(
+    ("output", "target", "lines"),
+    [
+        ([[0.5], [1.5]], [[1.0], [2.0]], ["index,target,output", "0,1.0,0.5", "1,2.0,1.5"]),
+        ([[0.5, 0.25]], [3.0], ["index,target,output_0,output_1", "0,3.0,0.5,0.25"]),
+    ],
+)
+def test_a_regression_has_a_table_of_numbers(output: Any, target: Any, lines: list[str]) -> None:
+    file = io.StringIO()
+    add_numbers(Table(file), torch.tensor(output), torch.tensor(target))
+    assert file.getvalue().splitlines() == lines
 
 
 def test_the_file_of_a_test_is_last_unless_the_run_goes_on(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 from utils.classification import (
     Bin,
     calibration,
+    class_counts,
     class_scores,
     confusion_matrix,
     expected_calibration_error,
@@ -21,7 +22,7 @@ def test_confusion_and_scores_of_each_class() -> None:
     targets, predictions = torch.tensor([0, 0, 0, 1, 1, 2]), torch.tensor([0, 0, 1, 1, 0, 1])
     matrix = confusion_matrix(targets, predictions, 4)
     assert matrix.tolist() == [[2, 1, 0, 0], [1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
-    scores = class_scores(matrix)
+    scores = class_scores(class_counts(matrix))
     assert [(s.precision, s.recall, s.support) for s in scores] == [
         (pytest.approx(2 / 3), pytest.approx(2 / 3), 3),
         (pytest.approx(1 / 3), 0.5, 2),
@@ -29,6 +30,7 @@ def test_confusion_and_scores_of_each_class() -> None:
         (0.0, 0.0, 0),
     ]
     assert [s.f1 for s in scores] == [pytest.approx(2 / 3), pytest.approx(0.4), 0.0, 0.0]
+    assert [s.iou for s in scores] == [0.5, 0.25, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("dtype", WHOLE, ids=str)
