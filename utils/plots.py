@@ -62,8 +62,13 @@ def confusion(matrix: Tensor, classes: Sequence[str]) -> bytes:
         axis.set_yticks(range(count), list(classes))
     for row, column in matrix.nonzero().tolist() if count <= MOST_NUMBERS else ():
         colour = "white" if shares[row, column] > 0.5 else "black"
-        axis.text(column, row, int(matrix[row, column]), ha="center", va="center", color=colour, fontsize=8)
+        axis.text(column, row, _short(int(matrix[row, column])), ha="center", va="center", color=colour, fontsize=8)
     return png(figure)
+
+
+def _short(count: int) -> str:
+    """Fits into a cell: 99999, 123k, 12.3M."""
+    return str(count) if count < 10**5 else f"{count / 1e3:.0f}k" if count < 10**6 else f"{count / 1e6:.3g}M"
 
 
 def per_class(scores: Sequence[ClassScores], classes: Sequence[str], counted: str = "samples") -> bytes:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from base.checkpoint.format import Checkpoint
     from base.config import Config
+    from utils.tasks import TaskReader
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """The PIL mode for a number of channels of 8 bits: gray, colour, colour with transparency."""
@@ -116,7 +117,7 @@ class Prediction:
 
     source: str
     output: tuple[float, ...]
-    """The output of the model; for a classifier, the probabilities of all classes."""
+    """The output of the model; for a classifier, the probabilities of all classes, or of all labels."""
     top: tuple[tuple[str, float], ...]
     """For a classifier, the likeliest classes with their probabilities; else empty."""
 
@@ -164,14 +165,15 @@ def _predictions(config: Config, saved: Checkpoint, inputs: Path, top_k: int) ->
     model = _model(config, saved, known["facts"], device)
     prepare = LOADERS.get("EvalTransforms")(config.settings.data, known["facts"])
     precision = select_precision(config.settings.trainer.precision, device)
+    reader = _reader(config)
     waiting: list[tuple[str, Tensor]] = []
     for file in files_in(inputs):
         for source, sample in samples_of(file, known["input"]["given"]):
             waiting.append((source, _fitting(prepare, source, sample, known["input"]["taken"], config)))
             if len(waiting) == BATCH:
-                yield from _predict(model, precision, waiting, known, top_k)
+                yield from _predict(model, precision, waiting, known, reader, top_k)
                 waiting = []
-    yield from _predict(model, precision, waiting, known, top_k)
+    yield from _predict(model, precision, waiting, known, reader, top_k)
 
 
 def _model(config: Config, saved: Checkpoint, facts: Mapping[str, Any], device: torch.device) -> nn.Module:
@@ -206,8 +208,21 @@ def _fitting(prepare: Any, source: str, sample: Any, taken: Sequence[int], confi
     raise DataError(f"{what}; resize the file, or add: {command(f'data.transform.eval={json.dumps(resize)}')}")
 
 
+def _reader(config: Config) -> TaskReader:
+    """As the run's first metric reads that names its task; else it has none."""
+    from utils.tasks import TaskReader
+
+    told = [metric.args for metric in config.settings.metrics if "task" in metric.args]
+    return TaskReader(told[0]["task"], threshold=told[0].get("threshold", 0.0)) if told else TaskReader()
+
+
 def _predict(
-    model: nn.Module, precision: Any, waiting: Sequence[tuple[str, Tensor]], known: Mapping[str, Any], top_k: int
+    model: nn.Module,
+    precision: Any,
+    waiting: Sequence[tuple[str, Tensor]],
+    known: Mapping[str, Any],
+    reader: TaskReader,
+    top_k: int,
 ) -> Iterator[Prediction]:
     import torch
 
@@ -223,9 +238,14 @@ def _predict(
         found = f"a tensor of shape {tuple(output.shape)}" if is_tensor else type(output).__name__
         raise DataError(f"the model gives {found}: a prediction can show one row of numbers for each input")
     output = output.float().cpu().reshape(len(waiting), -1)
-    names = _class_names(known, output.shape[1])
-    if names:
-        output = probabilities(output)
+    two, labels = _class_names(known, 2), reader.task == "multilabel"
+    if output.shape[1] == 1 and (two or reader.task == "binary"):
+        positive = reader.probabilities(output)
+        output, names = torch.cat([1 - positive, positive], 1), two or ["0", "1"]
+    else:
+        names = _class_names(known, output.shape[1]) or [str(i) for i in range(output.shape[1])] * labels
+        if names:
+            output = reader.probabilities(output) if labels else probabilities(output)
     for (source, _), row in zip(waiting, output, strict=True):
         best = row.topk(min(top_k, len(names))) if names else None
         top = zip(best.indices.tolist(), best.values.tolist(), strict=True) if best else ()

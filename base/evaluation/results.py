@@ -53,6 +53,7 @@ class ClassResults:
         self.dense = False
         """Whether a sample has several positions: pixels, tokens."""
         self.mask_shape: tuple[int, ...] = ()
+        """Of a dense sample's classes: (H, W), or (T,)."""
         self.confusion: Tensor | None = None
         """int64 (C, C), rows are the true classes; not of labels, nor of too many classes."""
         self.counts: Tensor | None = None
@@ -96,6 +97,8 @@ class ClassResults:
             positive = chances.reshape(shape).cpu()
             confidence = torch.where(predicted > 0, positive, 1 - positive)
         self.dense, self.mask_shape = kept.shape[-1] != 1, tuple(read.true.shape[1:])
+        if self.task == "binary" and self.mask_shape[:1] == (1,):  # the channel of the only logit
+            self.mask_shape = self.mask_shape[1:]
         if self.dense:
             return ReadBatch(true, predicted, kept, confidence, None)
         if self.task == "binary":

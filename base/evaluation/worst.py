@@ -79,7 +79,8 @@ def _of_classes(batch: ReadBatch, classes: Sequence[str]) -> Candidates:
         return {"caption": caption, "target": target, "prediction": prediction, "probability": probability}
 
     yield UNLIKELY, (-own).where(wrong, -math.inf), about
-    yield SURE, highest.where(wrong, -math.inf), about
+    if len(classes) > 2:  # else they are the same
+        yield SURE, highest.where(wrong, -math.inf), about
 
 
 def _of_labels(batch: ReadBatch, classes: Sequence[str]) -> Candidates:

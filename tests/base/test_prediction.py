@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 from pathlib import Path
 
@@ -36,13 +37,14 @@ def images(run: Path) -> np.ndarray:
 
 
 def test_an_array_gives_what_testing_gave(run: Path) -> None:
-    table = [line.split(",") for line in (run / "test/test/predictions.csv").read_text().splitlines()]
+    table = list(csv.DictReader((run / "test/test/predictions.csv").read_text().splitlines()))
     found = list(predict(run, run.parents[2] / "all.npz"))
     assert len(found) == 96
     assert found[7].source.endswith("all.npz[7]")
-    assert [p.top[0][0] for p in found] == [table[0][4 + int(row[2])][2:-1] for row in table[1:]]
+    assert [p.top[0][0] for p in found] == [row["prediction_name"] for row in table]
     given = np.array([p.output for p in found])
-    assert np.allclose(given, np.array([row[4:] for row in table[1:]], dtype=float), atol=2e-6)
+    chances = np.array([[float(row[name]) for name in row if name.startswith("p(")] for row in table])
+    assert np.allclose(given, chances, atol=2e-6)
 
 
 def test_a_folder_prints_a_line_for_each_file(
