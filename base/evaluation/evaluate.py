@@ -76,13 +76,17 @@ def evaluate(
         samples = WORST if pictures else 0
         found = collect_predictions(trainer, sets[data], f"test on {data}", samples, Table(rows))
         values = _write_results(folder, data, saved, found, rows, pictures)
+    _tell(values, found)
+    log.info("written: %s", folder.path / "test" / data)
+    return found.scores
+
+
+def _tell(values: Mapping[str, float], found: Predictions) -> None:
     names = _class_of_value(values, found.classes)
     shown = {name: f"{name} ({names[name]})" if name in names else name for name in values}
     log.info("%s", "\n".join(f"  {shown[name]:<24} {value:.6g}" for name, value in values.items()))
     if found.results is not None:
         log.info("%s", in_words(found.results, found.classes))
-    log.info("written: %s", folder.path / "test" / data)
-    return found.scores
 
 
 def _write_results(

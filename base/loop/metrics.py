@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from base.errors import MetricError
 from base.loop.counts import Ratio, SampleSum, Terms, checked, of_term
 from utils.batches import size_of
 
@@ -86,8 +87,8 @@ class Mean(Metric):
     def update(self, output: Any, target: Any) -> None:
         assert self.function is not None
         scores = self.function(output, target)
-        if isinstance(scores, tuple) and len(scores) == 2:
-            scores = Ratio(*scores)
+        if isinstance(scores, tuple):
+            scores = self._ratio(scores)
         if isinstance(scores, Ratio):
             self.add(scores.sum, checked(scores.count), weight=1)
         elif isinstance(scores, Tensor) and scores.dim():
@@ -95,6 +96,12 @@ class Mean(Metric):
             self.in_blocks = scores.dim() == 1 and len(scores) == size_of(target)
         else:
             self.add(scores, size_of(target))
+
+    def _ratio(self, scores: tuple[Any, ...]) -> Ratio:
+        if len(scores) != 2 or any(isinstance(one, Tensor) and one.numel() != 1 for one in scores):
+            found = ", ".join(str(tuple(one.shape)) if isinstance(one, Tensor) else repr(one) for one in scores)
+            raise MetricError(self.function, f"a tuple is a sum and a count, one number each; found ({found})")
+        return Ratio(*scores)
 
     def add(self, value: Any, count: Any, weight: Any = None) -> None:
         """Takes in a mean over `count`; with `weight=1` a sum. If nothing counts, a value that is NaN does no harm."""

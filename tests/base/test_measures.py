@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from base.errors import MetricError
 from base.loop.counts import Ratio
 from base.loop.metrics import BATCHES, BYTES, Mean, Metric, MetricCollection
 
@@ -143,6 +144,16 @@ def test_a_function_may_give_a_sum_and_a_count() -> None:
         "tuple": pytest.approx(float(total / count)),
         "ratio": pytest.approx(float(total / count)),
     }
+
+
+def test_any_other_tuple_is_refused() -> None:
+    def several(output: Tensor, target: Tensor) -> tuple[Tensor, int]:
+        return output, 3
+
+    with pytest.raises(
+        MetricError, match=r"several: a tuple is a sum and a count, one number each; found \(\(2, 3\), 3\)$"
+    ):
+        Mean(several).update(torch.ones(2, 3), torch.ones(2))
 
 
 def test_called_on_one_batch_a_metric_gives_its_value_and_counts_nothing() -> None:

@@ -14,6 +14,7 @@ import pytest
 import torch
 import torchmetrics.functional.classification as tm
 import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
 from base import LOSSES, MODELS, cli, evaluate, fit
@@ -189,6 +190,15 @@ def test_the_worst_masks_are_those_of_the_lowest_iou(tmp_path: Path) -> None:
     mask = torch.tensor(y[worst[0].index])
     assert torch.equal(true.long(), mask.where(mask != 255, -1))
     assert torch.equal(predicted.long(), torch.tensor(x[worst[0].index]).argmax(0))
+
+
+def test_a_class_report_follows_the_task_too(tmp_path: Path) -> None:
+    x, y = masks(3)
+    trainer = {"epochs": 1, "save_dir": str(tmp_path / "saved"), "verbosity": 0}
+    run = run_of(tmp_path, x, y, **SEGMENTATION, trainer=trainer, callbacks=["ClassReport"])
+    shown = EventAccumulator(str(run.path)).Reload()
+    assert set(shown.Tags()["images"]) == {f"{name}/val" for name in ("confusion", "per_class", "calibration", "worst")}
+    assert {"ece/val", "f1/0", "f1/2"} <= set(shown.Tags()["scalars"])
 
 
 def test_masks_of_one_logit(tmp_path: Path) -> None:
