@@ -26,11 +26,8 @@ _REDUCING = {getattr(functional, name) for name in _PAIRS}
 
 @contextmanager
 def refusing_broadcasts(config: Config, trainer: BaseTrainer) -> Iterator[None]:
-    """Watches the `compute_loss` of a trainer that has one. ConfigError where it broadcasts."""
-    compute = getattr(trainer, "compute_loss", None)
-    if compute is None:
-        yield
-        return
+    """Watches the `compute_loss` of a trainer. ConfigError where it broadcasts."""
+    compute: Any = trainer.compute_loss  # type: ignore[attr-defined]
     key = "loss" if compute.__module__ == "trainer.supervised" else "trainer.type"
 
     def watched(output: Any, target: Any, *args: Any, **kwargs: Any) -> Any:

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from base.errors import ConfigError
 from utils.batches import size_of
 
 if TYPE_CHECKING:
     from base.config import Config
     from base.loop.base_trainer import BaseTrainer
-    from base.protocols import Loader
 
 _HINT = "or use GroupNorm or LayerNorm in the model"
 
@@ -59,14 +57,14 @@ class LoneSample:
 
         return note
 
-    def error(self, config: Config) -> ConfigError | None:
-        """If the training data leaves a batch of one sample that a layer would learn from."""
+    def refuse(self, config: Config) -> None:
+        """ConfigError if a layer would learn from the last batch, which has one sample."""
         train = self.trainer.data.train
-        if config.written("data.loader.batch_sampler") or last_batch(train) != 1 or not self._is_reached():
-            return None
+        if config.written("data.loader.batch_sampler") or not self._is_reached():
+            return
         learning = [path for name in self.layers for path in self._learning(name)]
         if not learning:
-            return None
+            return
         what = f"BatchNorm ({learning[0]}) cannot train on a batch of one sample"
         if train.batch_size == 1:
             key, found, hint = "batch_size", "1", "set data.loader.batch_size: 2 or more with drop_last: true"
@@ -74,7 +72,7 @@ class LoneSample:
             key = "drop_last" if config.written("data.loader.drop_last") else "batch_size"
             found = f"{train.size:,} samples in batches of {train.batch_size}, so the last batch has one"
             hint = "set data.loader.drop_last: true, or another data.loader.batch_size"
-        return config.error(f"data.loader.{key}", what, found, "2 samples or more in each", f"{hint}, {_HINT}")
+        raise config.error(f"data.loader.{key}", what, found, "2 samples or more in each", f"{hint}, {_HINT}")
 
     def _is_reached(self) -> bool:
         """Short runs with `steps_per_epoch` may end before the last batch of the first pass."""
@@ -94,8 +92,3 @@ class LoneSample:
         for module, mode in modes.items():
             module.training = mode
         return learning
-
-
-def last_batch(loader: Loader) -> int:
-    """The samples of its last batch."""
-    return loader.size - (len(loader) - 1) * loader.batch_size

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING
 
 from base.checkpoint.forward_state import ForwardState
 from base.checks import summary
-from base.checks.broadcasts import refusing_broadcasts
 from base.checks.data_faults import SeenBatch, evaluated
-from base.checks.last_batch import LoneSample
 from base.checks.preflight import Preflight, ShapeProbe, at_the_loss
 from base.errors import Fault, MetricError, listing
 from base.loop.components import NoSuchOutput, NotOneNumber, NotOnlyOne
@@ -21,6 +19,7 @@ from utils.seed import rng_state, set_rng_state
 
 if TYPE_CHECKING:
     from base.build import Builder
+    from base.checks.last_batch import LoneSample
     from base.loop.base_trainer import BaseTrainer
 
 log = logging.getLogger(__name__)
@@ -35,20 +34,32 @@ class StartChecks:
 
     def dry_run(self, trainer: BaseTrainer) -> None:
         """Watches one evaluation batch for the checks and for the shapes that are printed."""
-        self.lone_sample = LoneSample(trainer)
         with ExitStack() as watches:
             self.seen = watches.enter_context(ShapeProbe(trainer.models))
-            for watch in (self.preflight.watching(trainer.parts), self.lone_sample.watching()):
-                watches.enter_context(watch)
-            if self.builder.is_new_run:
+            watches.enter_context(self.preflight.watching(trainer.parts))
+            self.lone_sample = self._watch_lone_sample(trainer, watches)
+            if self.builder.is_new_run and _has_own_loss(trainer):
+                from base.checks.broadcasts import refusing_broadcasts
+
                 watches.enter_context(refusing_broadcasts(self.builder.config, trainer))
             dry_run(self.builder, trainer)
+
+    @staticmethod
+    def _watch_lone_sample(trainer: BaseTrainer, watches: ExitStack) -> LoneSample | None:
+        train = trainer.data.train
+        if train.size - (len(train) - 1) * train.batch_size != 1:
+            return None
+        from base.checks.last_batch import LoneSample
+
+        lone_sample = LoneSample(trainer)
+        watches.enter_context(lone_sample.watching())
+        return lone_sample
 
     def report(self, trainer: BaseTrainer, try_training: bool = False) -> list[Fault]:
         """Returns the warnings, with `try_training` after a training batch forward and back; ConfigError for faults."""
         _log_lines(summary.of_training(self.builder, trainer, self.seen))
-        if error := self.lone_sample.error(self.builder.config):
-            raise error
+        if self.lone_sample is not None:
+            self.lone_sample.refuse(self.builder.config)
         self.preflight.look(trainer)
         if try_training:
             _log_lines(summary.of_layers(trainer))
@@ -102,6 +113,13 @@ def dry_run(builder: Builder, trainer: BaseTrainer) -> None:
     if trainer.monitor.name and trainer.monitor.name not in known:
         what, expected = f"nothing of the name {trainer.monitor.name!r} is logged", f"one of {', '.join(known)}"
         raise config.error("trainer.monitor", what, expected=expected)
+
+
+def _has_own_loss(trainer: BaseTrainer) -> bool:
+    """Whether what is computed of outputs and targets is more than a loss of torch, which is known."""
+    plain = all(type(loss).__module__.startswith("torch.") for loss in trainer.criteria.values())
+    compute = getattr(trainer, "compute_loss", None)
+    return compute is not None and not (plain and compute.__module__ == "trainer.supervised")
 
 
 def _log_lines(lines: Iterable[str]) -> None:
