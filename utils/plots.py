@@ -87,8 +87,8 @@ def per_class(scores: Sequence[ClassScores], classes: Sequence[str], counted: st
 
 
 def reliability(bins: Sequence[Bin], of: str = "class", counted: str = "samples") -> bytes:
-    """Draws the accuracy against the confidence of each bin, with the ideal diagonal, and the number of predictions `of`
-    a class or label in each bin."""
+    """Draws the accuracy against the confidence of each bin, with the ideal diagonal, and how many predictions `of` a
+    class or label are in each bin."""
     figure, axes = new_figure(6, 6.5, 2)
     above, below = axes[:, 0]
     edges = [i / len(bins) for i in range(len(bins))]

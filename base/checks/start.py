@@ -47,7 +47,7 @@ class StartChecks:
     @staticmethod
     def _watch_lone_sample(trainer: BaseTrainer, watches: ExitStack) -> LoneSample | None:
         train = trainer.data.train
-        if train.size - (len(train) - 1) * train.batch_size != 1:
+        if train.size is None or train.size - (len(train) - 1) * train.batch_size != 1:
             return None
         from base.checks.last_batch import LoneSample
 

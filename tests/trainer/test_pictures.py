@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from base import CALLBACKS, Callback, fit
 from base.run import Run
-from tests.small_run import assert_same_run, small_config
+from tests.small_run import assert_same, assert_same_run, last_state, rows, small_config
 
 NET = {"type": "ConvNet", "args": {"widths": [4, 6], "hidden": 8}}
 ALL = ["InputGrid", "ClassReport", "FeatureMaps", "Histograms", "DeadUnits", "Gap", "ModelGraph"]
