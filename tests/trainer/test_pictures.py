@@ -53,11 +53,10 @@ def pixels(data: bytes) -> torch.Tensor:
 
 def test_without_callbacks_the_numbers_are_equal_to_the_last_bit(plain: Run, drawn: Run) -> None:
     """What the callbacks keep of themselves is all that differs."""
-    states = [last_state(run) for run in (plain, drawn)]
-    assert states[0].pop("components") == {} and all(
-        path.startswith("callbacks.") for path in states[1].pop("components")
-    )
-    assert_same(*states)
+    before, after = last_state(plain), last_state(drawn)
+    kept = after.pop("components")
+    assert before.pop("components") == {} and all(path.startswith("callbacks.") for path in kept)
+    assert_same(before, after)
     assert rows(plain) == rows(drawn)
     own = scalars(plain)
     assert {tag: values for tag, values in scalars(drawn).items() if tag in own} == own
