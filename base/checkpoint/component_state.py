@@ -91,7 +91,8 @@ class ComponentStates:
         self._hidden = {path: frozenset(names) for path, names in (hidden or {}).items()}
         self._hide_states_of_metrics(roots)
         self._weighted = frozenset(weighted)
-        self._elsewhere = {id(one): one for one in elsewhere}
+        named = {id(root) for root in roots.values()}
+        self._elsewhere = {id(one): one for one in elsewhere if id(one) not in named}
         self._paths: dict[int, str] = {}
         self._made: dict[str, dict[str, Any]] = {}
         self._lost: dict[str, None] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from collections.abc import Iterator, Mapping
@@ -80,8 +81,19 @@ def _each(one: DatasetSplit, places: SampleKeys, chosen: Tensor) -> Iterator[byt
         for row in places.part("input", one.tensors)[chosen].numpy(force=True):
             yield blake2b(row.tobytes(), digest_size=16).digest()
         return
+    dataset = _copy(one.dataset)
     for index in chosen.tolist():
         try:
-            yield content_of(places.part("input", one.dataset[index]))
+            yield content_of(places.part("input", dataset[index]))
         except Exception:
             yield None
+
+
+def _copy(dataset: Any) -> Any:
+    """A copy to read from: a dataset may count or draw as it is read, and training must find it as it was made. Large
+    arrays are shared. None, of which nothing can be read, if the dataset cannot be copied."""
+    large = [value for value in getattr(dataset, "__dict__", {}).values() if getattr(value, "nbytes", 0) > 1 << 20]
+    try:
+        return copy.deepcopy(dataset, {id(value): value for value in large})
+    except Exception:
+        return None
