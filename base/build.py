@@ -19,7 +19,7 @@ from base.config.arguments import build, convert, substitute
 from base.config.keys import LossConfig
 from base.config.torch_facts import FUSED, FUSED_ON_ACCELERATORS, usual_unit
 from base.discovery import users_frames
-from base.errors import CheckpointError, ConfigError, UserError, listing
+from base.errors import CheckpointError, ConfigError, Fault, UserError, listing
 from base.evaluation.first_batches import FirstBatches
 from base.loop.base_trainer import BaseTrainer
 from base.loop.callback import Callback
@@ -66,6 +66,8 @@ class Builder:
     def __init__(self, config: Config, decisions: Mapping[str, Any] | None = None) -> None:
         self.config, self.settings, self.is_new_run = config, config.settings, not decisions
         self._decisions = decisions
+        self.warnings: list[Fault] = []
+        """What `load_data` found in the config that would never act."""
         try:
             self.device = select_device(self.settings.device, self.settings.n_gpu)
         except ValueError as error:
@@ -108,7 +110,10 @@ class Builder:
             what, most = "larger than the training data", f"{train.size} at most, the number of its samples"
             faults.append(config.fault("data.loader.batch_size", what, str(batch), most))
         if self.is_new_run:
-            faults += config.faults_of_lengths(steps)
+            sizes = {n: part.size for n, part in self.data.valid.items() if not isinstance(part, WrapsLoader)}
+            found = config.judged(steps, len(train), sizes)
+            faults += [fault for fault in found if not fault.is_warning]
+            self.warnings = [fault for fault in found if fault.is_warning]
         if faults:
             raise ConfigError(faults, config.source)
 

@@ -92,7 +92,11 @@ _LINE_BREAK = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 @dataclass(frozen=True)
 class Fault:
-    """One error in a config: where, at which key, what is wrong, what was found, what is expected, how to fix it."""
+    """One error in a config: where, at which key, what is wrong, what was found, what is expected, how to fix it.
+
+    **A fault cannot run, or can be meant at no length of the training; a warning trains, but a part of it never acts,
+    or acts against its purpose.** A warning is a Fault with `is_warning`: it is printed, and the run starts.
+    """
 
     origin: Origin
     key: str
@@ -100,6 +104,7 @@ class Fault:
     found: str = ""
     expected: str = ""
     hint: str = ""
+    is_warning: bool = False
 
     def __str__(self) -> str:
         parts = [self.what]
@@ -110,7 +115,8 @@ class Fault:
         if self.hint:
             parts.append(self.hint)
         words = self.origin.source.replace("=", " ").split()  # an override already names its key
-        where = str(self.origin) if not self.key or self.key in words else f"{self.origin}: {self.key}"
+        where = f"{self.origin}: warning" if self.is_warning else str(self.origin)
+        where += f": {self.key}" if self.key and self.key not in words else ""
         return _LINE_BREAK.sub(lambda found: repr(found[0])[1:-1], f"{where}: {'; '.join(parts)}")
 
 

@@ -64,9 +64,10 @@ class StartChecks:
         if try_training:
             _log_lines(summary.of_layers(trainer))
             self.preflight.try_training(trainer)
-        for warning in self.preflight.warnings:
+        warnings = [*self.builder.warnings, *self.preflight.warnings]
+        for warning in warnings:
             log.warning("%s", warning)
-        return self.preflight.warnings
+        return warnings
 
 
 def build_checked(builder: Builder, try_training: bool = False) -> tuple[BaseTrainer, list[Fault]]:

@@ -79,7 +79,7 @@ class Config(Mapping[str, Any]):
         of_run: bool,
     ) -> Config:
         # Imported here because these need pydantic: an unreadable file is reported without it.
-        from base.config import cross_checks, layers, validate
+        from base.config import cross_checks, layers, lengths, validate
 
         notes: list[str] = []
         document = layers.merge_files(files, faults, notes)
@@ -87,10 +87,9 @@ class Config(Mapping[str, Any]):
         layers.add_plugins(document, plugins)
         layers.remove_nulls(document)
         settings, wrong = validate.check_sections(document)
-        schedules = [] if of_run else cross_checks.check_schedules(document)
-        if notes:  # pytorch-template does not check this, so its files run here, too
-            schedules, notes = [], [*notes, *map(str, schedules)]
-        wrong += [*cross_checks.check_together(document), *schedules, *validate.check_code(document, plugins)]
+        if not of_run:
+            wrong += [found for found in lengths.check_lengths(document) if not found.is_warning]
+        wrong += [*cross_checks.check_together(document), *validate.check_code(document, plugins)]
         unread = {(fault.origin, fault.key) for fault in faults}  # these have no value, which is not a second fault
         faults += [fault for fault in wrong if (fault.origin, fault.key) not in unread]
         if faults or settings is None:
@@ -128,11 +127,20 @@ class Config(Mapping[str, Any]):
         """The error with this one fault."""
         return ConfigError([self.fault(key, what, found, expected, hint)], self.source)
 
-    def faults_of_lengths(self, steps: int) -> list[Fault]:
-        """Faults of schedules and patience in a run of so many optimizer steps."""
-        from base.config.cross_checks import check_schedules
+    def judged(
+        self, steps: int | None = None, batches: int | None = None, sizes: Mapping[str, int] | None = None
+    ) -> list[Fault]:
+        """The faults of lengths, and every warning, in a run of so many optimizer `steps`, whose epochs have so many
+        `batches` and whose validation sets these `sizes`; without them what can be told all the same. None of a run
+        that goes on: it was judged at its start.
+        """
+        if self.of_run:
+            return []
+        from base.config.doubts import doubts
+        from base.config.lengths import check_lengths
 
-        return [] if self.of_run or self.notes else check_schedules(self._document, steps)
+        found = [*check_lengths(self._document, steps, batches), *doubts(self._document, sizes or {})]
+        return [_with_file_key(fault, self.notes) for fault in found]
 
     def placed(self, faults: Iterable[Fault]) -> ConfigError:
         """A ConfigError of faults that name keys only, with the origins of the keys filled in."""

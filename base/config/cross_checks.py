@@ -1,14 +1,14 @@
-"""Checks keys against each other, and schedules and patience against the length of the training, without torch."""
+"""Checks keys against each other, without torch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from base.config.document import Document, KeyPath, dotted
 from base.config.keys import LoaderConfig
 from base.config.lookup import chains, named
-from base.config.torch_facts import LENGTHS, ONE_RATE, usual_unit
+from base.config.torch_facts import COUNTED, ONE_RATE, UNITS, usual_unit
 from base.errors import Fault, Origin, did_you_mean, listing
 
 _NOTHING: tuple[Any, ...] = (None, "off", False, 0, [], {})
@@ -21,7 +21,7 @@ _ONLY_WITH: dict[KeyPath, tuple[Any, KeyPath, Any]] = {
 
 def check_together(document: Document) -> list[Fault]:
     """The faults of keys that contradict each other."""
-    checks = (_loader, _monitor, _logged, _names, _schedules, _freezing, _without_effect)
+    checks = (_loader, _monitor, _logged, _names, _schedules, _units, _rates, _freezing, _without_effect)
     return [fault for check in checks for fault in check(document)]
 
 
@@ -64,12 +64,7 @@ def _monitor(document: Document) -> Iterator[Fault]:
         if link.get("type") == "ReduceLROnPlateau" and link.get("every") in ("step", "epoch"):
             hint = "write every: monitor, or leave it out"
             yield _fault(document, (*path, "every"), "ReduceLROnPlateau steps on the monitored value", hint)
-    if not _monitor_is_off(document):
-        return
-    if _on(document, "trainer", "early_stop"):
-        hint = "set trainer.monitor, or early_stop: off"
-        yield _fault(document, ("trainer", "early_stop"), "nothing is monitored", hint)
-    for path in links:
+    for path in links if monitor_is_off(document) else ():
         link = _entry(document, path)
         plateau = link.get("type") == "ReduceLROnPlateau" and "every" not in link
         if plateau or link.get("every") == "monitor":
@@ -77,7 +72,8 @@ def _monitor(document: Document) -> Iterator[Fault]:
             yield _fault(document, (*path, "type" if plateau else "every"), "nothing is monitored", hint)
 
 
-def _monitor_is_off(document: Document) -> bool:
+def monitor_is_off(document: Document) -> bool:
+    """True if `trainer.monitor` is, or its default because there is no validation data."""
     around = ("trainer",) if ("trainer",) in document.sources else ()
     written = "monitor" in _entry(document, around)
     return not _on(document, "trainer", "monitor") and (written or not _on(document, "data", "valid"))
@@ -150,6 +146,37 @@ def _schedules(document: Document) -> Iterator[Fault]:
                     yield _fault(document, rate, "one rate for all groups of the optimizer", hint)
 
 
+def _units(document: Document) -> Iterator[Fault]:
+    """A fact counts epochs or steps, as a schedule does: one of the other unit is wrong at any length."""
+    for chain in chains(document).values():
+        for path in chain:
+            link = _entry(document, path)
+            unit = str(link.get("every") or usual_unit(str(link.get("type"))))
+            for argument in COUNTED:
+                value = document.get((*path, "args", argument))
+                counts = UNITS.get(value) if isinstance(value, str) else None
+                if counts is None or unit not in ("step", "epoch") or counts == unit:
+                    continue
+                what = f"counts {counts}s, but this schedule advances once per {unit}"
+                right = "${trainer.epochs}" if unit == "epoch" else "${trainer.total_steps}"
+                whole = value != "${trainer.steps_per_epoch}"
+                hint = f'write "{right}", or set every: {counts}' if whole else f"set every: {counts}"
+                at = (*path, "args", argument)
+                yield Fault(document.sources[at].origin, dotted(at), what, str(value), hint=hint)
+
+
+def _rates(document: Document) -> Iterator[Fault]:
+    """A learning rate of 0, unless parameter groups or a schedule bring one of their own. Of several optimizers one may
+    stand still, for comparison.
+    """
+    path = ("optimizer", "args", "lr")
+    rate, of_groups = document.get(path), document.get(("optimizer", "groups"))
+    links = [_entry(document, link) for chain in chains(document).values() for link in chain]
+    if type(rate) in (int, float) and rate == 0 and not of_groups and not any(x.get("type") in ONE_RATE for x in links):
+        what, expected = "nothing would be learned", "a number above 0"
+        yield Fault(document.sources[path].origin, dotted(path), what, document.found(path), expected)
+
+
 def _freezing(document: Document) -> Iterator[Fault]:
     for path in named(document, "model").values():
         on = [key for key, value in _entry(document, path).items() if value not in _NOTHING]
@@ -183,7 +210,7 @@ def check_monitor(document: Document) -> list[Fault]:
     path, valid, metrics = ("trainer", "monitor"), document.get(("data", "valid")), _metric_names(document)
     monitor = document.get(path) if path in document.sources else "min val_loss"
     parts, origin = str(monitor).split(), document.nearest(path).origin
-    if _monitor_is_off(document) or len(parts) != 2:
+    if monitor_is_off(document) or len(parts) != 2:
         return []
     name, names = parts[1], ["loss", *_entry(document, ("loss", "terms")), *(metric for _, metric in metrics)]
     if valid not in _NOTHING:
@@ -197,72 +224,3 @@ def check_monitor(document: Document) -> list[Fault]:
     if name.startswith("val_") and valid in _NOTHING:
         what, hint = f"{name} needs validation data, and there is none", "set data.valid, such as 0.1, or monitor: off"
     return [Fault(origin, dotted(path), what, hint=hint)]
-
-
-def check_schedules(document: Document, steps: int | None = None) -> list[Fault]:
-    """Checks schedules and patience against the length of the training; those that count optimizer steps only if the
-    number of `steps` is given. The command line may shorten a run, so a length that merely never takes effect is a
-    fault only if it stands in the same file as the length of the training.
-    """
-    epochs = document.get(("trainer", "epochs"))
-    if type(epochs) is not int:
-        return []
-    ticks = {"epoch": epochs} | ({"step": steps} if steps else {})
-    every_chain = chains(document).values()
-    schedules = [fault for chain in every_chain for fault in _lengths(document, chain, ticks)]
-    return [*_patience(document, epochs), *schedules]
-
-
-def _patience(document: Document, epochs: int) -> Iterator[Fault]:
-    path = ("trainer", "early_stop")
-    patience, every = document.get(path), document.get(("trainer", "validate_every", "epochs"))
-    in_steps = ("trainer", "validate_every", "steps") in document.sources
-    if type(patience) is not int or in_steps:
-        return
-    evaluations = epochs // max(every if type(every) is int else 1, 1)
-    if _in_one_file(document, path) and patience >= evaluations:
-        expected = f"less than {evaluations}, the evaluations in {epochs} epochs, or off"
-        origin, found = document.sources[path].origin, document.found(path)
-        yield Fault(origin, "trainer.early_stop", "never acts", found, expected)
-
-
-def _in_one_file(document: Document, path: KeyPath) -> bool:
-    """True if the value and the length of the training are written in the same file."""
-    one, other = document.sources[path].origin, document.sources["trainer", "epochs"].origin
-    return one.source == other.source and bool(one.line)
-
-
-def _lengths(document: Document, chain: Sequence[KeyPath], ticks: Mapping[str, int]) -> Iterator[Fault]:
-    """The lengths that schedules are given against the epochs or steps that they have: a link of a chain its `steps`,
-    the last link what the links before it leave of the training.
-    """
-    used, unit_before = 0, ""
-    for path in chain:
-        link = document.get(path)
-        if not isinstance(link, dict):
-            return
-        kind, steps = str(link.get("type")), link["steps"] if type(link.get("steps")) is int else 0
-        unit = str(link.get("every") or usual_unit(kind))
-        available, of = (steps, "this link") if steps else (ticks.get(unit, 0) - used, "the training")
-        if unit_before in ("", unit) and available > 0 and unit in ticks:
-            fact = "trainer.epochs" if unit == "epoch" else "trainer.total_steps"
-            hint = "" if used or steps else f'write "${{{fact}}}"'
-            yield from _length(document, path, kind, of, available, f"{available} {unit}{'s' * (available != 1)}", hint)
-        used, unit_before = used + steps, unit if unit_before in ("", unit) else "several"
-
-
-def _length(
-    document: Document, link: KeyPath, kind: str, of: str, available: int, length_in_words: str, hint: str
-) -> Iterator[Fault]:
-    """The length of one schedule against what is `available`: epochs or steps `of` the training or of its link."""
-    path = (*link, "args", LENGTHS.get(kind, ""))
-    length = document.get(path)
-    if type(length) is not int:
-        return
-    at, found, together = document.sources[path].origin, document.found(path), _in_one_file(document, path)
-    if kind == "OneCycleLR" and length < available:
-        yield Fault(at, dotted(path), f"over before {of} is, and then it fails", found, length_in_words, hint)
-    elif kind == "StepLR" and length >= available and together:
-        yield Fault(at, dotted(path), "the rate never changes", found, f"less than the {length_in_words} of {of}")
-    elif kind != "StepLR" and length > available and together:
-        yield Fault(at, dotted(path), f"longer than {of}", found, f"{length_in_words} at most", hint)

@@ -16,8 +16,10 @@ DEPTH = 64
 """How deep a config may nest."""
 SIZE = 100_000
 """How many values a config may hold, its aliases written out."""
-DIGITS = 300
-"""How many a whole number may have, so that it can be converted to a float, whose largest is about 10^308."""
+WHOLE = 2**63
+"""Whole numbers are less than this, as torch's are."""
+DIGITS = 70
+"""How many characters a whole number may have, more than 2**63 needs in any base; a longer one is not worked out."""
 ALIASES: dict[str, tuple[str, ...]] = {"arch": ("model",), "data_loader": ("data", "train")}
 """Top-level keys of pytorch-template, and the paths of the keys that they stand for."""
 
@@ -175,8 +177,8 @@ def _not_plain(value: Any, origin: Origin, path: KeyPath) -> Fault | None:
         return None
     if isinstance(value, float) and not math.isfinite(value):
         return Fault(origin, dotted(path), "not a finite number", str(value))
-    if isinstance(value, int) and abs(value) >= 10**DIGITS:
-        return Fault(origin, dotted(path), "too large for a number")
+    if isinstance(value, int) and abs(value) >= WHOLE:
+        return Fault(origin, dotted(path), "too large for a whole number", expected="less than 2**63")
     if type(value) not in (bool, int, float, str):
         expected = "numbers, text, true, false, null, lists and mappings"
         return Fault(origin, dotted(path), f"{type(value).__name__} cannot be written in a config", "", expected)

@@ -47,10 +47,19 @@ class Section(BaseModel):
 
 
 Args = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value), AfterValidator(freeze)]
-Off = BeforeValidator(lambda value: None if value == "off" else value)
-"""Reads `off` as None."""
+
+
+def is_off(value: Any) -> bool:
+    """`off`, or `false`, which JSON has in its place and PyYAML writes for it."""
+    return value is False or (isinstance(value, str) and value == "off")
+
+
+Off = BeforeValidator(lambda value: None if is_off(value) else value)
+"""Reads `off` and `false` as None; not for keys that may be false."""
+OffOrFalse = BeforeValidator(lambda value: None if value == "off" else value)
+"""Reads `off` as None, and `false` as false."""
 Count = Annotated[int | None, Off]
-Empty = BeforeValidator(lambda value: () if value is None or value == "off" else value)
+Empty = BeforeValidator(lambda value: () if value is None or is_off(value) else value)
 SetName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 Pattern = Annotated[str, AfterValidator(pattern), Field(min_length=1)]
 Patterns = Annotated[tuple[Pattern, ...], Empty, Field(strict=False)]
@@ -63,8 +72,8 @@ class Component(Section):
 
 def seconds(value: Any) -> Any:
     """Converts `1h30m`, `90m`, `1d12h`, `45s` or `01:30:00` to seconds, and `off` to None; other values are kept."""
-    if not isinstance(value, str) or value == "off":
-        return None if value == "off" else value
+    if not isinstance(value, str) or is_off(value):
+        return None if is_off(value) else value
     clock = re.fullmatch(r"(\d+):([0-5]\d):([0-5]\d)", value)
     units = re.fullmatch(r"(?=\d)(?:(\d+)d)? ?(?:(\d+)h)? ?(?:(\d+)m)? ?(?:(\d+)s)?", value)
     if clock:

@@ -13,6 +13,7 @@ from base.config.fields import (
     Count,
     Empty,
     Off,
+    OffOrFalse,
     Pattern,
     Patterns,
     Section,
@@ -98,7 +99,7 @@ class OptimizerConfig(Component):
         resume="impossible",
         expected="a model's name, a regular expression, or null",
     )
-    fused: Annotated[bool | None, Off] = key("one kernel for all parameters; null: by kind of optimizer", None)
+    fused: Annotated[bool | None, OffOrFalse] = key("one kernel for all parameters; null: by kind of optimizer", None)
     groups: Annotated[tuple[GroupConfig, ...], Empty, Field(strict=False)] = key(
         "parameters with arguments of their own; each belongs to the first group that matches",
         (),
@@ -345,7 +346,7 @@ class Settings(Section):
     def _nothing_to_monitor(cls, values: Any) -> Any:
         """Without validation data the default of `trainer.monitor` is off."""
         data, trainer = values.get("data"), values.get("trainer")
-        if isinstance(data, dict) and isinstance(trainer, dict) and data.get("valid") in (None, "off"):
+        if isinstance(data, dict) and isinstance(trainer, dict) and data.get("valid") in (None, "off", False):
             return {**values, "trainer": {"monitor": None, **trainer}}
         return values
 

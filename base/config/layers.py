@@ -7,10 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import yaml
+
 from base.config.document import ALIASES, Document, KeyPath, Source, dotted, from_plain, nested
 from base.config.lookup import KEYS_OF_ONE, component_paths, field_at, named, nullable, of_another_kind
 from base.config.reader import SHORT_FLAGS, flags_of, read_yaml
 from base.errors import Fault, Origin, listing
+from utils.process import command
 
 Keys = tuple[str, ...]
 Overrides = Sequence[str] | Mapping[str, Any]
@@ -172,10 +175,27 @@ def _from_texts(overrides: Sequence[str], document: Document, faults: list[Fault
         else:
             found: list[Fault] = []
             given = read_yaml(value, "", found)
+            if comment := _comment(value):
+                quoted = command(f'{key}="{value}"')
+                found.append(Fault(origin, "", f"YAML takes {comment} for a comment", hint=f"write {quoted}"))
             faults.extend(replace(fault, origin=origin, key=key) for fault in found)
             if given is not None:
                 sources = {path: Source(origin, origin, source.text) for path, source in given.sources.items()}
                 yield tuple(key.split(".")), Document(given.values, sources)
+
+
+def _comment(value: str) -> str:
+    """The comment at the end of an override's value: nobody means one there, and it would be lost without a word."""
+    if " #" not in value:
+        return ""
+    at = yaml.scan(value, Loader=yaml.BaseLoader)
+    try:
+        end = max(
+            token.end_mark.index for token in at if not isinstance(token, yaml.StreamEndToken | yaml.BlockEndToken)
+        )
+    except yaml.YAMLError:
+        return ""
+    return value[end:].strip() if value[end:].lstrip().startswith("#") else ""
 
 
 def _targets(key: str, document: Document) -> list[str]:

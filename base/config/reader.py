@@ -15,6 +15,7 @@ from base.config.document import (
     DEPTH,
     DIGITS,
     SIZE,
+    WHOLE,
     Document,
     KeyPath,
     Source,
@@ -45,13 +46,14 @@ def scalar(text: str) -> Any:
     if _BOOL.fullmatch(text):
         return text[0] in "tT"
     if _INT.fullmatch(text):
-        if len(text) > DIGITS:
-            raise ValueError("too large for a number")
-        return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
-    if _FLOAT.fullmatch(text):
-        if math.isinf(number := float(text)):
-            raise ValueError("too large for a number")
+        base = 0 if text[:2] in ("0o", "0x") else 10
+        if len(text.lstrip("+-0")) > DIGITS or abs(number := int(text, base)) >= WHOLE:
+            raise ValueError("too large for a whole number")
         return number
+    if _FLOAT.fullmatch(text):
+        if math.isinf(real := float(text)):
+            raise ValueError("too large for a number")
+        return real
     if _NOT_FINITE.fullmatch(text):
         raise ValueError("not a finite number")
     return text
@@ -150,7 +152,8 @@ class _Loader(yaml.BaseLoader):
             return scalar(text), text
         except ValueError as error:
             hint = "put it in quotes if text is meant"
-            self.faults.append(Fault(origin, "", str(error), text[:40], "a finite number", hint))
+            expected = "less than 2**63" if "whole" in str(error) else "a finite number"
+            self.faults.append(Fault(origin, "", str(error), text[:40], expected, hint))
             return None, node.value
 
     def text(self, node: Any, origin: Origin) -> str:

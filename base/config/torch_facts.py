@@ -42,7 +42,7 @@ RANGES: dict[str, dict[str, Any]] = {
     "torch.optim": {
         "alpha": Ge(0),
         "betas": Interval(ge=0, lt=1),
-        "lr": Ge(0),
+        "lr": Annotated[float, Ge(0)],
         "momentum": Ge(0),
         "weight_decay": Ge(0),
     },
@@ -73,6 +73,13 @@ LENGTHS = {
     "PolynomialLR": "total_iters",
 }
 """The argument of a schedule that says how long it lasts, or for StepLR when it first acts."""
+
+COUNTED = (*dict.fromkeys(LENGTHS.values()), "T_0", "step_size_up", "step_size_down")
+"""Arguments of schedules that count epochs or steps, as the schedule itself does."""
+UNITS = {"${trainer.epochs}": "epoch", "${trainer.total_steps}": "step", "${trainer.steps_per_epoch}": "step"}
+"""What the facts of the training count."""
+GROWTH = {"StepLR": "gamma", "MultiStepLR": "gamma", "ExponentialLR": "gamma"}
+"""The factor by which a schedule lowers the rate each time."""
 
 
 def usual_unit(type_: str) -> str:

@@ -16,7 +16,7 @@ from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
 from base.config.document import KeyPath
-from base.config.fields import Component, Section, seconds
+from base.config.fields import Component, Empty, Section, seconds
 from base.config.keys import Settings
 from base.config.lookup import KEYS_OF_ONE, nullable, registries_at
 from base.errors import writing
@@ -96,9 +96,10 @@ class _Maker:
             kind = typing.Annotated[(kind, *field.metadata)]
         options = self.value(kind, path)
         if any(isinstance(item, BeforeValidator) and item.func is seconds for item in field.metadata):
-            options = [*options, {"type": "string", "pattern": _TIME}]
-        elif any(isinstance(item, BeforeValidator) for item in field.metadata) and nullable(field):
-            options = [*options, {"const": "off"}]
+            options = [*options, {"type": "string", "pattern": _TIME}, {"const": False}]
+        elif any(isinstance(item, BeforeValidator) and (nullable(field) or item == Empty) for item in field.metadata):
+            may_be_false = any(option.get("type") == "boolean" for option in options)
+            options = [*options, {"enum": ["off"] if may_be_false else ["off", False]}]
         schema = _any_of([*options, {"type": "null"}])
         if field.description:
             schema = {"description": field.description, **schema}

@@ -28,17 +28,8 @@ CASES: list[tuple[dict[str, Any], str]] = [
         "the training data is smaller than one batch of 257, and drop_last is on",
     ),
     (
-        {"trainer__accumulate": 2, "lr_scheduler": {**STEP, "args": {"step_size": 6}}},
-        "lr_scheduler.args.step_size: the rate never changes; found 6; expected less than the 6 steps of the training",
-    ),
-    (
-        {"trainer__accumulate": 2, "lr_scheduler": COSINE},
-        "lr_scheduler.args.T_max: longer than the training; found 12; expected 6 steps at most; "
-        'write "${trainer.total_steps}"',
-    ),
-    (
         {"lr_scheduler": {"type": "OneCycleLR", "args": {"max_lr": 0.1, "total_steps": 10}}},
-        "lr_scheduler.args.total_steps: over before the training is, and then it fails; found 10; "
+        "lr_scheduler.args.total_steps: shorter than the training: it fails at its end; found 10; "
         'expected 12 steps; write "${trainer.total_steps}"',
     ),
     (
@@ -66,6 +57,29 @@ CASES: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+WARNINGS: list[tuple[dict[str, Any], str]] = [
+    (
+        {"trainer__accumulate": 2, "lr_scheduler": {**STEP, "args": {"step_size": 6}}},
+        "lr_scheduler.args.step_size: the rate never changes; found 6; expected less than the 6 steps of the training",
+    ),
+    (
+        {"trainer__accumulate": 2, "lr_scheduler": COSINE},
+        "lr_scheduler.args.T_max: longer than the training; found 12; expected 6 steps at most; "
+        'write "${trainer.total_steps}"',
+    ),
+    (
+        {"trainer__accumulate": 100},
+        "trainer.accumulate: longer than an epoch; found 100; expected 4 at most, the batches of an epoch",
+    ),
+    (
+        {"data__valid": 0.004},
+        "data.valid: one sample to validate with; found 0.004; expected a larger fraction, such as 0.1",
+    ),
+    ({"trainer__early_stop": 3}, "trainer.early_stop: never acts; found 3; expected less than 3, *"),
+]
+"""What trains, though a part of it never acts."""
+
+
 @TRAINERS.register
 class Consistent(Trainer):
     """A trainer of one's own may log what no text tells: its monitor is looked at by the dry run alone."""
@@ -84,6 +98,16 @@ def test_faults_have_places(changes: dict[str, Any], message: str, garments: Pat
     near = config.read_text().splitlines()[max(line - 3, 0) : line]
     assert any(key in text for text in near) or key.isdecimal()
     assert not (tmp_path / "saved").exists()
+
+
+@pytest.mark.parametrize(("changes", "message"), WARNINGS)
+def test_what_never_acts_is_a_warning(changes: dict[str, Any], message: str, garments: Path, tmp_path: Path) -> None:
+    config = small_config(tmp_path, garments, **changes)
+    (warning,) = check(config)
+    place, _, said = str(warning).partition(": warning: ")
+    assert re.fullmatch(rf"{re.escape(config.as_posix())}:\d+:\d+", place)
+    assert said.startswith(message.rstrip("*")) if message.endswith("*") else said == message
+    assert fit(config).reason == "finished"
 
 
 def test_a_run_cut_short_from_the_command_line_is_no_contradiction(garments: Path, tmp_path: Path) -> None:

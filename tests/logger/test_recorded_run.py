@@ -84,7 +84,7 @@ def test_a_torn_last_line_is_no_damage_and_a_damaged_one_is_reported(tmp_path: P
         (b"[" * 100_000, "config.yaml: more values than a config can hold, or nested too deep"),
         (b"? " * 100_000, "config.yaml: more values than a config can hold, or nested too deep"),
         (b"\xff\xfe\xfa", "config.yaml: "),
-        (b"a: " + b"9" * 400, "config.yaml: too large for a number"),
+        (b"a: " + b"9" * 400, "config.yaml: too large for a whole number"),
         (b"a: 1\n" * 300_000, "config.yaml: not read: it holds 1,500,000 bytes"),
         (None, "config.yaml: missing"),
     ],

@@ -210,7 +210,7 @@ def test_a_file_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 TWINS = {
     "name": "a: [b] # c",
-    "numbers": [1, -2, 0.5, 1e-3, 1e20, 10**30, 0],
+    "numbers": [1, -2, 0.5, 1e-3, 1e20, 2**63 - 1, 0],
     "texts": [
         "8",
         "1e-3",

@@ -115,8 +115,9 @@ def test_every_fault_is_told_at_its_place(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("bad.yaml").write_text(changed(changes), encoding="utf-8")
-    if messages == ["nothing is wrong"]:
-        Config.read("bad.yaml", overrides)
+    if messages == ["nothing is wrong"] or ": warning" in messages[0]:
+        config = Config.read("bad.yaml", overrides)
+        assert [str(warning) for warning in config.judged()] == [m for m in messages if m != "nothing is wrong"]
         return
     with pytest.raises(ConfigError) as error:
         Config.read("bad.yaml", overrides)
@@ -149,7 +150,8 @@ def test_the_schema_agrees_with_the_table() -> None:
         changes, overrides, messages = case.values
         node = read_yaml(changed(changes), "bad.yaml", [])
         if not overrides and node is not None:
-            key = (messages == ["nothing is wrong"], schema.is_valid(node.values))
+            passes = messages == ["nothing is wrong"] or ": warning" in messages[0]
+            key = (passes, schema.is_valid(node.values))
             found.setdefault(key, []).append(case.id)
     assert found.get((True, False), []) == []
     rejected, missed = len(found[False, False]), found[False, True]

@@ -73,11 +73,20 @@ def test_a_file_of_pytorch_template_is_read_by_other_names() -> None:
     assert config.notes[0] == "read as a config of pytorch-template"
 
 
-def test_a_contradiction_is_reported_and_the_config_is_read_all_the_same() -> None:
-    assert [note.partition(":")[2].partition(";")[0] for note in read().notes[1:]] == [
-        "40:23: trainer.early_stop: never acts",
-        "31:26: lr_scheduler.args.step_size: the rate never changes",
+def test_what_never_acts_is_a_warning_and_the_config_is_read_all_the_same() -> None:
+    assert [str(warning).partition(":")[2].partition(";")[0] for warning in read().judged()] == [
+        "40:23: warning: trainer.early_stop: never acts",
+        "31:26: warning: lr_scheduler.args.step_size: the rate never changes",
     ]
+
+
+def test_a_file_with_everything_off_runs() -> None:
+    config = read({"trainer": {**THEIRS["trainer"], "monitor": "off", "early_stop": 10}})
+    (warning, _) = config.judged()
+    assert str(warning).endswith(
+        ": warning: trainer.early_stop: never acts: nothing is monitored; found 10; "
+        "set trainer.monitor, or early_stop: off"
+    )
 
 
 def test_keys_of_the_project_are_preserved_and_read_where_they_were() -> None:
