@@ -7,10 +7,10 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from base.config.reader import SHORT_FLAGS, flags_of_file
-from base.errors import OutOfMemoryError, UserError, ran_out_of_memory
+from base.errors import ConfigError, OutOfMemoryError, UserError, ran_out_of_memory
 from utils.formatting import pluralize
 from utils.process import gc_paused, silence
 
@@ -30,7 +30,7 @@ def _train(argv: Sequence[str]) -> int:
     parser.add_argument("--check", action="store_true", help="only check the config; write nothing")
     _add_questions(parser)
     flags = _add_short_flags(parser, argv)
-    arguments = parser.parse_intermixed_args(argv)
+    arguments = _parsed(parser, argv)
     given = vars(arguments)
     for question in ("explain", "list", "schema"):  # in `--explain seed=1`, the word is an override, not a key
         if "=" in (given[question] or ""):
@@ -40,7 +40,8 @@ def _train(argv: Sequence[str]) -> int:
     overrides += arguments.overrides
     asks_for_names = arguments.list is not None or arguments.schema is not None
     if not asks_for_names and arguments.config is None and (arguments.resume is None or arguments.check):
-        parser.error("give -c CONFIG to start a run, or -r PATH to resume one")
+        file = next((text for text in arguments.overrides if text.endswith((".yaml", ".yml", ".json"))), "")
+        parser.error(f"write -c {file}" if file else "give -c CONFIG to start a run, or -r PATH to resume one")
     if asks_for_names or arguments.explain is not None:
         from base.introspect.questions import answer
 
@@ -121,7 +122,7 @@ def _test(argv: Sequence[str]) -> int:
     on.add_argument("--data", default="test", metavar="SET", help="test (default), valid, or the name of a dataset")
     on.add_argument("--input", metavar="PATH", help="predict an image, an .npz file, or a folder of them")
     parser.add_argument("--top-k", type=int, default=3, metavar="K", help="with --input: classes to print (default: 3)")
-    arguments = parser.parse_intermixed_args(argv)
+    arguments = _parsed(parser, argv)
     if arguments.top_k < 1:
         parser.error(f"argument --top-k: expected 1 or more, found {arguments.top_k}")
 
@@ -140,8 +141,26 @@ def _test(argv: Sequence[str]) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, without the usage, which `--help` prints."""
+        self.exit(2, f"{message}; --help lists the flags\n")
+
+
+def _parsed(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """Raises ConfigError for flags that do not exist."""
+    known = [flag for action in parser._actions for flag in action.option_strings]
+    single = [word for word in argv if word.startswith("-") and f"-{word.partition('=')[0]}" in known]
+    arguments, unknown = parser.parse_known_intermixed_args(argv) if not single else (argparse.Namespace(), single)
+    if unknown:
+        from base.config.near_misses import no_such_flag
+
+        raise ConfigError([no_such_flag(word, known) for word in unknown], "the command line")
+    return arguments
+
+
 def _parser(description: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    parser = _Parser(description=description, allow_abbrev=False)
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="overrides the config, read as YAML")
     parser.add_argument("--traceback", action="store_true", help="print the full traceback of an error")
     parser.add_argument("--plugin", action="append", default=[], metavar="MODULE", help="a module that registers names")

@@ -136,10 +136,10 @@ def _place(fault: Fault) -> tuple[bool, str, int, int, str]:
     return (not origin.line, origin.source, origin.line, origin.column, fault.key)
 
 
-def suggest(word: str, known: Iterable[str]) -> str | None:
+def suggest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """The known name closest to `word`, ignoring case; None if no name is similar."""
     names = {name.lower(): name for name in known}
-    nearest = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.6)
+    nearest = difflib.get_close_matches(word.lower(), names, n=1, cutoff=cutoff)
     return names[nearest[0]] if nearest else None
 
 

@@ -91,7 +91,10 @@ class Config(Mapping[str, Any]):
             wrong += [found for found in lengths.check_lengths(document) if not found.is_warning]
         wrong += [*cross_checks.check_together(document), *validate.check_code(document, plugins)]
         unread = {(fault.origin, fault.key) for fault in faults}  # these have no value, which is not a second fault
-        faults += [fault for fault in wrong if (fault.origin, fault.key) not in unread]
+        wrong = [fault for fault in wrong if (fault.origin, fault.key) not in unread]
+        if not faults and not wrong:
+            wrong = validate.check_logged(document)  # of a config with faults it would tell consequences
+        faults += wrong
         if faults or settings is None:
             raise ConfigError((_with_file_key(fault, notes) for fault in faults), source)
         return cls(document, settings, source, of_run, notes)

@@ -12,11 +12,11 @@ import pathlib
 import re
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal, Union
 
 from base.config.document import KeyPath, dotted
-from base.config.reader import scalar
+from base.config.reader import flow, scalar
 from base.errors import did_you_mean, listing
 from base.registry import FUNCTIONS, BrokenFile, UnknownName
 
@@ -283,27 +283,68 @@ def limits(metadata: Iterable[Any]) -> str:
 
 
 def suggest_fix(value: Any, text: str, annotation: Any) -> str:
-    """A likely fix, such as `write 8, without quotes`; empty if there is none. `text` is the value as written."""
-    kinds = {bare(kind) for kind in choices(bare(annotation))}
-    if isinstance(value, str):
-        word = value.strip()
-        if bool in kinds and word.lower() in (*_BOOLEANS, "true", "false"):
-            return f"write {_BOOLEANS.get(word.lower(), word.lower())}"
-        return _suggest_number(word, kinds) if kinds & {int, float} else ""
-    if type(value) is float and int in kinds and value == int(value):
-        return f"write {int(value)}"
-    return f'write "{text}", in quotes' if str in kinds and isinstance(value, bool | int | float) else ""
+    """A likely fix that fits, such as `write 8, without quotes`; empty if there is none. `text` is the value as
+    written.
+    """
+    for words, meant in _rewritten(value, text):
+        if _fits(meant, annotation):
+            return f"write {words}"
+    return ""
 
 
-def _suggest_number(word: str, kinds: set[Any]) -> str:
-    plain = re.sub(r"(?<=\d)[_, ](?=\d{3})", "", word)
+def _fits(value: Any, annotation: Any) -> bool:
+    if isinstance(value, list) and bare(annotation) in SEQUENCES:
+        return False  # how many of what is not known
     try:
-        value = scalar(plain)
-    except ValueError:
-        return ""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return ""
+        fit(value, annotation)
+    except Mismatch:
+        return False
+    metadata = typing.get_args(annotation)[1:] if typing.get_origin(annotation) is Annotated else ()
+    patterns = [item.pattern for item in metadata if isinstance(getattr(item, "pattern", None), str)]
+    return all(isinstance(value, str) and re.search(pattern, value) for pattern in patterns)
+
+
+def _rewritten(value: Any, text: str) -> Iterator[tuple[str, Any]]:
+    """What may be meant by `value`: how to write it, and the value that is then read."""
+    if isinstance(value, str):
+        yield from _of_text(value.strip())
+    elif isinstance(value, bool | int | float):
+        if type(value) is float and value == int(value):
+            yield str(int(value)), int(value)
+        yield f'"{text}", in quotes', text
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        yield f"[{text}]", [value]
+
+
+def _of_text(word: str) -> Iterator[tuple[str, Any]]:
+    if (boolean := _BOOLEANS.get(word.lower(), word.lower())) in ("true", "false"):
+        yield boolean, boolean == "true"
+    plain = re.sub(r"(?<=\d)[_, ](?=\d{3}(\D|$))", "", word)
     quotes = ", without quotes" if plain == word else ""
-    if float in kinds or isinstance(value, int):
-        return f"write {plain}{quotes}"
-    return f"write {int(value)}{quotes}" if value == int(value) else ""
+    number = _number(plain)
+    if number is not None:
+        yield f"{plain}{quotes}", number
+        if type(number) is float and number == int(number):
+            yield str(int(number)), int(number)
+    if re.fullmatch(r"-?\d+,\d+", word) and (number := _number(word.replace(",", "."))) is not None:
+        yield word.replace(",", "."), number
+    if word.endswith("%") and (number := _number(word[:-1].strip())) is not None:
+        yield f"{number / 100:g}", float(f"{number / 100:g}")
+    inner = word[1:-1] if word[:1] + word[-1:] in ("()", "[]") else word if "," in word else ""
+    if inner:
+        items = [_plain(item.strip()) for item in inner.strip(", ").split(",")]
+        yield flow(items), items
+    if word in ("None", "none", "nil"):
+        yield "null", None
+
+
+def _plain(word: str) -> Any:
+    try:
+        return scalar(word)
+    except ValueError:
+        return word
+
+
+def _number(word: str) -> int | float | None:
+    value = _plain(word)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None

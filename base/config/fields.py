@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field
@@ -85,11 +85,22 @@ def seconds(value: Any) -> Any:
     raise ValueError("not a time")
 
 
-def are_names(own: Collection[str], keys: Iterable[str]) -> bool:
+_PYTHON = ("_target_", "class_path", "init_args")
+"""What Hydra and jsonargparse call `type` and `args`."""
+
+
+def are_names(own: Collection[str], values: Mapping[str, Any]) -> bool:
     """True if the keys of a mapping are names of components and not keys of a single one, which are `own`. A misspelt
-    `type` or `args` is not a name.
+    `type` or `args` is not a name, and numbers alone are no components: somebody left out `type`.
     """
-    return bool(keys) and not any(name in own or suggest(name, ("type", "args")) for name in keys)
+    if not values or any(name in own or name in _PYTHON or suggest(name, ("type", "args")) for name in values):
+        return False
+    return not all(_is_plain(value) for value in values.values())
+
+
+def _is_plain(value: Any) -> bool:
+    """True for a number, true, false, or a list of these."""
+    return all(map(_is_plain, value)) if isinstance(value, list) and value else isinstance(value, bool | int | float)
 
 
 def one_or_named(component: type[Component]) -> Discriminator:

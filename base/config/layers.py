@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ Keys = tuple[str, ...]
 Overrides = Sequence[str] | Mapping[str, Any]
 _OFF = ("off", "auto", "split")
 """Texts that may stand in place of a component and do not name one."""
+_KEY = re.compile(r"[a-z_]+(\.\w+)+")
 _PATH = re.compile(r"[^.\s=-][^.\s=]*(\.[^.\s=]+)*")
 
 
@@ -159,15 +161,20 @@ def _from_mapping(overrides: Mapping[str, Any], faults: list[Fault]) -> Iterator
 
 def _from_texts(overrides: Sequence[str], document: Document, faults: list[Fault]) -> Iterator[tuple[Keys, Document]]:
     flags = flags_of(document.values)
-    for text in overrides:
-        origin = Origin(f"command line: {text}")
+    remaining = iter(overrides)
+    for text in remaining:
+        rest = next(remaining, "") if _KEY.fullmatch(text) else ""  # of `trainer.epochs 3` the value
+        if "=" in rest or _KEY.fullmatch(rest):
+            remaining, rest = itertools.chain([rest], remaining), ""
+        origin = Origin(f"command line: {text} {rest}".rstrip())
         key, equals, value = text.partition("=")
         targets = [flags[key]] if key in flags else _targets(key, document)
         key = targets[0]
         if len(targets) > 1:
             faults.append(Fault(origin, "", "has no single target", hint=f"write {listing(targets)}"))
-        elif not equals or not _PATH.fullmatch(key):
-            faults.append(Fault(origin, "", "not an override", expected="key.path=value, such as trainer.epochs=3"))
+        elif not equals or not _PATH.fullmatch(key) or "[" in key or key[0] in "+~":
+            expected = "key.path=value, such as trainer.epochs=3"
+            faults.append(Fault(origin, "", "not an override", expected=expected, hint=_as_override(text, rest)))
         elif not value.strip():
             faults.append(Fault(origin, key, "nothing after the '='", hint="write null to remove the key"))
         elif key == "extends":
@@ -182,6 +189,17 @@ def _from_texts(overrides: Sequence[str], document: Document, faults: list[Fault
             if given is not None:
                 sources = {path: Source(origin, origin, source.text) for path, source in given.sources.items()}
                 yield tuple(key.split(".")), Document(given.values, sources)
+
+
+def _as_override(text: str, value: str) -> str:
+    """How to write what is no override: a config file, `a.b 3`, `a.b: 3`, `a[0]=3`, Hydra's `+a.b=3`."""
+    if text.endswith((".yaml", ".yml", ".json")) and "=" not in text:
+        return f"write -c {text}"
+    meant = re.sub(r"\[(\w+)\]", r".\1", text.lstrip("+~"))
+    if "=" not in meant:
+        meant = f"{meant}={value}" if value else re.sub(r":\s*", "=", meant, count=1)
+    key, equals, value = meant.partition("=")
+    return f"write {command(meant)}" if equals and value and _PATH.fullmatch(key) and meant != text else ""
 
 
 def _comment(value: str) -> str:

@@ -166,8 +166,17 @@ class _Loader(yaml.BaseLoader):
 
     def mapping(self, pairs: list[tuple[Any, Any]], path: KeyPath) -> dict[str, Any]:
         items: dict[str, Any] = {}
+        rest_of_tuple = False
         for key_node, value_node in pairs:
             origin = _origin(self.source, key_node.start_mark)
+            if rest_of_tuple:
+                rest_of_tuple = not str(key_node.value).endswith(")")
+                continue
+            if opened := _opened_tuple(value_node):
+                hint = f"write a list: [{opened}, ...]"
+                at = _origin(self.source, value_node.start_mark)
+                self.faults.append(Fault(at, "", "a tuple of Python", value_node.value + ", ...", hint=hint))
+                rest_of_tuple = True
             if not isinstance(key_node, yaml.ScalarNode):
                 self.faults.append(Fault(origin, "", "a list or mapping as a key", expected="text"))
                 continue
@@ -202,6 +211,12 @@ class _JSONLoader(_Loader):
         return value, text
 
 
+def _opened_tuple(node: Any) -> str:
+    """The first part of a Python tuple, which a comma cuts off inside { }: `0.9` of `(0.9`; else empty."""
+    plain = isinstance(node, yaml.ScalarNode) and node.style is None
+    return node.value[1:].strip() if plain and node.value.startswith("(") and ")" not in node.value else ""
+
+
 def _origin(source: str, mark: Any) -> Origin:
     return Origin(source, mark.line + 1, mark.column + 1)
 
@@ -228,6 +243,15 @@ def to_yaml(values: Any, inline: bool = False) -> str:
     """The text that `read_yaml` reads as `values`; `inline` writes innermost lists as `[1, 2]`."""
     style = None if inline else False
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=style)
+
+
+def flow(values: Any) -> str:
+    """`{a: 1, b: [2, 3]}`, in one line; tuples as lists."""
+    plain = [list(v) if isinstance(v, tuple) else v for v in values] if isinstance(values, list | tuple) else values
+    if isinstance(plain, dict):
+        plain = {key: list(v) if isinstance(v, tuple) else v for key, v in plain.items()}
+    text = yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10**6, default_flow_style=True)
+    return text.removesuffix("...\n").strip()
 
 
 LARGEST = 1_000_000

@@ -13,6 +13,7 @@ from base.config.cross_checks import check_monitor
 from base.config.document import Document, KeyPath, dotted
 from base.config.keys import Settings
 from base.config.lookup import components, named
+from base.config.near_misses import meant
 from base.discovery import allowed_plugins, load_plugin
 from base.errors import Fault, did_you_mean, listing
 from base.registry import LOSSES, OPTIMIZERS, REGISTRIES, TRAINERS, BrokenFile, UnknownName
@@ -39,12 +40,18 @@ def check_code(document: Document, plugins: Iterable[str]) -> list[Fault]:
         faults += _check_component(document, path, name, symbols)
     for path in named(document, "optimizer").values():
         faults += _check_groups(document, path)
+    return faults
+
+
+def check_logged(document: Document) -> list[Fault]:
+    """The fault of a monitor that nothing logs, as far as the config decides what is logged."""
+    trainer = document.values.get("trainer")
     losses = [document.get((*path, "type")) for path in named(document, "loss").values()]
     may_log_more = any(LOSSES.is_users(str(name)) for name in losses if name is not None)
     may_log_more |= isinstance(trainer, dict) and trainer.get("type", "Trainer") != "Trainer"
     if may_log_more or TRAINERS.is_users("Trainer"):
-        return faults
-    return [*faults, *check_monitor(document)]
+        return []
+    return check_monitor(document)
 
 
 def _check_component(document: Document, path: KeyPath, name: str, symbols: tuple[str, ...]) -> list[Fault]:
@@ -61,7 +68,9 @@ def _check_component(document: Document, path: KeyPath, name: str, symbols: tupl
         else:
             return check_arguments(target, document, path, name, origin, registry.supplied_to(target))
     what = f"no {listing(error.kind for error in unknown)} is named {name!r}"
-    hint = suggest_fix(name, name, float) or _known(name, unknown, symbols[0])
+    known = [known for error in unknown for known in error.known]
+    number = suggest_fix(name, name, float) if path[:2] == ("data", "valid") else ""
+    hint = number or meant(name, known, symbols[0]) or _known(name, unknown, symbols[0])
     return [Fault(origin, key, what, hint=hint)]
 
 
