@@ -48,10 +48,13 @@ line `key.path=value` does the same. The last column says whether a run that is 
 |---|---|---|
 {kinds}
 
-## Facts
+## References and facts
+
+`${{project.width}}` stands for the value of that key, of any key of the config: it is put in once all files and overrides
+are merged, and checked where it stands. The names of facts are reserved.
 
 Arguments may name what is known only once the data is read: `num_classes: ${{data.num_classes}}`. Inside `[ ]` and
-`{{ }}` it stands in quotes.
+`{{ }}` it stands in quotes. An element is named by its index: `${{data.input_shape.0}}`.
 
 | fact | what it is |
 |---|---|
@@ -63,6 +66,10 @@ _FAULTS_PAGE = """\
 Written by `make docs` from tests/base/config (faults.txt and test_document.py), where each case is a test: the text and
 the place, to the letter. Every fault is reported at once, with file, line and column, and nothing is started:
 exit code 2.
+
+**A fault cannot run, or can be meant at no length of the training; a warning trains, but a part of it never acts, or
+acts against its purpose.** Warnings are printed, and the run starts. They compare values of one file: a run that the
+command line makes shorter (`trainer.epochs=1`) is not warned of.
 
 Each case changes this config: a line replaces the line that starts with the same key; `$` is the command line:
 

@@ -79,13 +79,14 @@ class Config(Mapping[str, Any]):
         of_run: bool,
     ) -> Config:
         # Imported here because these need pydantic: an unreadable file is reported without it.
-        from base.config import cross_checks, layers, lengths, validate
+        from base.config import cross_checks, layers, lengths, references, validate
 
         notes: list[str] = []
         document = layers.merge_files(files, faults, notes)
         layers.apply_overrides(document, overrides, faults)
         layers.add_plugins(document, plugins)
         layers.remove_nulls(document)
+        references.resolve(document, faults)
         settings, wrong = validate.check_sections(document)
         if not of_run:
             wrong += [found for found in lengths.check_lengths(document) if not found.is_warning]

@@ -38,7 +38,9 @@ FACTS: dict[str, tuple[str, Any]] = {
     "trainer.steps_per_epoch": ("a whole number", 100),
 }
 """By name: the type in words, and an example value, with which arguments are checked."""
-_FACT = re.compile(r"\$\{([^{}]*)\}")
+REFERENCE = re.compile(r"\$\{([^{}]*)\}")
+"""`${...}`: a fact, or the path of a key (base/config/references.py)."""
+_EXAMPLES = {name: example * 100 if name == "data.class_counts" else example for name, (_, example) in FACTS.items()}
 Parameters = dict[str, Parameter]
 _NAMED = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
@@ -53,7 +55,7 @@ def substitute(value: Any, facts: Mapping[str, Any]) -> Any:
     """`value` with every string `${name}` in it replaced by the value of that fact."""
     name = fact(value)
     if name is not None:
-        return facts[name]
+        return value_of(name, facts)
     if isinstance(value, Mapping):
         return {key: substitute(item, facts) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -123,14 +125,14 @@ def check_arguments(
 def _misfit(document: Document, argument: KeyPath, value: Any, asked: Any) -> list[Fault]:
     """The fault of an argument whose value does not fit the annotation `asked`."""
     try:
-        fit(substitute(value, {name: example for name, (_, example) in FACTS.items()}), asked, argument)
+        fit(substitute(value, _EXAMPLES), asked, argument)
     except Mismatch as mismatch:
         path = mismatch.path
         while path not in document.sources:
             path = path[:-1]  # inside an example of a fact
         value, source = document.get(path), document.sources[path]
         name = fact(value)
-        found = f"{name}, {FACTS[name][0]}" if name else document.found(path)
+        found = f"{name}, {_words(name)}" if name else document.found(path)
         what = "has no value" if value is None else mismatch.what
         hint = mismatch.hint or suggest_fix(value, source.text, mismatch.annotation)
         return [Fault(source.origin, dotted(path), what, found, mismatch.expected, hint)]
@@ -139,8 +141,30 @@ def _misfit(document: Document, argument: KeyPath, value: Any, asked: Any) -> li
 
 def fact(value: Any) -> str | None:
     """The name in `${name}`; None for any other value."""
-    match = _FACT.fullmatch(value) if isinstance(value, str) else None
+    match = REFERENCE.fullmatch(value) if isinstance(value, str) else None
     return match[1] if match else None
+
+
+def fact_and_index(name: str) -> tuple[str, int | None]:
+    """`("data.input_shape", 0)` of `data.input_shape.0`; no index where the whole fact, or none, is named."""
+    whole, _, index = name.rpartition(".")
+    is_element = index.isdecimal() and whole in FACTS and isinstance(FACTS[whole][1], list)
+    return (whole, int(index)) if is_element else (name, None)
+
+
+def value_of(name: str, facts: Mapping[str, Any]) -> Any:
+    """The fact, or its element. Raises ValueError for an element that is not there."""
+    whole, index = fact_and_index(name)
+    if index is None:
+        return facts[name]
+    if index >= len(facts[whole]):
+        raise ValueError(f"${{{name}}}: {whole} has {len(facts[whole])} elements, the first is 0")
+    return facts[whole][index]
+
+
+def _words(name: str) -> str:
+    whole, index = fact_and_index(name)
+    return FACTS[whole][0] if index is None else "a whole number"
 
 
 def _facts_at(path: KeyPath) -> Collection[str]:
@@ -156,7 +180,8 @@ def _check_facts(document: Document, args: KeyPath) -> dict[str, list[Fault]]:
     """By argument, the faults of every `${...}` in it that names no fact known there."""
     known, faults = _facts_at(args), dict[str, list[Fault]]()
     for path, value in walk(document.get(args), args):
-        if isinstance(value, str) and _FACT.search(value) and fact(value) not in known:
+        name = fact(value) or ""
+        if isinstance(value, str) and REFERENCE.search(value) and fact_and_index(name)[0] not in known:
             fault = Fault(document.sources[path].origin, dotted(path), *_wrong(value, known))
             faults.setdefault(str(path[len(args)]), []).append(fault)
     return faults
@@ -167,7 +192,7 @@ def _wrong(text: str, known: Collection[str]) -> tuple[str, str, str, str]:
     name = fact(text)
     if name is None:
         return "a fact stands alone", text, "${name} and nothing beside it", ""
-    if name not in FACTS:
+    if fact_and_index(name)[0] not in FACTS:
         hint = did_you_mean(name, known) or (f"there are {listing(known, 'and')}" if known else "")
         return "no such fact", name, "", hint
     return "this fact is not known yet here", name, "", "write the value itself"

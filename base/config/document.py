@@ -35,6 +35,8 @@ class Source:
     """A scalar as it was written: `1e-3`, `"8"`."""
     overridden: tuple[Document, ...] = ()
     """Values that this one replaced, latest first: from extended files, or the `args` of another `type`."""
+    reference: str = ""
+    """`${project.width}` of a value that stands in its place."""
 
 
 @dataclass
@@ -75,12 +77,14 @@ class Document:
 
     def found(self, path: KeyPath) -> str:
         """The value at `path` as a message quotes it."""
-        value, text = self.get(path), self.sources[path].text
+        value, text, reference = self.get(path), self.sources[path].text, self.sources[path].reference
         if isinstance(value, dict):
-            return "a mapping" if value else "an empty mapping"
-        if isinstance(value, list):
-            return f"a list of {len(value)}" if value else "an empty list"
-        return f"{text[:57]}..." if len(text) > 60 else text
+            said = "a mapping" if value else "an empty mapping"
+        elif isinstance(value, list):
+            said = f"a list of {len(value)}" if value else "an empty list"
+        else:
+            said = f"{text[:57]}..." if len(text) > 60 else text
+        return f"{said}, the value of {reference}" if reference else said
 
     def part(self, path: KeyPath) -> Document:
         """A copy of the value at `path`."""

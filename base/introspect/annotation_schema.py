@@ -17,9 +17,14 @@ from base.config.annotations import MAPPINGS, SEQUENCES, bare, choices
 from base.config.arguments import FACTS
 
 Schema = dict[str, Any]
+REFERENCE: Schema = {"description": "the value of another key", "type": "string", "pattern": r"^\$\{[^{}]+\}$"}
+"""Values that any key accepts."""
 OPEN: Schema = {
-    "description": "a fact; or null, which removes the value of a base config",
-    "enum": [None, *(f"${{{name}}}" for name in FACTS)],
+    "description": "a fact, the value of another key, or null, which removes the value of a base config",
+    "anyOf": [
+        {"enum": [None, *(f"${{{name}}}" for name in FACTS)]},
+        REFERENCE,
+    ],
 }
 """Values that any argument accepts."""
 _SIMPLE: dict[Any, Schema] = {

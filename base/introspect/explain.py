@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from base.config import Config
-from base.config.arguments import fact
+from base.config.arguments import fact, fact_and_index, value_of
 from base.config.document import KeyPath, dotted
 from base.config.lookup import field_at, registries_at
 from base.config.torch_facts import usual_unit
@@ -144,9 +144,12 @@ class _Explained:
         origin = self._origin(self.config.origin(key))
         name = fact(value)
         if name is not None:
-            known = inline(self.facts[name]) if name in self.facts else "known once the data is read"
+            there = fact_and_index(name)[0] in self.facts
+            known = inline(value_of(name, self.facts)) if there else "known once the data is read"
             origin = f"{name.partition('.')[0]}: {known}; {origin}"
-        return [origin, *(f"instead of {was}" for was in self._covered(path))]
+        written = self.config.written(key)
+        referred = [f"the value of {written.reference}"] if written and written.reference else []
+        return [origin, *referred, *(f"instead of {was}" for was in self._covered(path))]
 
     def _covered(self, path: KeyPath) -> Iterator[str]:
         written = self.config.written(dotted(path))

@@ -20,7 +20,7 @@ from base.config.fields import Component, Empty, Section, seconds
 from base.config.keys import Settings
 from base.config.lookup import KEYS_OF_ONE, nullable, registries_at
 from base.errors import writing
-from base.introspect.annotation_schema import OPEN, annotation_schema, limited, limits_schema
+from base.introspect.annotation_schema import OPEN, REFERENCE, annotation_schema, limited, limits_schema
 from base.introspect.catalogue import Argument, Entry, entry, names_by_source, plain
 from base.registry import REGISTRIES, BrokenFile
 
@@ -71,7 +71,7 @@ def json_schema(users: bool = True) -> Schema:
         **root,
         "if": {"not": {"required": ["extends"]}},
         "then": whole,
-        "definitions": {"open": OPEN, **maker.definitions},
+        "definitions": {"open": OPEN, "reference": REFERENCE, **maker.definitions},
     }
 
 
@@ -100,7 +100,7 @@ class _Maker:
         elif any(isinstance(item, BeforeValidator) and (nullable(field) or item == Empty) for item in field.metadata):
             may_be_false = any(option.get("type") == "boolean" for option in options)
             options = [*options, {"enum": ["off"] if may_be_false else ["off", False]}]
-        schema = _any_of([*options, {"type": "null"}])
+        schema = _any_of([*options, {"$ref": "#/definitions/reference"}, {"type": "null"}])
         if field.description:
             schema = {"description": field.description, **schema}
         if not field.is_required() and isinstance(field.default, bool | int | float | str):
