@@ -50,8 +50,8 @@ line `key.path=value` does the same. The last column says whether a run that is 
 
 ## References and facts
 
-`${{project.width}}` stands for the value of that key, of any key of the config: it is put in once all files and overrides
-are merged, and checked where it stands. The names of facts are reserved.
+`${{project.width}}` stands for the value of that key; any key of the config may be named. It is put in once all files
+and overrides are merged, and checked where it stands. The names of facts are reserved.
 
 Arguments may name what is known only once the data is read: `num_classes: ${{data.num_classes}}`. Inside `[ ]` and
 `{{ }}` it stands in quotes. An element is named by its index: `${{data.input_shape.0}}`.

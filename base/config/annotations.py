@@ -287,12 +287,13 @@ def suggest_fix(value: Any, text: str, annotation: Any) -> str:
     written.
     """
     for words, meant in _rewritten(value, text):
-        if _fits(meant, annotation):
+        if fits(meant, annotation):
             return f"write {words}"
     return ""
 
 
-def _fits(value: Any, annotation: Any) -> bool:
+def fits(value: Any, annotation: Any) -> bool:
+    """True if `fit` takes the value, and the pattern of an `Annotated` matches it."""
     if isinstance(value, list) and bare(annotation) in SEQUENCES:
         return False  # how many of what is not known
     try:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from base.config.document import Document, KeyPath, dotted
-from base.config.lookup import chains
+from base.config.lookup import chains, named
 from base.config.torch_facts import GROWTH
 from base.errors import Fault
 from base.registry import METRICS
@@ -17,7 +17,7 @@ _LARGER = re.compile(r"(^|_)(accuracy|precision|recall|f1|dice|iou|auroc|auc|r2)
 
 def doubts(document: Document, sizes: Mapping[str, int]) -> list[Fault]:
     """The warnings. `sizes` are the numbers of samples of the validation sets by name, as far as they are known."""
-    of_text = [warning for check in (_direction, _growth, _same_data) for warning in check(document)]
+    of_text = [warning for check in (_direction, _growth, _large_rate, _same_data) for warning in check(document)]
     return [*of_text, *_one_sample(document, sizes)]
 
 
@@ -57,6 +57,14 @@ def _growth(document: Document) -> Iterator[Fault]:
             if type(factor) in (int, float) and factor >= 1:
                 what = "the rate grows each time" if factor > 1 else "the rate never changes"
                 yield _warning(document, path, what, "a factor below 1, such as 0.1")
+
+
+def _large_rate(document: Document) -> Iterator[Fault]:
+    for optimizer in named(document, "optimizer").values():
+        path = (*optimizer, "args", "lr")
+        rate = document.get(path)
+        if type(rate) in (int, float) and rate > 10:
+            yield _warning(document, path, "a very large learning rate", "usually 1 or less")
 
 
 def _same_data(document: Document) -> Iterator[Fault]:

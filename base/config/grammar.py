@@ -64,6 +64,8 @@ def yaml_fault(error: Any, text: str, source: str) -> Fault:
         what, hint = "a '{' inside brackets", 'in [ ] and { } write "${...}" in quotes'
     elif ("not closed" in what or "no ':'" in what) and error.context_mark:
         mark = error.context_mark  # where the value begins, not where its end is missing
+        if "not closed" in what and " #" in text.splitlines()[mark.line]:
+            hint = "what follows ' #' is a comment, brackets too: put a text that holds it in quotes"
     return Fault(Origin(source, mark.line + 1, mark.column + 1), "", what, hint=hint)
 
 

@@ -6,10 +6,11 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 
+from base.config.annotations import fits
 from base.config.document import ALIASES, Document, KeyPath, Source, dotted, from_plain, nested
 from base.config.lookup import KEYS_OF_ONE, component_paths, field_at, named, nullable, of_another_kind
 from base.config.reader import SHORT_FLAGS, flags_of, read_yaml
@@ -183,8 +184,10 @@ def _from_texts(overrides: Sequence[str], document: Document, faults: list[Fault
             found: list[Fault] = []
             given = read_yaml(value, "", found)
             if comment := _comment(value):
-                quoted = command(f'{key}="{value}"')
-                found.append(Fault(origin, "", f"YAML takes {comment} for a comment", hint=f"write {quoted}"))
+                field, quoted = field_at(document.path(key)), command(f'{key}="{value}"')
+                asked = Annotated[(field.annotation, *field.metadata, "")] if field else Any
+                hint = f"write {quoted}" if fits(value, asked) else "leave it out"
+                found.append(Fault(origin, "", f"YAML takes {comment} for a comment", hint=hint))
             faults.extend(replace(fault, origin=origin, key=key) for fault in found)
             if given is not None:
                 sources = {path: Source(origin, origin, source.text) for path, source in given.sources.items()}

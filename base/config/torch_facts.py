@@ -47,7 +47,7 @@ RANGES: dict[str, dict[str, Any]] = {
         "weight_decay": Ge(0),
     },
     "torch.nn": {
-        "label_smoothing": _SHARE,
+        "label_smoothing": Interval(ge=0, lt=1),
         "reduction": Literal["mean", "sum", "none", "batchmean"],
     },
     "torchvision.models": {"dropout": _SHARE, "num_classes": Ge(1)},

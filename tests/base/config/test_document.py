@@ -114,6 +114,8 @@ BAD_YAML = {
     "a: !Net": "1:4: tags are not read; found !Net; expected plain values; remove the tag",
     "a: .nan": "1:4: not a finite number; found .nan; expected a finite number; put it in quotes if text is meant",
     "a: -.INF": "1:4: not a finite number; found -.INF; expected a finite number; put it in quotes if text is meant",
+    "a: {b: 2 #, c: 3}": "1:4: the mapping opened by '{' is not closed, or lacks a comma; "
+    "what follows ' #' is a comment, brackets too: put a text that holds it in quotes",
     "a: 1e999": "1:4: too large for a number; found 1e999; expected a finite number; put it in quotes if text is meant",
     "[" * 70: "1:65: nested more than 64 deep",
     "{a: " * 300: "1:254: nested more than 64 deep",
