@@ -35,7 +35,16 @@ from base.loop.components import (
 )
 from base.loop.metrics import Mean
 from base.loop.optim import Average, Learning, Link, ParameterFreezer, Schedule, grouped, learning, matches
-from base.protocols import ChoosesState, CountsUpdates, DataSets, Loader, SharesCounts, Updates, WrapsLoader
+from base.protocols import (
+    ChoosesState,
+    CountsUpdates,
+    DataSets,
+    Loader,
+    SharesCounts,
+    Updates,
+    WrapsLoader,
+    batches_in,
+)
 from base.registry import (
     CALLBACKS,
     LOADERS,
@@ -110,8 +119,9 @@ class Builder:
             what, most = "larger than the training data", f"{train.size} at most, the number of its samples"
             faults.append(config.fault("data.loader.batch_size", what, str(batch), most))
         if self.is_new_run:
-            sizes = {n: part.size for n, part in self.data.valid.items() if not isinstance(part, WrapsLoader)}
-            found = config.judged(steps, len(train), sizes)
+            known = {n: part for n, part in self.data.valid.items() if not isinstance(part, WrapsLoader)}
+            sizes = {n: part.size for n, part in known.items() if part.size is not None}
+            found = config.judged(steps, batches_in(train), sizes)
             faults += [fault for fault in found if not fault.is_warning]
             self.warnings = [fault for fault in found if fault.is_warning]
         if faults:
