@@ -27,12 +27,15 @@ from base.protocols import (
     UsesLearned,
 )
 from base.registry import FUNCTIONS, LOADERS, SAMPLERS, TRANSFORMS, Registry
-from data_loader.checks.classes import align_classes, warn_of_rare
-from data_loader.checks.geometry import refuse_lone_geometry
-from data_loader.checks.shared import warn_of_shared
-from data_loader.checks.types import label_names, refuse_images
-from data_loader.loaded import LoadedData
-from data_loader.loaders import InMemoryLoader, PerSampleLoader, SinglePrecision
+from data_loader.checks import (
+    align_classes,
+    label_names,
+    refuse_images,
+    refuse_lone_geometry,
+    warn_of_rare,
+    warn_of_shared,
+)
+from data_loader.loaders import InMemoryLoader, LoadedData, PerSampleLoader, SinglePrecision
 from data_loader.open_datasets import (
     SPLIT,
     DatasetFacts,

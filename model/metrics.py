@@ -13,15 +13,15 @@ from torch import Tensor
 from base.errors import MetricError
 from base.loop.metrics import Metric, widest
 from base.registry import METRICS
+from utils.classification import ENOUGH, PROBABILITIES, Read, Task, TaskReader, UnclearTask
 from utils.formatting import pluralize
-from utils.tasks import ENOUGH, PROBABILITIES, Read, Task, TaskReader, UnclearTask
 
 Average = Literal["micro", "macro", "weighted", "none"]
 log = logging.getLogger(__name__)
 
 
 class ClassificationMetric(Metric):
-    """A metric of predicted and true classes; `utils.tasks.TaskReader` says which shapes it takes and what its
+    """A metric of predicted and true classes; `utils.classification.TaskReader` says which shapes it takes and what its
     arguments mean. Targets that the task does not know, and probabilities that are cut as logits, are noticed when
     the value is computed."""
 

@@ -79,7 +79,7 @@ class Config(Mapping[str, Any]):
         of_run: bool,
     ) -> Config:
         # Imported here because these need pydantic: an unreadable file is reported without it.
-        from base.config import cross_checks, layers, lengths, references, validate
+        from base.config import cross_checks, layers, plausibility, references, validate
 
         notes: list[str] = []
         document = layers.merge_files(files, faults, notes)
@@ -89,7 +89,7 @@ class Config(Mapping[str, Any]):
         references.resolve(document, faults)
         settings, wrong = validate.check_sections(document)
         if not of_run:
-            wrong += [found for found in lengths.check_lengths(document) if not found.is_warning]
+            wrong += [found for found in plausibility.check_lengths(document) if not found.is_warning]
         wrong += [*cross_checks.check_together(document), *validate.check_code(document, plugins)]
         unread = {(fault.origin, fault.key) for fault in faults}  # these have no value, which is not a second fault
         wrong = [fault for fault in wrong if (fault.origin, fault.key) not in unread]
@@ -140,8 +140,7 @@ class Config(Mapping[str, Any]):
         """
         if self.of_run:
             return []
-        from base.config.doubts import doubts
-        from base.config.lengths import check_lengths
+        from base.config.plausibility import check_lengths, doubts
 
         found = [*check_lengths(self._document, steps, batches), *doubts(self._document, sizes or {})]
         return [_with_file_key(fault, self.notes) for fault in found]

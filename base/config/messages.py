@@ -19,7 +19,6 @@ from base.config.document import Document, KeyPath, dotted
 from base.config.fields import Component, Section
 from base.config.keys import Settings
 from base.config.lookup import field_at, nullable, section_of
-from base.config.near_misses import ADVICE, OURS
 from base.config.reader import flow
 from base.errors import Fault, listing, suggest
 
@@ -143,7 +142,7 @@ def _inside(section: type[Section], value: Any, text: str) -> str:
 
 
 def _monitor(document: Document, value: Any) -> str:
-    from base.config.doubts import direction
+    from base.config.plausibility import direction
 
     modes = {"minimize": "min", "maximize": "max"}
     name, mode = value, ""
@@ -158,6 +157,8 @@ def _monitor(document: Document, value: Any) -> str:
 
 def _belongs(path: KeyPath) -> str:
     """Where an unknown key belongs, or which key was probably meant."""
+    from base.config.near_misses import ADVICE
+
     key, section = str(path[-1]), _section_at(path[:-1])
     if "." in key:
         return "in a file each part of a path is a mapping of its own"
@@ -187,6 +188,8 @@ def _meant(path: KeyPath) -> list[str]:
         return []
     if nearest := suggest(key, section.model_fields, cutoff=0.8):
         return [dotted((*path[:-1], nearest))]
+    from base.config.near_misses import OURS
+
     ours = OURS.get(key.lower(), "")
     if ours in ("type", "args"):
         return [dotted((*path[:-1], ours))] if issubclass(section, Component) else []

@@ -13,7 +13,6 @@ from base.config.cross_checks import check_monitor
 from base.config.document import Document, KeyPath, dotted
 from base.config.keys import Settings
 from base.config.lookup import components, named
-from base.config.near_misses import meant
 from base.discovery import allowed_plugins, load_plugin
 from base.errors import Fault, did_you_mean, listing
 from base.registry import LOSSES, OPTIMIZERS, REGISTRIES, TRAINERS, BrokenFile, UnknownName
@@ -67,6 +66,8 @@ def _check_component(document: Document, path: KeyPath, name: str, symbols: tupl
             return [Fault(origin, key, str(error))]
         else:
             return check_arguments(target, document, path, name, origin, registry.supplied_to(target))
+    from base.config.near_misses import meant
+
     what = f"no {listing(error.kind for error in unknown)} is named {name!r}"
     known = [known for error in unknown for known in error.known]
     number = suggest_fix(name, name, float) if path[:2] == ("data", "valid") else ""

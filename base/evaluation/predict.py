@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from base.checkpoint.format import Checkpoint
     from base.config import Config
-    from utils.tasks import TaskReader
+    from utils.classification import TaskReader
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """The PIL mode for a number of channels of 8 bits: gray, colour, colour with transparency."""
@@ -210,7 +210,7 @@ def _fitting(prepare: Any, source: str, sample: Any, taken: Sequence[int], confi
 
 def _reader(config: Config) -> TaskReader:
     """As the run's first metric reads that names its task; else it has none."""
-    from utils.tasks import TaskReader
+    from utils.classification import TaskReader
 
     told = [metric.args for metric in config.settings.metrics if "task" in metric.args]
     return TaskReader(told[0]["task"], threshold=told[0].get("threshold", 0.0)) if told else TaskReader()

@@ -17,9 +17,8 @@ from base.evaluation.results import ClassResults
 from base.evaluation.table import Table, add_classes, add_numbers
 from base.evaluation.worst import SamplePrediction, WorstSamples
 from base.protocols import Unpacks
-from utils.classification import class_numbers
+from utils.classification import PROBABILITIES, TaskReader, UnclearTask, class_numbers
 from utils.formatting import pluralize
-from utils.tasks import PROBABILITIES, TaskReader, UnclearTask
 
 if TYPE_CHECKING:
     from base.loop.base_trainer import BaseTrainer

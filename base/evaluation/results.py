@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from utils.classification import (
+    ENOUGH,
     Bin,
     ClassScores,
+    TaskReader,
     calibration_bins,
     calibration_sums,
     class_counts,
@@ -17,7 +19,6 @@ from utils.classification import (
     confusion_matrix,
     expected_calibration_error,
 )
-from utils.tasks import ENOUGH, TaskReader
 
 MOST_CLASSES = 1000
 """With more, there is no confusion matrix."""

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from base.protocols import HasClasses
-from data_loader.checks.shared import content_of
-from data_loader.loaded import LoadedData
+from data_loader.checks import content_of
+from data_loader.loaders import LoadedData
 from data_loader.open_datasets import DatasetSplit, describe_input
 from data_loader.samples import END, Failure, words
 from data_loader.streams import stream_length

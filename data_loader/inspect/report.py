@@ -13,7 +13,7 @@ from torch import Tensor
 
 from base.protocols import HasClasses
 from data_loader.inspect.inspect import Range, SetReport, as_numbers, class_number, leaks, target_of
-from data_loader.loaded import LoadedData
+from data_loader.loaders import LoadedData
 from data_loader.open_datasets import DatasetSplit
 from data_loader.transforms import Pipeline, SampleError
 from utils.fonts import pillow_font

@@ -22,7 +22,7 @@ from base.evaluation import results
 from base.evaluation.predict import predict
 from base.evaluation.results import ClassResults
 from base.run import Run
-from utils.tasks import TaskReader
+from utils.classification import TaskReader
 
 N = 44
 

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from base.registry import DATASETS
-from data_loader.checks import shared
+from data_loader import checks as shared
 from tests.data_loader.toy_sets import make
 
 

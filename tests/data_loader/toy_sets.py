@@ -18,7 +18,7 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from base.config.keys import DataConfig
 from base.registry import DATASETS, FUNCTIONS, LOADERS, SAMPLERS, TRANSFORMS
-from data_loader.loaded import LoadedData
+from data_loader.loaders import LoadedData
 
 Named = namedtuple("Named", "image label")
 
