@@ -114,7 +114,8 @@ def label_names(train: DatasetSplit, places: SampleKeys, transformed: bool) -> l
         return []
     listed = dataset.targets if isinstance(dataset, HasTargets) else None
     try:
-        first = places.part("target", dataset[0]) if listed is None else listed[0]
+        with isolated_rng():
+            first = places.part("target", _copy(dataset)[0]) if listed is None else listed[0]
     except Exception:  # what cannot be read is told by those who read samples, with its place
         return []
     if not isinstance(first, str):

@@ -77,7 +77,7 @@ class BaseTrainer(ABC):
     def model(self) -> nn.Module:
         return only_one("model", self.models, self.parts.frozen)
 
-    @cached_property
+    @property
     def criterion(self) -> Callable[..., Any]:
         return only_one("loss", self.criteria)
 

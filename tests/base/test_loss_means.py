@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from base.checkpoint.format_1 import counts_as_format_1, losses_of_format_1
+from base.checkpoint.format_1 import losses_of_format_1
 from base.loop.counts import Terms
 from base.loop.metrics import LossMeans
 
@@ -78,10 +78,6 @@ def test_what_format_1_saved_goes_on_where_all_counted_by_samples() -> None:
     means.load_state_dict(losses_of_format_1({"before": before, "lap": {"sums": {}, "count": 6, "waiting": waiting}}))
     assert means.samples == 16 and means.means() == {"loss": (8 + 0.5 * 4 + 1.5 * 2) / 16}
     assert means.since_logged() == {"loss": (0.5 * 4 + 1.5 * 2) / 6}
-    batch = torch.zeros(3, 2), torch.zeros(3)
-    assert counts_as_format_1(lambda batch: 3, batch) and counts_as_format_1(lambda batch: {"a": 3, "b": 3}, batch)
-    assert not counts_as_format_1(lambda batch: {"a": 3, "b": 2}, batch)
-    assert not counts_as_format_1(lambda batch: torch.tensor(2.5), batch)
 
 
 def test_numbers_on_an_accelerator_are_read_only_when_asked_for() -> None:

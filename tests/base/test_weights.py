@@ -75,5 +75,5 @@ def test_a_model_of_torchvision_takes_other_channels() -> None:
     model = MODELS.get("resnet18")(in_channels=1, num_classes=4)
     assert model(torch.rand(2, 1, 32, 32)).shape == (2, 4) and model.conv1.bias is None
     assert MODELS.get("resnet18")().conv1.in_channels == 3
-    with pytest.raises(ValueError, match="in_channels: 0: it does not begin with a convolution"):
+    with pytest.raises(ValueError, match="in_channels: 0: the model does not start with a convolution"):
         MODELS.get("resnet18")(in_channels=0)

@@ -192,7 +192,8 @@ def test_a_batch_of_failing_samples_only_is_left_out(workers: int, caplog: pytes
     batches = train(data)
     assert [int(x.max()) for x, _ in batches] == [0, 1, 2, 3, 4, 6, 7]
     assert [int(x.max()) for x, _ in data.valid[""].batches()] == [0, 1, 2, 3, 4, 6, 7]
-    assert [r.getMessage().partition(": ")[0] for r in caplog.records] == ["left out (1 of at most 10)"] * 2
+    said = [r.getMessage().partition(": ")[0] for r in caplog.records]
+    assert [text for text in said if "shares" not in text] == ["left out (1 of at most 10)"] * 2
     for start in range(1, 8):
         going = data.train.batches(3)
         for _ in range(start):

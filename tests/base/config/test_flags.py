@@ -31,7 +31,7 @@ def test_a_flag_that_does_not_exist(given: str, capsys: pytest.CaptureFixture[st
     ("given", "said"),
     [
         (["x.yaml", "--check"], "write -c x.yaml; --help lists the flags\n"),
-        (["--plugin", "mine"], "-c CONFIG starts a run, -r PATH goes on with one; --help lists the flags\n"),
+        (["--plugin", "mine"], "give -c CONFIG to start a run, or -r PATH to resume one; --help lists the flags\n"),
     ],
 )
 def test_a_command_without_a_config(given: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
