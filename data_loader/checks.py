@@ -224,6 +224,8 @@ def _size_of(value: Any) -> tuple[int, int] | None:
     return (shape[-2], shape[-1]) if len(shape) in (2, 3) and min(shape[-2:]) > 1 else None
 
 
+MOST_COPIED = 10_000
+"""Entries of a list that are copied with a dataset; a longer list is shared."""
 MOST_SAMPLES, MOST_SECONDS = 20_000, 1.0
 """What the comparison of two sets may read and take; of larger ones it compares a part."""
 
@@ -296,10 +298,16 @@ def _each(one: DatasetSplit, places: SampleKeys, chosen: Tensor) -> Iterator[byt
 
 
 def _copy(dataset: Any) -> Any:
-    """A copy to read from: a dataset may count or draw as it is read, and training must find it as it was made. Large
-    arrays are shared. None, of which nothing can be read, if the dataset cannot be copied."""
-    large = [value for value in getattr(dataset, "__dict__", {}).values() if getattr(value, "nbytes", 0) > 1 << 20]
+    """A copy to read from: a dataset may count or draw as it is read, and training must find it as it was made. None,
+    of which nothing can be read, if the dataset cannot be copied."""
+    shared = [value for value in getattr(dataset, "__dict__", {}).values() if _is_large(value)]
     try:
-        return copy.deepcopy(dataset, {id(value): value for value in large})
+        return copy.deepcopy(dataset, {id(value): value for value in shared})
     except Exception:
         return None
+
+
+def _is_large(value: Any) -> bool:
+    """True of arrays and lists of samples, which reading leaves alone: copying a million paths takes seconds."""
+    entries = len(value) if isinstance(value, list | tuple | dict) else 0
+    return entries > MOST_COPIED or getattr(value, "nbytes", 0) > 1 << 20

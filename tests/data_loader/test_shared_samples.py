@@ -78,3 +78,15 @@ def test_a_resume_does_not_compare_again(caplog: pytest.LogCaptureFixture) -> No
     caplog.clear()
     make("ToySplit", kept=kept)
     assert not caplog.records
+
+
+def test_a_long_list_of_samples_is_read_where_it_is() -> None:
+    """Copying the paths of a million images would take seconds of each start."""
+
+    class Paths:
+        def __init__(self) -> None:
+            self.samples, self.read = [f"{index}.png" for index in range(shared.MOST_COPIED + 1)], [0]
+
+    given = Paths()
+    copied = shared._copy(given)
+    assert copied.samples is given.samples and copied.read is not given.read
